@@ -25,7 +25,7 @@ from app.amazon.tokens import SignIn
 from app.crypto import OpaqueTexts, Vault
 from app.domain.admission import Limits
 from app.domain.destination import Region
-from app.domain.ids import DestinationNumber, KeyId, OrganisationId
+from app.domain.ids import KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import SentRequest, Unauthorized
 from app.health import Readiness
@@ -34,6 +34,7 @@ from app.store import PipelineConnection, audit, transaction
 from app.store.audit import AuditAction
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
+from app.store.destinations.destinations import Destination
 from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
 
@@ -218,10 +219,10 @@ class AppContext(EvaluationSettings):
         """Return the function's result, computed outside the event loop. No transaction should be open."""
         return await self.computations.run(self.organisation, function, *args, **named)
 
-    async def wake(self, destination: DestinationNumber) -> None:
+    async def wake(self, destination: Destination) -> None:
         """Notify workers of a committed change. Never raises: a lost notification only delays delivery."""
         try:
-            await self.delivery_control.wake(destination)
+            await self.delivery_control.wake(destination.lane)
         except Exception as error:
-            fields = {"destination": destination, "error": describe_exception(error)}
+            fields = {"destination": destination.number, "error": describe_exception(error)}
             logger.warning("delivery.wake_failed", extra={"fields": fields})

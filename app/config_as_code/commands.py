@@ -8,7 +8,6 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -18,7 +17,6 @@ from typing import Any
 
 import msgspec
 
-from app.admin.destinations.delivery_control import DeliveryControl
 from app.admin.mappings.trials import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
@@ -29,10 +27,12 @@ from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedA
 from app.config_as_code.read import FileProblem, InvalidFile, with_lines
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
+from app.domain.ids import LaneId
 from app.domain.mapping.diff import Difference
 from app.domain.observed.backtest import Backtest
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
+from app.store import lanes
 
 DRIFT = 2
 
@@ -101,16 +101,10 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
 
 async def _wake(resources: Resources, done: AppliedPlan) -> None:
     """Notify the workers of changed destinations. Without this, they notice the change at their next poll."""
-    control = DeliveryControl(
-        pool=resources.pool,
-        writer=resources.writer,
-        monotonic=time.monotonic,
-        telemetry=resources.telemetry,
-        callbacks_enabled=resources.settings.status_callback_url is not None,
-    )
-    for step, destination in zip(done.plan.steps, done.destinations, strict=True):
-        if step.changed:
-            await control.wake(destination.number)
+    steps = zip(done.plan.steps, done.destinations, strict=True)
+    changed: dict[LaneId, int] = {destination.lane: 0 for step, destination in steps if step.changed}
+    async with resources.pool.acquire() as connection:
+        await lanes.notify_waiting(connection, changed)
 
 
 async def export(settings: Settings, asked: argparse.Namespace) -> None:

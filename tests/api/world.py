@@ -22,7 +22,7 @@ from app.api.recent_rows import REFRESH_SECONDS
 from app.crypto import NamedKey, Vault
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationNumber
+from app.domain.ids import DestinationNumber, LaneId
 from app.domain.outcomes.outcome import Unauthorized
 from app.health import Readiness
 from app.ingest.evaluate import PendingRequest
@@ -116,8 +116,8 @@ class FakeDeliveryControl:
         self.calls.append(("discard", destination))
         return self.owed.pop(destination, 0)
 
-    async def wake(self, destination: DestinationNumber) -> None:
-        self.calls.append(("wake", destination))
+    async def wake(self, lane: LaneId) -> None:
+        self.calls.append(("wake", lane))
 
 
 class FakeIntake:

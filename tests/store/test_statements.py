@@ -77,7 +77,6 @@ FOR_ALL = {
     "organisations.usage.by_day": "the platform asks for an organisation, named by its id",
     "organisations.organisations.set_suspended": "the platform suspends an organisation, named by its id",
     "database.partitions.drop_day": "maintenance drops whole days",
-    "replays.queueing.lane_of": "names the destination by its number, which a scoped statement found",
     "access.sessions.act_for": _SESSION,
     "access.sessions.begin": _SESSION,
     "access.sessions.delete_expired": _SESSION,

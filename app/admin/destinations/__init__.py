@@ -115,7 +115,7 @@ async def pause_destination(context: AppContext, destination_id: str) -> Destina
 async def resume_destination(context: AppContext, destination_id: str) -> Destination:
     """Start sending again; the destination returns to its state before the pause."""
     resumed = await _set_paused(context, destination_id, paused=False)
-    await context.wake(resumed.number)
+    await context.wake(resumed)
     return resumed
 
 

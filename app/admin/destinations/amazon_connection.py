@@ -108,7 +108,7 @@ async def finish_connection(
     tokens = await _exchange(context, sign_in.destination, code, verifier)
     account = await _require_visible(context, sign_in.destination, tokens)
     destination = await _store_connection(context, sign_in, tokens, account)
-    await context.wake(destination.number)
+    await context.wake(destination)
     return destination
 
 

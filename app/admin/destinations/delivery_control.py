@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.delivery.delivery import SETTLED_WITHIN
-from app.domain.ids import DestinationNumber
+from app.domain.ids import DestinationNumber, LaneId
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, attempts, batches, callbacks, counts, lanes
 from app.store.organisations.scope import PipelinePool
-from app.store.replays import queueing
 from app.telemetry import Telemetry
 
 _POLL_SECONDS = 0.05
@@ -66,7 +65,7 @@ class DeliveryControl:
             await callbacks.mark_failed(connection, [destination])
         return events
 
-    async def wake(self, destination: DestinationNumber) -> None:
-        """Notify workers that a destination changed. Without the notification they notice it later."""
+    async def wake(self, lane: LaneId) -> None:
+        """Notify workers that a destination of a lane changed. Without this, they notice it later."""
         async with self.pool.acquire() as connection:
-            await lanes.notify_waiting(connection, {await queueing.lane_of(connection, destination): 0})
+            await lanes.notify_waiting(connection, {lane: 0})

@@ -152,7 +152,7 @@ async def change_destination(
                 warnings.append(CurrencyWarning("currency_differs", "currency", account.currency))
         result = await _saved(change.driver, after, context.now(), warnings)
     if after is not before:
-        await context.wake(after.number)
+        await context.wake(after)
     return result
 
 

@@ -72,7 +72,7 @@ async def _locked(
         mapping = await find_mapping(change.connection, destination, mapping_id, lock=True)
         require_version(mapping.version, expected)
         yield change, destination, mapping
-    await context.wake(destination.number)
+    await context.wake(destination)
 
 
 async def publish_draft(

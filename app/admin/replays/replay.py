@@ -19,10 +19,11 @@ from app.admin.refusals import require_found
 from app.admin.replays.selection import NOT_FOUND, SelectedEvents, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
-from app.domain.ids import DestinationNumber, LaneId
+from app.domain.ids import LaneId
 from app.domain.pacing.order import REPLAY_SHARE
 from app.store import PipelineConnection, audit, batches, counts, due_work, transaction
 from app.store.audit import AuditAction
+from app.store.destinations.destinations import Destination
 from app.store.replays import progress, queueing
 from app.store.replays import selection as selections
 from app.store.replays.progress import ReplayProgress
@@ -74,10 +75,10 @@ async def replay_events(
         dry_run=dry_run,
     )
     async with aclosing(steps):
-        async for number, so_far in steps:
+        async for destination, so_far in steps:
             result = so_far
             if not dry_run:
-                await context.wake(number)
+                await context.wake(destination)
             if context.monotonic() >= until:
                 break
     return result
@@ -93,7 +94,7 @@ async def replay_steps(
     writer: int,
     dry_run: bool,
     most: int = MOST,
-) -> AsyncGenerator[tuple[DestinationNumber, ReplayResult]]:
+) -> AsyncGenerator[tuple[Destination, ReplayResult]]:
     """Queue all matching events again, or only count them. Yield the result so far after each transaction.
 
     A transaction queues up to `most` events: a single one would block the workers' claims for minutes. All
@@ -129,14 +130,14 @@ async def replay_steps(
             replay_id=replay_id,
             not_found=events.not_found,
         )
-    yield destination.number, result
+    yield destination, result
     while not dry_run and queued and result.remaining:
         async with transaction(engine) as (connection, driver):
             destination = await lock_visible(connection, caller, destination_id)
             queued = await _queue(driver, events, most=most, replay=replay, writer=writer)
             left = await _count(driver, events)
             result = replace(result, replayed=result.replayed + queued, remaining=left.ready)
-        yield destination.number, result
+        yield destination, result
 
 
 async def _count(connection: PipelineConnection, events: SelectedEvents) -> ReplayCount:

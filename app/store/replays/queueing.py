@@ -4,7 +4,7 @@ import json
 from typing import Final
 
 from app.domain.event_query import EventQuery
-from app.domain.ids import DestinationNumber, LaneId
+from app.domain.ids import DestinationNumber
 from app.store import PipelineConnection, batches, counts, fetch_scalar, read_sql
 from app.store.replays.selection import FOUND, ReplaySelection
 
@@ -93,8 +93,3 @@ async def make_due(connection: PipelineConnection, number: DestinationNumber) ->
     await connection.execute(SQL["make_batches_due"], number, _MOST_MADE_DUE)
     await connection.execute(SQL["make_exceptions_due"], number, _MOST_MADE_DUE)
     await connection.execute(SQL["make_probe_due"], number)
-
-
-async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> LaneId:
-    """Return the lane of a destination."""
-    return LaneId(await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", number))
