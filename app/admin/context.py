@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar
@@ -19,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin.access import NO_CALLER, Caller
 from app.admin.access.people import PersonClaims
-from app.admin.mappings.evaluation import EvaluationSettings
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import OpaqueTexts, Vault
 from app.domain.admission import Limits
+from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
@@ -125,6 +126,24 @@ class Update:
     ) -> None:
         """Record an action of this transaction in the audit."""
         await audit.record(self.connection, self.by, action, subject, before=before, after=after)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """The deployment's settings that conversions depend on.
+
+    `pepper` is the key of the event ids that the service derives, and of fingerprints of texts.
+    """
+
+    pepper: bytes = field(default=b"", repr=False)
+    max_event_age: timedelta = timedelta(days=21)
+    warn_event_age: timedelta = timedelta(days=7)
+    consent: ConsentSettings = field(default_factory=ConsentSettings)
+    now: Callable[[], datetime] = _now
 
 
 @dataclass(frozen=True, slots=True, repr=False)

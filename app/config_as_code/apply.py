@@ -8,7 +8,7 @@ from fractions import Fraction
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.admin.context import Update
+from app.admin.context import EvaluationSettings, Update
 from app.admin.destinations import set_status_callback
 from app.admin.destinations.settings import insert_destination, update_settings
 from app.admin.ids import new_id
@@ -16,7 +16,6 @@ from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import drafts as mapping_use_cases
 from app.admin.mappings import publishing
 from app.admin.mappings.drafts import valid_draft
-from app.admin.mappings.evaluation import EvaluationSettings
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.mappings.trials import comparison, summary
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal

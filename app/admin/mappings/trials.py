@@ -12,13 +12,12 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.context import AppContext
+from app.admin.context import AppContext, EvaluationSettings
 from app.admin.destinations import find_visible, reading
 from app.admin.mappings.drafts import compile_draft, find_mapping, require_published
-from app.admin.mappings.evaluation import UNSAVED, EvaluationSettings, rules_of
 from app.admin.mappings.schema import compiled_or_none
 from app.admin.refusals import ErrorCode, Refusal
-from app.domain.conversion.convert import ID_DERIVED, Conversion, ConversionPlan, Trace
+from app.domain.conversion.convert import ID_DERIVED, Conversion, ConversionPlan, Rules, Trace
 from app.domain.event import (
     BodyProblem,
     Event,
@@ -29,7 +28,7 @@ from app.domain.event import (
     event_id_problem,
     read_events,
 )
-from app.domain.ids import DestinationId
+from app.domain.ids import DestinationId, MappingId
 from app.domain.mapping.document import Mapping, check_publishable, compile_parts
 from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
@@ -47,7 +46,32 @@ from app.ingest.intake import EventResult
 from app.store import mappings
 from app.store.destinations import schema_samples
 from app.store.destinations.destinations import Destination
-from app.store.mappings import Document, StoredMapping
+from app.store.mappings import Document, StoredMapping, event_names
+
+UNSAVED: Final = MappingId("map_unsaved")
+
+
+async def rules_of(
+    connection: AsyncConnection,
+    settings: EvaluationSettings,
+    destination: Destination,
+    mapping: StoredMapping | None,
+) -> Rules:
+    """Return the conversion rules that apply to the mapping's events on receipt, with the pinned names.
+
+    An unsaved mapping has no id. The event ids of its previews are therefore derived from `UNSAVED`.
+    """
+    pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+    return Rules.of(
+        destination,
+        destination_id=destination.id,
+        mapping_id=mapping.id if mapping else UNSAVED,
+        mapping_version=(mapping.published_version if mapping else None) or 0,
+        pins={pin.event_type: pin.name for pin in pins},
+        max_age=settings.max_event_age,
+        warn_age=settings.warn_event_age,
+        consent_settings=settings.consent,
+    )
 
 
 async def preview_event(

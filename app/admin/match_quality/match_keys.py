@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
 from app.admin.destinations import reading
-from app.admin.mappings.evaluation import rules_of
 from app.admin.mappings.schema import compiled_or_none
+from app.admin.mappings.trials import rules_of
 from app.domain.match_quality.match_keys import MatchQuality, match_quality
 from app.store import mappings
 from app.store.destinations import schema_samples
