@@ -11,9 +11,14 @@ from app.admin.access import Scope
 from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, validation_error
 from app.admin.privacy import erasure
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent, list_consent_records
-from app.admin.privacy.erasure import ErasureReceipt, RequestedErasure
+from app.admin.privacy.erasure import (
+    NOT_SEARCHED,
+    ErasureReceipt,
+    RequestedErasure,
+    StoredStatus,
+    find_person,
+)
 from app.admin.privacy.hash_value import HashResult, hash_value
-from app.admin.privacy.subject_search import NOT_SEARCHED, StoredStatus, find_person
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.export import Listing, exports
 from app.api.paging import Page, ResponseBody, cursor_of, event_place_of, record_id_of

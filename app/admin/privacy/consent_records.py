@@ -1,6 +1,6 @@
 """Use cases of consent records: the legal basis of each accepted event, and the events that were blocked."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -70,7 +70,8 @@ async def list_consent_records(
     async with context.engine.connect() as connection, context.pool.acquire() as pipeline:
         destination = await find_visible(connection, context.caller, destination_id)
         ids = await event_batches.mappings(pipeline, [destination.id])
-        documents, reader = _Documents(connection), BatchReader(pipeline, [destination.number], EventQuery())
+        reader = BatchReader(pipeline, [destination.number], EventQuery())
+        documents: dict[tuple[MappingId | None, int], Document] = {}
         while True:
             batches, below = await reader.page(highest_id(before), limit=_BATCHES_PER_QUERY)
             for batch in batches:
@@ -86,8 +87,10 @@ async def list_consent_records(
                         return ConsentRecords(items, (batch.id, event.place + 1), unreadable)
                     found = ids.get(MappingNumber(event.mapping))
                     mapping = found.id if found else None
-                    document = await documents.of(mapping, event)
-                    items.append(_record(event, batch.accepted_at, mapping, document))
+                    version = (mapping, event.mapping_version)
+                    if version not in documents:
+                        documents[version] = await _document(connection, *version)
+                    items.append(_record(event, batch.accepted_at, mapping, documents[version]))
             if below is None or are_older(batches, since):
                 return ConsentRecords(items, None, unreadable)
             before = (below, 0)
@@ -121,17 +124,7 @@ def _record(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Documents:
-    """The documents of mapping versions. Each version is read once."""
-
-    connection: AsyncConnection
-    read: dict[tuple[MappingId | None, int], Document] = field(default_factory=dict)
-
-    async def of(self, mapping: MappingId | None, event: EventMetadata) -> Document:
-        """Return the mapping document that converted an event; empty if the mapping is unknown."""
-        number = event.mapping_version
-        if (mapping, number) not in self.read:
-            version = await mappings.version(self.connection, mapping, number) if mapping else None
-            self.read[mapping, number] = version.document if version else {}
-        return self.read[mapping, number]
+async def _document(connection: AsyncConnection, mapping: MappingId | None, number: int) -> Document:
+    """Return the mapping document that converted an event; empty if the mapping is unknown."""
+    version = await mappings.version(connection, mapping, number) if mapping else None
+    return version.document if version else {}
