@@ -91,7 +91,9 @@ async def change_organisation(
     async with context.within(OrganisationId(organisation)).transaction() as change:
         before = require_found(await organisations.lock(change.connection, organisation))
         require_version(before.version, expected)
-        name, limits = _changed(before, body)
+        # Members that are left out keep their values; null removes a limit.
+        given = {} if body.limits is None else body.limits.model_dump(exclude_unset=True)
+        name, limits = body.name or before.name, replace(before.limits, **given)
         if (name, limits) == (before.name, before.limits):
             return before
         after = await organisations.change(change.connection, before.id, name, limits)
@@ -126,10 +128,3 @@ async def set_suspended(context: AppContext, organisation: str, *, suspended: bo
         await change.record(action, after.id, audit_view(before), audit_view(after))
     context.forget_organisation(after.id)
     return after
-
-
-def _changed(before: Organisation, body: OrganisationChange) -> tuple[str, OrganisationLimits]:
-    """Return the name and limits after a change."""
-    # Members that are left out keep their values; null removes a limit.
-    given = {} if body.limits is None else body.limits.model_dump(exclude_unset=True)
-    return body.name or before.name, replace(before.limits, **given)

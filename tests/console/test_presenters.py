@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.admin.destinations.stats import Breaker, DestinationStats, DiagnosisFacts, RecentOutcomes
+from app.admin.destinations.stats import Breaker, DestinationStats, DiagnosisFacts
 from app.admin.events.summary import EventAttempt, EventHistory
 from app.admin.mappings.schema import draft_warnings
 from app.console.destinations import view as present
@@ -136,7 +136,6 @@ def given(
         "failures": run_of(list(requests)),
         "open_dead_letters": (),
         "recent_rejections": (),
-        "recent": RecentOutcomes(),
     }
     return DiagnosisInput(destination, stats, DiagnosisFacts(**{**usual, **facts}), NOW)
 
@@ -149,9 +148,10 @@ WAITING: dict[str, Any] = {
 DEAD: dict[str, Any] = {"open_dead_letters": [("amazon_refused", 3)]}
 REJECTED: dict[str, Any] = {
     "recent_rejections": [("BAD_REQUEST", "timestamp_missing", 9)],
-    "recent": RecentOutcomes(received_in_hour=18, rejected_in_hour=9),
+    "received_in_hour": 18,
+    "rejected_in_hour": 9,
 }
-EXPIRED: dict[str, Any] = {"recent": RecentOutcomes(expired_in_day=1)}
+EXPIRED: dict[str, Any] = {"expired_in_day": 1}
 
 
 def signed_out(reason: str) -> dict[str, Any]:

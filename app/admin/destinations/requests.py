@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -46,25 +45,18 @@ async def read_requests(
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedEvents:
-    """What a request carried, without a personal value: its first conversions as JSON with their values cut,
-    and how many conversions have each event type and each match key.
-
-    `conversions` is empty after the deletion of the data keys.
-    """
-
-    conversions: Sequence[str]
-    event_types: Mapping[str, int]
-    match_keys: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class RequestDetails:
-    """One request to Amazon with the response, if it was stored, and what the request carried."""
+    """One request to Amazon with its response, if stored, and what it carried, without personal values.
+
+    `conversions` are the first conversions as JSON with their values cut. There is none after the deletion of
+    the data keys. `event_types` and `match_keys` say how many conversions have each of them.
+    """
 
     row: RequestRow
     response: ResponseDetails | None
-    content: CarriedEvents
+    conversions: Sequence[str]
+    event_types: Mapping[str, int]
+    match_keys: Mapping[str, int]
 
 
 async def read_request(context: AppContext, destination_id: str, attempt_id: str) -> RequestDetails:
@@ -77,16 +69,14 @@ async def read_request(context: AppContext, destination_id: str, attempt_id: str
         row = require_found(await figures.request(connection, destination.number, attempt))
         places = {(BatchId(batch), day) for batch, day in row.days.items()}
         stored = await batches.read(connection, places, destination.number)
-    content = await context.compute(partial(_content, context.vault, row, stored))
-    response = row.response and msgspec.json.decode(row.response, type=ResponseDetails)
-    return RequestDetails(row, response or None, content)
+    return await context.compute(_details, context.vault, row, stored)
 
 
-def _content(
+def _details(
     vault: Vault,
     request: figures.StoredRequest,
     stored: Mapping[BatchId, tuple[bytes | None, bytes | None, bytes | None]],
-) -> CarriedEvents:
+) -> RequestDetails:
     carried = None if request.places is None else {*zip(request.batches, request.places, strict=True)}
     conversions: list[str] = []
     event_types: Counter[str] = Counter()
@@ -104,8 +94,12 @@ def _content(
                 for place, body in bodies.items()
                 if carried is None or (batch, place) in carried
             ]
-    return CarriedEvents(
-        conversions[:_MOST_CONVERSIONS], dict(event_types.most_common()), dict(match_keys.most_common())
+    return RequestDetails(
+        request,
+        msgspec.json.decode(request.response, type=ResponseDetails) if request.response else None,
+        conversions[:_MOST_CONVERSIONS],
+        dict(event_types.most_common()),
+        dict(match_keys.most_common()),
     )
 
 

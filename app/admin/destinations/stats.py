@@ -128,13 +128,14 @@ async def destination_stats(
         connection, destination.number, _SAMPLED_BATCHES
     )
     counts = tally(figures.totals, State(figures.state))
+    waited = None if figures.oldest_waiting is None else datetime.now(UTC) - figures.oldest_waiting
     return DestinationStats(
         destination_id=destination.id,
         state=State(figures.state),
         counts=counts,
         waiting=counts.waiting,
         dead_open=await selection.dead_open(connection, destination.number),
-        oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
+        oldest_waiting_seconds=None if waited is None else round(max(0.0, waited.total_seconds()), 3),
         earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,
         rate_limit=RequestRate(figures.requests_per_second, figures.burst),
         learned_rate=figures.learned_rate,
@@ -153,31 +154,21 @@ async def destination_stats(
     )
 
 
-def _seconds_since(moment: datetime | None) -> float | None:
-    if moment is None:
-        return None
-    return round(max(0.0, (datetime.now(UTC) - moment).total_seconds()), 3)
-
-
-@dataclass(frozen=True, slots=True)
-class RecentOutcomes:
-    """Counts of the last hour and day; the diagnosis uses them to decide whether a fault has ended."""
-
-    received_in_hour: int = 0
-    rejected_in_hour: int = 0
-    expired_in_day: int = 0
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiagnosisFacts:
-    """What the diagnosis of a destination needs in addition to the statistics."""
+    """What the diagnosis of a destination needs in addition to the statistics.
+
+    The counts of the last hour and day say whether a fault has ended.
+    """
 
     about: ConnectionInfo
     requests: Sequence[RequestRow]
     failures: FailureRun | None
     open_dead_letters: Sequence[tuple[str, int]]
     recent_rejections: Sequence[tuple[str, str, int]]
-    recent: RecentOutcomes
+    received_in_hour: int = 0
+    rejected_in_hour: int = 0
+    expired_in_day: int = 0
     next_attempt_at: datetime | None = None
 
 
@@ -229,6 +220,9 @@ async def read_diagnosis_facts(context: AppContext, number: DestinationNumber) -
 async def _facts(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> DiagnosisFacts:
     about = await delivery_figures.connection_of(connection, number)
     assert about is not None
+    minute, quarter = timedelta(minutes=1), timedelta(minutes=15)
+    hour = await outcome_history.buckets(connection, [number], width=minute, since=now - _HOUR)
+    day = await outcome_history.buckets(connection, [number], width=quarter, since=now - _DAY)
     return DiagnosisFacts(
         about=about,
         requests=await delivery_figures.requests(connection, number, _REQUESTS),
@@ -237,19 +231,10 @@ async def _facts(connection: PipelineConnection, number: DestinationNumber, now:
         recent_rejections=await delivery_figures.rejection_reasons(
             connection, number, since=(now - _HOUR).date()
         ),
-        recent=await _recent(connection, number, now),
-        next_attempt_at=await delivery_figures.next_attempt_at(connection, number),
-    )
-
-
-async def _recent(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> RecentOutcomes:
-    minute, quarter = timedelta(minutes=1), timedelta(minutes=15)
-    hour = await outcome_history.buckets(connection, [number], width=minute, since=now - _HOUR)
-    day = await outcome_history.buckets(connection, [number], width=quarter, since=now - _DAY)
-    return RecentOutcomes(
         received_in_hour=sum(
             bucket.accepted + bucket.duplicates + bucket.rejected for bucket in hour[number]
         ),
         rejected_in_hour=sum(bucket.rejected for bucket in hour[number]),
         expired_in_day=sum(bucket.expired for bucket in day[number]),
+        next_attempt_at=await delivery_figures.next_attempt_at(connection, number),
     )

@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -161,7 +160,7 @@ async def _own_ids(
             page, below = await BatchReader(connection, [number], EventQuery()).page(highest, limit=_BATCHES)
             chosen = [batch for batch in page if since <= batch.accepted_at < until]
             contents = await batches.read(connection, [(batch.id, batch.day) for batch in chosen])
-        found |= await context.compute(partial(_ids_of, context.vault, chosen, contents))
+        found |= await context.compute(_ids_of, context.vault, chosen, contents)
         if below is None or are_older(page, since):
             break
         highest = BatchId(below - 1)

@@ -170,8 +170,8 @@ def _dead(given: DiagnosisInput) -> Diagnosis | None:
 
 def _rejected(given: DiagnosisInput) -> Diagnosis | None:
     """Return a diagnosis if many events of the last hour were rejected. Earlier rejections do not count."""
-    rejected = given.facts.recent.rejected_in_hour
-    total = given.facts.recent.received_in_hour
+    rejected = given.facts.rejected_in_hour
+    total = given.facts.received_in_hour
     if not given.facts.recent_rejections or not rejected or rejected * 20 < total:
         return None
     _, top_cause, _ = given.facts.recent_rejections[0]
@@ -185,7 +185,7 @@ def _rejected(given: DiagnosisInput) -> Diagnosis | None:
 
 
 def _expired(given: DiagnosisInput) -> Diagnosis | None:
-    expired = given.facts.recent.expired_in_day
+    expired = given.facts.expired_in_day
     if not expired:
         return None
     return Diagnosis(
