@@ -15,12 +15,8 @@ from app.domain.mapping.presets import PRESETS, EventIdPreset, event_id_presets
 from app.domain.toml_files import read_toml
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 Value = TypeVar("Value")
-_IfPresent = Annotated[Value, Field(exclude_if=_is_none)]
+_IfPresent = Annotated[Value, Field(exclude_if=lambda value: value is None)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,10 +61,6 @@ class SendConversions(Protocol):
     ) -> SentRequest: ...
 
 
-async def _nothing() -> None:
-    """Do nothing."""
-
-
 def _forget(id_: object) -> None:
     """Do nothing: this process has no cache."""
 
@@ -152,7 +148,8 @@ class AppContext(EvaluationSettings):
 
     engine: AsyncEngine
     pool: PipelinePool  # connections for event history and statistics
-    intake: Intake  # the ingest pipeline
+    # The ingest pipeline. It also holds samples, rejections and counts of shadows that are not stored yet.
+    intake: Intake
     vault: Vault
     sign_in: SignIn
     find_advertiser: FindAdvertiser
@@ -185,12 +182,6 @@ class AppContext(EvaluationSettings):
     late: Set[str] = frozenset()
     # The notification channels without their addresses, which are credentials.
     channels: Sequence[Channel] = ()
-    # Writes the event schema samples of this process that are not stored yet.
-    write_schema_samples: Callable[[], Awaitable[None]] = _nothing
-    # Writes the counts of shadows of this process, and reads which shadows run.
-    synchronise_shadows: Callable[[], Awaitable[None]] = _nothing
-    # Writes the records of rejected events of this process that are not stored yet.
-    write_rejections: Callable[[], Awaitable[None]] = _nothing
     rejection_days: int = 7
     # Remove a key or an organisation from the caches of this process, after a change was committed.
     forget_key: Callable[[KeyId], None] = _forget

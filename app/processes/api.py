@@ -156,9 +156,6 @@ async def build_application(
         late=queue_ages.overdue,
         pool=resources.pool,
         channels=settings.notification_channels,
-        write_schema_samples=intake.sampler.write,
-        synchronise_shadows=intake.shadows.synchronise,
-        write_rejections=intake.recorder.write,
         rejection_days=settings.rejection_retention_days,
     )
     flush_task = asyncio.create_task(intake.run(), name="flush")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -120,10 +121,16 @@ class FakeDeliveryControl:
         self.calls.append(("wake", lane))
 
 
+async def _write_nothing() -> None:
+    """Write nothing: the fake intake samples, records and counts nothing."""
+
+
 class FakeIntake:
     """An intake that accepts all events and stores none. `sent` are the events of the last request."""
 
     sent: list[Event | Rejection]
+    sampler = recorder = SimpleNamespace(write=_write_nothing)
+    shadows = SimpleNamespace(synchronise=_write_nothing)
 
     def evaluating_large(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
@@ -314,7 +321,7 @@ def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> ApiWo
     context = AppContext(
         engine=limited or engine,
         pool=EnginePool(limited or engine),  # type: ignore[arg-type]
-        intake=None,  # type: ignore[arg-type]
+        intake=FakeIntake(),  # type: ignore[arg-type]
         vault=Vault([NamedKey("test", b"k" * 32)]),
         sign_in=sign_in,
         find_advertiser=advertisers,

@@ -41,7 +41,7 @@ class ObservedEvents:
 
 async def read_event_schema(context: AppContext, destination_id: str) -> EventSchema:
     """Return the event schema of a destination, including the newest events of this process."""
-    await context.write_schema_samples()
+    await context.intake.sampler.write()
     async with reading(context, destination_id) as (connection, destination):
         stored = await schema_samples.recent(connection, destination.id)
     return await context.compute(lambda: merge_samples(stored.counted()))
@@ -52,7 +52,7 @@ async def read_observed(context: AppContext, destination_id: str, zone: str | No
 
     `zone` is the time zone of times that name none.
     """
-    await context.write_schema_samples()
+    await context.intake.sampler.write()
     async with reading(context, destination_id) as (connection, destination):
         stored = await schema_samples.recent(connection, destination.id)
         settings = await settings_of(context, connection, destination, zone)

@@ -38,7 +38,7 @@ async def summarize_rejections(
 async def _reading(
     context: AppContext, destination_id: str, wanted: EventQuery
 ) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
-    await context.write_rejections()
+    await context.intake.recorder.write()
     async with reading_row(context, destination_id) as (connection, destination):
         if wanted.mapping_id is not None:
             require_mapping(await batches.mappings(connection, [destination.id]), wanted.mapping_id)

@@ -29,7 +29,7 @@ async def read_event_history(
     context: AppContext, destination_id: str, event_id: str, mapping_id: str | None
 ) -> EventHistory:
     """Return the history of an event. Raises Refusal: 404, or 409 if several mappings accepted this id."""
-    await context.write_rejections()
+    await context.intake.recorder.write()
     async with context.snapshot() as connection:
         destination = await find_visible_row(connection, context.caller, destination_id)
         mappings = await batches.mappings(connection, [destination.id])

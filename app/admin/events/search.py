@@ -102,7 +102,7 @@ async def search_events(
     `any_id` of the filter is compared with the ids of the event, its execution, journey, node and request,
     and with Amazon's request ids. If an event has this id, the page has only the events with this id.
     """
-    await context.write_rejections()
+    await context.intake.recorder.write()
     async with context.snapshot() as connection:
         only, known = context.caller.only, dict[DestinationNumber, DestinationRef]()
         if destination_id is not None:

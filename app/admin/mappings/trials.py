@@ -191,7 +191,7 @@ async def backtest_draft(
     Returns the published version and the result. Raises Refusal (422) when the draft is not publishable or
     nothing is published yet.
     """
-    await context.write_schema_samples()
+    await context.intake.sampler.write()
     async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         draft = compile_draft(mapping, document)

@@ -44,7 +44,7 @@ _DERIVED: Final = re.compile(r"[0-9a-f]{16}:")
 
 async def read_findings(context: AppContext, destination_id: str) -> list[DedupeFinding]:
     """Return the faults of a destination's event ids in the last seven days. Raises Refusal (404)."""
-    await context.write_schema_samples()
+    await context.intake.sampler.write()
     async with reading(context, destination_id) as (connection, destination):
         published = await published_of(connection, [destination.id])
         samples = [await schema_samples.recent(connection, each.id) for each in published]

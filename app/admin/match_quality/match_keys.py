@@ -22,7 +22,7 @@ async def read_match_quality(
 
     A mapping without a published version has none.
     """
-    await context.write_schema_samples()
+    await context.intake.sampler.write()
     async with reading(context, destination_id) as (connection, destination):
         stored = await mappings.page(connection, destination.id, limit=limit, after=after)
         computations = [await _computation(context, connection, destination, each) for each in stored]

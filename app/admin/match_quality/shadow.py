@@ -85,7 +85,7 @@ async def start_shadow(
 
 async def end_shadow(context: AppContext, destination_id: str, mapping_id: str) -> ShadowView:
     """End the shadow of a mapping, if one runs. Its results stay. Raises Refusal (404)."""
-    await context.synchronise_shadows()
+    await context.intake.shadows.synchronise()
     async with context.transaction() as change:
         destination = await find_visible(change.connection, context.caller, destination_id)
         mapping = await find_mapping(change.connection, destination, mapping_id)
@@ -96,7 +96,7 @@ async def end_shadow(context: AppContext, destination_id: str, mapping_id: str) 
 
 async def read_shadow(context: AppContext, destination_id: str, mapping_id: str) -> ShadowView:
     """Return the results of a mapping's shadow, including the newest events of this process."""
-    await context.synchronise_shadows()
+    await context.intake.shadows.synchronise()
     async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         found = await shadows.find(connection, destination.number, mapping.number)
