@@ -14,7 +14,6 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.presets import PRESETS, EventIdPreset, event_id_presets
 from app.domain.toml_files import read_toml
 
-
 Value = TypeVar("Value")
 _IfPresent = Annotated[Value, Field(exclude_if=lambda value: value is None)]
 

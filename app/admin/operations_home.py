@@ -45,5 +45,5 @@ async def read_home(context: AppContext, query: PageQuery, *, incident_limit: in
 async def read_condition(context: AppContext, destination: DestinationId) -> ListedDestination | None:
     """Return a destination as the home page lists it. None for one that is deleted."""
     wanted = PageQuery(since=context.now(), width=timedelta(minutes=1), limit=1, only=[destination])
-    async with context.transaction() as change:
-        return next(iter((await health.page(change.driver, wanted)).items), None)
+    async with context.pool.acquire() as connection:
+        return next(iter((await health.page(connection, wanted)).items), None)

@@ -24,7 +24,7 @@ from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, Re
 from app.domain.ids import DestinationId
 from app.domain.incidents import thresholds
 from app.domain.incidents.health import Health, health_of
-from app.store import PipelineConnection, incidents
+from app.store import PipelineConnection, incidents, transaction
 from app.store.audit import AuditAction
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
@@ -67,19 +67,19 @@ async def list_destinations(
     state: State | None = None,
 ) -> list[MonitoredDestination]:
     """Return up to `limit` destinations that the caller may see, oldest first."""
-    async with context.transaction() as change:
+    async with transaction(context.engine) as (connection, driver):
         words = search.strip() or None if search else None
         found = await destinations.page(
-            change.connection, limit=limit, after=after, search=words, state=state, only=context.caller.only
+            connection, limit=limit, after=after, search=words, state=state, only=context.caller.only
         )
-        return await _monitored(change.driver, found, context.now())
+        return await _monitored(driver, found, context.now())
 
 
 async def read_destination(context: AppContext, destination_id: str) -> MonitoredDestination:
     """Return a destination that the caller may see. Raises Refusal (404)."""
-    async with context.transaction() as change:
-        found = await find_visible(change.connection, context.caller, destination_id)
-        return (await _monitored(change.driver, [found], context.now()))[0]
+    async with transaction(context.engine) as (connection, driver):
+        found = await find_visible(connection, context.caller, destination_id)
+        return (await _monitored(driver, [found], context.now()))[0]
 
 
 async def create_destination(context: AppContext, body: NewDestination) -> SavedDestination:

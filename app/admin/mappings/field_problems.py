@@ -6,36 +6,23 @@ from typing import Any
 
 from app.admin.refusals import FieldProblem
 
-# Maps the library's error types to our codes. Any other type is `invalid`.
-WORDS: Mapping[str, str] = {
-    "missing": "missing",
-    "extra_forbidden": "unknown_field",
-    "string_type": "not_a_string",
-    "string_too_short": "too_short",
-    "string_too_long": "too_long",
-    "string_pattern_mismatch": "invalid",
-    "int_type": "not_an_integer",
-    "int_parsing": "not_an_integer",
-    "int_from_float": "not_an_integer",
-    "float_type": "not_a_number",
-    "float_parsing": "not_a_number",
-    "finite_number": "not_a_number",
-    "bool_type": "not_a_boolean",
-    "bool_parsing": "not_a_boolean",
-    "list_type": "not_a_list",
-    "dict_type": "not_an_object",
-    "model_type": "not_an_object",
-    "model_attributes_type": "not_an_object",
-    "literal_error": "not_in_list",
-    "enum": "not_in_list",
-    "too_short": "too_short",
-    "too_long": "too_long",
-    "greater_than": "out_of_range",
-    "greater_than_equal": "out_of_range",
-    "less_than": "out_of_range",
-    "less_than_equal": "out_of_range",
-    "none_required": "unknown_field",
+# The library's error types by our code. Any other type is `invalid`.
+_TYPES: Mapping[str, Sequence[str]] = {
+    "missing": ["missing"],
+    "unknown_field": ["extra_forbidden", "none_required"],
+    "not_a_string": ["string_type"],
+    "too_short": ["string_too_short", "too_short"],
+    "too_long": ["string_too_long", "too_long"],
+    "invalid": ["string_pattern_mismatch"],
+    "not_an_integer": ["int_type", "int_parsing", "int_from_float"],
+    "not_a_number": ["float_type", "float_parsing", "finite_number"],
+    "not_a_boolean": ["bool_type", "bool_parsing"],
+    "not_a_list": ["list_type"],
+    "not_an_object": ["dict_type", "model_type", "model_attributes_type"],
+    "not_in_list": ["literal_error", "enum"],
+    "out_of_range": ["greater_than", "greater_than_equal", "less_than", "less_than_equal"],
 }
+WORDS: Mapping[str, str] = {type_: code for code, types in _TYPES.items() for type_ in types}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 

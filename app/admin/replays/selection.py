@@ -78,39 +78,34 @@ async def selected(
     only = None if named is None else {batch for batch, _ in named}
     unsent = [
         UnsentEvent(batch, shape.place, shape.event_at, shape.mapping)
-        async for page in _pages(selection.unsent_batches, connection, found)
-        async for batch, shape in _events(connection, page, wanted, only)
+        async for batch, shape in _events(selection.unsent_batches, connection, found, only)
         if matches(batch, shape)
     ]
     places = named
     if wanted.members or places is None:
         places = {(event.batch, event.place) for event in unsent}
-        async for page in _pages(selection.candidate_batches, connection, found):
-            async for batch, shape in _events(connection, page, wanted, only):
-                if matches(batch, shape):
-                    places.add((batch, shape.place))
+        async for batch, shape in _events(selection.candidate_batches, connection, found, only):
+            if matches(batch, shape):
+                places.add((batch, shape.place))
     exact = replace(found, places=sorted(places))
     return SelectedEvents(exact, unsent, tuple(islice(not_found, _MOST_NOT_FOUND)))
 
 
-async def _pages(
+async def _events(
     read: Callable[..., Awaitable[dict[BatchId, date]]],
     connection: PipelineConnection,
     found: ReplaySelection,
-) -> AsyncIterator[dict[BatchId, date]]:
-    """Yield all selected batches that a function of the store returns in pages."""
+    only: set[BatchId] | None,
+) -> AsyncIterator[tuple[BatchId, EventMetadata]]:
+    """Yield the metadata of the events that may match, from the batches that `read` returns in pages.
+
+    `only` limits the batches.
+    """
     after = 0
     while page := await read(connection, found, after=after, limit=_BATCHES):
-        yield page
         after = max(page)
-
-
-async def _events(
-    connection: PipelineConnection, page: dict[BatchId, date], wanted: EventQuery, only: set[BatchId] | None
-) -> AsyncIterator[tuple[BatchId, EventMetadata]]:
-    """Yield the metadata of the events of these batches that may match. `only` limits the batches."""
-    read = {batch: day for batch, day in page.items() if only is None or batch in only}
-    for batch, shapes in (await damage.read_shapes_of(connection, read)).items():
-        if wanted.may_contain(shapes):
-            for shape in read_shapes(shapes) or ():
-                yield batch, shape
+        days = {batch: day for batch, day in page.items() if only is None or batch in only}
+        for batch, shapes in (await damage.read_shapes_of(connection, days)).items():
+            if found.wanted.may_contain(shapes):
+                for shape in read_shapes(shapes) or ():
+                    yield batch, shape
