@@ -2,7 +2,7 @@
 
 from app.admin.audit import list_audit, number_of_entry
 from app.admin.context import AppContext
-from app.admin.events.failures import list_rejections
+from app.admin.events.figures import list_rejections
 from app.admin.events.search import search_events
 from app.api.events.models import EventSummaryPage, RejectionPage
 from app.api.paging import Page, cursor_of, record_id_of, search_position_of, split_page

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.admin.events.journeys import count_stored, counts_of
+from app.admin.events.figures import count_stored, counts_of
 from app.admin.events.search import find_visible_row
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status

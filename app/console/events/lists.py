@@ -15,8 +15,7 @@ from pydantic import Field, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.events.failures import list_failures, summarize_rejections
-from app.admin.events.journeys import read_journey_figures
+from app.admin.events.figures import list_failures, read_journey_figures, summarize_rejections
 from app.admin.events.search import EventPage, destination_names, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
 from app.admin.refusals import ErrorCode, Refusal
