@@ -48,11 +48,6 @@ class SecuredRoute(APIRoute):
     (422).
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
-        if not hasattr(endpoint, _SCOPES):
-            raise TypeError(f"{path}: name the scopes after the path, or mark it @public")
-        super().__init__(path, endpoint, **settings)
-
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         endpoint = super().get_route_handler()
         scopes, has_body = scopes_of(self.endpoint), self.body_field is not None
@@ -109,6 +104,8 @@ class SecuredRouter(APIRouter):
         def add(endpoint: Endpoint) -> Endpoint:
             if any_of:
                 setattr(endpoint, _SCOPES, any_of)
+            elif not hasattr(endpoint, _SCOPES):
+                raise TypeError(f"{path}: name the scopes after the path, or mark it @public")
             self.add_api_route(path, endpoint, methods=[method], **settings)
             return endpoint
 

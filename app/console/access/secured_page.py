@@ -60,11 +60,6 @@ class SecuredPage(APIRoute):
     It checks session, scopes, query parameters, form origin and form token, in this order.
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
-        if not hasattr(endpoint, "__scopes__"):
-            raise TypeError(f"{path}: name the scopes after the path, or mark it @public")
-        super().__init__(path, endpoint, **settings)
-
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         endpoint = super().get_route_handler()
         # Open pages request the streams of live updates automatically. That keeps no session alive.
@@ -86,17 +81,18 @@ class SecuredPage(APIRoute):
                         refusal = Problem(ErrorCode.FORBIDDEN, why_not(visitor.role, scopes))
                         return pages.problem(request, refusal)
                     if request.method == "POST" and _is_too_old(context, visitor, scopes):
-                        return _sign_in_afresh(request)
+                        # The form is not stored, and the page says so.
+                        onward = _page_of_form(request)
+                        return pages.show(request, "sign_in_afresh.html", status=403, onward=onward)
                 if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                     return pages.problem(request, refused)
                 # A form also sends its empty fields. Drop these, so that the defaults apply.
                 request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
                     is_foreign = hasattr(self.endpoint, _FROM_OTHER_ORIGINS)
-                    await _read_form(context, request, is_foreign=is_foreign)
-                    form: PageForm = request.state.form
+                    form = await _read_form(context, request, is_foreign=is_foreign)
                     if scopes and not same_secret(request.state.visitor.csrf, form.text("csrf")):
-                        return _ask_again(request)
+                        return _ask_again(request, form)
                 return await endpoint(request)
             except ClientDisconnect:
                 raise
@@ -182,12 +178,7 @@ def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]
     )
 
 
-def _sign_in_afresh(request: Request) -> Response:
-    """Ask the person to sign in again. The form is not stored, and the page says so."""
-    return pages.show(request, "sign_in_afresh.html", status=403, onward=_page_of_form(request))
-
-
-def _ask_again(request: Request) -> Response:
+def _ask_again(request: Request, form: PageForm) -> Response:
     """Ask the person to confirm a form that an earlier session sent. The page carries the input of the form.
 
     The form's origin was checked, so a console page sent it. Its token belongs to another session, so the
@@ -195,19 +186,19 @@ def _ask_again(request: Request) -> Response:
     """
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
-    form: PageForm = request.state.form
     fields = [pair for pair in form.multi_items() if pair[0] != "csrf" and isinstance(pair[1], str)]
     return pages.show(request, "once_more.html", status=403, action=_address(request.url), fields=fields)
 
 
-async def _read_form(context: AppContext, request: Request, *, is_foreign: bool) -> None:
-    """Store the form in the request's state. Raises Refusal (403) if no console page sent it."""
+async def _read_form(context: AppContext, request: Request, *, is_foreign: bool) -> PageForm:
+    """Return the form, and store it in the request. Raises Refusal (403) if no console page sent it."""
     if not is_foreign and not sessions.comes_from_here(context, request):
         raise Refusal(ErrorCode.FORBIDDEN, "The form was not sent from a page of this console.")
     form = await request.form(max_fields=MAX_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
         raise Refusal(ErrorCode.MALFORMED, "A field contains the character NUL, which is not allowed.")
-    request.state.form = PageForm(form.multi_items())
+    request.state.form = page_form = PageForm(form.multi_items())
+    return page_form
 
 
 @dataclass(frozen=True, slots=True)
