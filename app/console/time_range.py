@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from urllib.parse import urlencode
 
 from fastapi import Query
@@ -21,33 +21,29 @@ PARAMETER: Final = "range"
 
 
 class RangeName(StrEnum):
-    """The value of the query parameter `range`."""
+    """The value of the query parameter `range`, with its labels, its length and the width of its buckets."""
 
-    HOUR = "1h"
-    SIX_HOURS = "6h"
-    DAY = "24h"
-    WEEK = "7d"
-    MONTH = "30d"
-
-
-RangeParameter = Annotated[RangeName, Query(alias=PARAMETER)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Spec:
+    _value_: str
     label: str
     short_label: str
     span: timedelta
     bucket: timedelta
 
+    HOUR = "1h", "Last hour", "1 h", timedelta(hours=1), timedelta(minutes=1)
+    SIX_HOURS = "6h", "Last 6 hours", "6 h", timedelta(hours=6), timedelta(minutes=5)
+    DAY = "24h", "Last 24 hours", "24 h", timedelta(hours=24), timedelta(minutes=15)
+    WEEK = "7d", "Last 7 days", "7 d", timedelta(days=7), timedelta(hours=3)
+    MONTH = "30d", "Last 30 days", "30 d", timedelta(days=30), timedelta(days=1)
 
-_SPECS: Final = {
-    RangeName.HOUR: _Spec("Last hour", "1 h", timedelta(hours=1), timedelta(minutes=1)),
-    RangeName.SIX_HOURS: _Spec("Last 6 hours", "6 h", timedelta(hours=6), timedelta(minutes=5)),
-    RangeName.DAY: _Spec("Last 24 hours", "24 h", timedelta(hours=24), timedelta(minutes=15)),
-    RangeName.WEEK: _Spec("Last 7 days", "7 d", timedelta(days=7), timedelta(hours=3)),
-    RangeName.MONTH: _Spec("Last 30 days", "30 d", timedelta(days=30), timedelta(days=1)),
-}
+    def __new__(cls, value: str, label: str, short_label: str, span: timedelta, bucket: timedelta) -> Self:
+        """Return a member that is the text `value`."""
+        member = str.__new__(cls, value)
+        member._value_, member.label, member.short_label = value, label, short_label
+        member.span, member.bucket = span, bucket
+        return member
+
+
+RangeParameter = Annotated[RangeName, Query(alias=PARAMETER)]
 _TWO_DAYS: Final = timedelta(days=2)
 _HOUR: Final = (timedelta(hours=1), "hours")
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -72,12 +68,8 @@ class TimeRange:
     until: datetime
 
     @property
-    def label(self) -> str:
-        return _SPECS[self.name].label
-
-    @property
     def bucket(self) -> timedelta:
-        return _SPECS[self.name].bucket
+        return self.name.bucket
 
     @property
     def previous(self) -> Period | None:
@@ -85,7 +77,7 @@ class TimeRange:
 
         It ends at the start of a minute or of an hour, so up to an hour may lie between both.
         """
-        span = _SPECS[self.name].span
+        span = self.name.span
         if span > timedelta(days=7):
             return None
         width = timedelta(minutes=1) if span == timedelta(hours=1) else timedelta(hours=1)
@@ -110,16 +102,15 @@ class TimeRange:
         """Return a link for each range, with the `parameters` of the current page except its cursor."""
         kept = [pair for pair in parameters if pair[0] not in _DROPPED]
         return [
-            RangeLink(spec.short_label, f"?{urlencode([*kept, (PARAMETER, name)])}", name is self.name)
-            for name, spec in _SPECS.items()
+            RangeLink(name.short_label, f"?{urlencode([*kept, (PARAMETER, name)])}", name is self.name)
+            for name in RangeName
         ]
 
 
 def time_range(name: RangeName, now: datetime) -> TimeRange:
     """Return the range that ends at `now`, a time with a zone."""
     until = now.astimezone(UTC)
-    spec = _SPECS[name]
-    return TimeRange(name, bucket_start(until - spec.span, spec.bucket), until)
+    return TimeRange(name, bucket_start(until - name.span, name.bucket), until)
 
 
 def range_since(begin: datetime, now: datetime) -> TimeRange:
