@@ -24,13 +24,13 @@ from app.console.access.secured_page import PageRouter
 from app.console.destinations import activate, page, requests, settings
 from app.console.events import history, lists
 from app.console.incidents import notifications
-from app.console.mappings import editor, event_names, publish
+from app.console.mappings import editor, publish
 
 # `settings` is before `page`: the address of a new destination is no id.
 MODULES = (
     *(static_files, sign_in, keys, home, find),
     *(settings, page, activate, requests, match_quality),
-    *(mappings, editor, publish, event_names),
+    *(mappings, editor, publish),
     *(lists, history, replays, incidents, notifications),
     *(privacy, organisations, audit, system),
 )

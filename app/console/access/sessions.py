@@ -48,9 +48,9 @@ def is_secure(context: AppContext) -> bool:
     return context.public_url.startswith("https://")
 
 
-def cookie_name(context: AppContext) -> str:
-    """Return the cookie's name. The prefix `__Host-` limits it to this host and to TLS."""
-    return "__Host-console" if is_secure(context) else "console"
+def cookie_name(context: AppContext, name: str = "console") -> str:
+    """Return a cookie's name. The prefix `__Host-` limits it to this host and to TLS."""
+    return f"__Host-{name}" if is_secure(context) else name
 
 
 def set_cookie(

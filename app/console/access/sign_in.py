@@ -82,6 +82,7 @@ def _show(request: Request, onward: str, *, why: str, status: int = 200) -> Resp
 CALLBACK: Final = "/console/oidc/callback"
 BACK_CHANNEL: Final = "/console/oidc/back-channel-logout"
 _PLACE: Final = "console/oidc"
+_COOKIE: Final = "oidc"
 _LIFETIME: Final = timedelta(minutes=10)
 
 
@@ -120,7 +121,7 @@ async def start(context: Context, request: Request, next: str | None = None, fre
         return _refused(request, "provider")
     response = RedirectResponse(url, 303)
     value = sessions.sealed(context, _PLACE, pending)
-    sessions.set_cookie(context, response, _cookie_name(context), value, max_age=_LIFETIME)
+    sessions.set_cookie(context, response, sessions.cookie_name(context, _COOKIE), value, max_age=_LIFETIME)
     return response
 
 
@@ -200,7 +201,7 @@ async def _organisation_of(context: AppContext, identity: Identity) -> Organisat
 
 
 def _pending_of(context: AppContext, request: Request) -> _Pending | None:
-    value = request.cookies.get(_cookie_name(context), "")
+    value = request.cookies.get(sessions.cookie_name(context, _COOKIE), "")
     pending = sessions.unsealed(context, _PLACE, value, _Pending)
     return pending if pending and pending.until > context.now().timestamp() else None
 
@@ -219,12 +220,8 @@ async def _end(
 
 def _without_cookie(context: AppContext, response: Response) -> Response:
     """Delete the cookie from the browser: each sign-in can finish only once."""
-    sessions.delete_cookie(context, response, _cookie_name(context))
+    sessions.delete_cookie(context, response, sessions.cookie_name(context, _COOKIE))
     return response
-
-
-def _cookie_name(context: AppContext) -> str:
-    return "__Host-oidc" if sessions.is_secure(context) else "oidc"
 
 
 def _refused(request: Request, why: str) -> Response:

@@ -39,12 +39,10 @@ async def page(
     visit: CurrentDestination, range_name: Annotated[RangeName | None, Query(alias=PARAMETER)] = None
 ) -> Response:
     """Show the overview of a destination. While an incident is open, the range begins before it."""
-    preflight = await check_setup(*visit.on)
     return await visit.show(
         "destination.html",
         leads_to=sign_in_origin(visit.context, visit.destination.region),
-        checks=preflight.checks,
-        ready=preflight.ready,
+        setup=await check_setup(*visit.on),
         mappings=await list_mappings(*visit.on, limit=1),
         **await _panel_of(visit, range_name or await _default_range(visit)),
     )
@@ -76,7 +74,6 @@ async def _panel_of(visit: DestinationVisit, range_name: RangeName) -> dict[str,
     first_answer = overview.first_answer if stats.counts.delivered else None
     return {
         "now": now,
-        "stats": stats,
         "chosen": chosen,
         "totals": present.totals(overview.history),
         "before": overview.previous and present.totals([overview.previous]),
@@ -170,14 +167,12 @@ async def ask(visit: CurrentDestination) -> Response:
 
 
 async def _preflight_page(visit: DestinationVisit, *, ask: bool) -> Response:
-    result = await check_setup(*visit.on, ask=ask)
     async with visit.context.engine.connect() as connection:
         account = await sign_ins.find_account(connection, visit.destination.id)
     return await visit.show(
         "preflight.html",
         leads_to=sign_in_origin(visit.context, visit.destination.region),
-        checks=result.checks,
-        ready=result.ready,
+        setup=await check_setup(*visit.on, ask=ask),
         rechecked=ask,
         account_currency=account and account.currency,
     )

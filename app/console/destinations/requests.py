@@ -39,10 +39,9 @@ async def page(
     following = listed.following
     return await visit.show(
         "requests.html",
-        items=listed.items,
+        listed=listed,
         id_of=partial(visit.context.opaque.seal, kind=ATTEMPT),
         next_cursor=following and cursor_of(visit.context, following[0].isoformat(), following[1]),
-        back_to=following and following[0],
         later=cursor is not None,
         failed=failed,
         range=chosen,

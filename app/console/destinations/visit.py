@@ -7,7 +7,7 @@ from fastapi import Depends
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import reading
 from app.admin.operations_home import read_condition
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Visit
@@ -37,9 +37,8 @@ class DestinationVisit(Visit):
 
     async def renewed(self) -> Self:
         """Return this visit with the destination as it is now. Raises Refusal if it no longer exists."""
-        async with self.context.engine.connect() as connection:
-            found = await find_visible(connection, self.caller, self.destination.id)
-        return replace(self, destination=found)
+        async with reading(self.context, self.destination.id) as (_, found):
+            return replace(self, destination=found)
 
     async def header(self) -> dict[str, Any]:
         """Return the content of the header. Its template sets `tab`."""
@@ -59,9 +58,8 @@ class DestinationVisit(Visit):
 
 
 async def _visit(visit: CurrentVisit, destination_id: str) -> DestinationVisit:
-    async with visit.context.engine.connect() as connection:
-        found = await find_visible(connection, visit.caller, destination_id)
-    return DestinationVisit(visit.request, visit.context, visit.visitor, found)
+    async with reading(visit.context, destination_id) as (_, found):
+        return DestinationVisit(visit.request, visit.context, visit.visitor, found)
 
 
 CurrentDestination = Annotated[DestinationVisit, Depends(_visit)]

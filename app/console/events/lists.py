@@ -10,7 +10,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import Field, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
@@ -84,14 +84,10 @@ class SearchForm(ConsoleFilter):
     destination: Word | None = None
 
 
-def _file_format(format: ExportFormat = ExportFormat.CSV) -> ExportFormat:
-    return format
-
-
 # Annotated types for the parameters of routes.
 Events = Annotated[ConsoleFilter, Query()]
 Search = Annotated[SearchForm, Query()]
-FileFormat = Annotated[ExportFormat, Depends(_file_format)]
+FileFormat = Annotated[ExportFormat, Query(alias="format")]
 
 
 @router.get(PAGE + "/events", Scope.EVENTS_READ)
@@ -112,7 +108,9 @@ async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor =
 
 
 @router.get(PAGE + "/events/export", Scope.EVENTS_READ)
-async def export_events(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
+async def export_events(
+    visit: CurrentDestination, query: Events, file_format: FileFormat = ExportFormat.CSV
+) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
     page_at = partial(event_page, *visit.on, wanted)
@@ -137,7 +135,6 @@ async def search(visit: CurrentVisit, query: Search, cursor: Cursor = None) -> R
         "search.html",
         **_content(visit, query, chosen, result, cursor),
         destinations=await _destinations(visit),
-        exact=result.is_exact,
     )
 
 
@@ -180,11 +177,9 @@ def _content(
         "query": query,
         "range": chosen,
         "searched": chosen.part_since(found.back_to),
-        "items": found.items,
         "next_cursor": cursor_of(visit.context, *found.following) if found.following else None,
         "later": cursor is not None,
-        "back_to": found.back_to,
-        "unreadable": found.unreadable_batches,
+        "found": found,
     }
 
 
@@ -251,7 +246,9 @@ async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = 
 
 
 @router.get(PAGE + "/rejections/export", Scope.EVENTS_READ)
-async def export_rejections(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
+async def export_rejections(
+    visit: CurrentDestination, query: Events, file_format: FileFormat = ExportFormat.CSV
+) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
     page_at = partial(rejection_page, *visit.on, wanted)

@@ -167,12 +167,6 @@ _EVENTS: Final[Mapping[Kind, str]] = {
 }
 
 
-def consequences_sentence(consequences: Sequence[Kind]) -> str:
-    """Return a sentence about what an incident explains, after a space; nothing if it explains nothing."""
-    titles = ", ".join(KINDS[kind].title.lower() for kind in consequences)
-    return f" Consequences: {titles}." if titles else ""
-
-
 @dataclass(frozen=True, slots=True)
 class IncidentDetails:
     """An incident as the pages show it. `note` says why nothing is left to do."""
@@ -206,11 +200,12 @@ def present(
     notes = ["Acknowledged."] if incident.acknowledged_at is not None else []
     notes += [] if holds else ["Recovering: the problem is no longer observed. Resolves automatically."]
     button = remedy_button(incident, scopes, suspended=suspended)
+    explained = ", ".join(KINDS[kind].title.lower() for kind in incident.consequences)
     return IncidentDetails(
         stored,
         Label(incident.severity.capitalize(), TONES[incident.severity], "Severity"),
         remedy=advice(incident.kind, incident.reason)[0] if lasts else "",
-        consequences=consequences_sentence(incident.consequences),
+        consequences=f" Consequences: {explained}." if explained else "",
         duration=age(((incident.resolved_at or now) - incident.opened_at).total_seconds()),
         button=button if lasts else None,
         events_link=path and f"/console/destinations/{incident.destination}{path}",

@@ -25,7 +25,7 @@ from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import CurrentDestination, DestinationVisit
 from app.console.form_view import of_fields
 from app.console.mappings import MAPPING, MAPPINGS, address_of
-from app.console.mappings.field_results import field_results, problem_views, suggestion_view
+from app.console.mappings.field_results import field_results, problem_views, reasons_of, undecided_of
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
 from app.console.mappings.publish import landing
 from app.console.mappings.source_inputs import ANY_INPUTS
@@ -285,8 +285,6 @@ async def _show(
         **results,
         here=address_of(visit.destination.id, mapping_id or NEW),
         details=found,
-        mapping=mapping,
-        archived=found is not None and found.state == "archived",
         form=fields,
         empty_row=empty_row,
         any_inputs=ANY_INPUTS,
@@ -301,7 +299,8 @@ async def _show(
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         names=EVENT_NAMES | {pin.event_type: pin.name for pin in pins},
         additions={} if observed.suggestion.rows else _ADDITIONS,
-        suggested=suggestion_view(suggestion),
+        reasons=reasons_of(suggestion) if suggestion else {},
+        undecided=undecided_of(suggestion) if suggestion else (),
         sample=sample,
         zone=zone,
         picked=picked,

@@ -172,23 +172,16 @@ UNDECIDED: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SuggestionView:
-    """`reasons` are by the name of the row on the form."""
-
-    reasons: Mapping[str, str]
-    undecided: Sequence[ProblemView]
-
-
-def suggestion_view(suggestion: Suggestion | None) -> SuggestionView:
-    """Return the view of a suggestion, or an empty one."""
-    if suggestion is None:
-        return SuggestionView({}, ())
+def reasons_of(suggestion: Suggestion) -> Mapping[str, str]:
+    """Return why each row is suggested, by the name of the row on the form."""
     custom = {row["name"]: number for number, row in enumerate(suggestion.mapping.get("custom_data", ()))}
-    reasons = {
+    return {
         row_of(row.field, custom): row.reason
         + ("" if row.share == 1 else f" Usable in {share(round(row.share * 10_000), 10_000)} of the events.")
         for row in suggestion.rows
     }
-    undecided = [problem_view(row_of(each.field), UNDECIDED[each.reason]) for each in suggestion.undecided]
-    return SuggestionView(reasons, undecided)
+
+
+def undecided_of(suggestion: Suggestion) -> list[ProblemView]:
+    """Return what a person must decide before the suggested mapping is published."""
+    return [problem_view(row_of(each.field), UNDECIDED[each.reason]) for each in suggestion.undecided]

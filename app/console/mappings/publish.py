@@ -47,7 +47,6 @@ async def page(visit: CurrentDestination, mapping_id: str) -> Response:
         "publish.html",
         here=address_of(visit.destination.id, mapping_id),
         details=details,
-        mapping=mapping,
         changes=statement_changes(mapping.published, mapping.draft),
         problems=problem_views(details.problems),
         warnings=warning_lines(details.warnings),
