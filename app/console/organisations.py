@@ -27,7 +27,6 @@ async def page(visit: CurrentVisit, paging: Paging) -> Response:
         **visit.listed(rows, lambda row: (row.created_at.isoformat(), row.id), paging),
         # The role platform alone may open no page of an organisation.
         may_switch=visit.caller.scopes != {Scope.ORGANISATIONS_ADMIN},
-        given=visit.typed,
     )
 
 

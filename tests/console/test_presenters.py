@@ -299,19 +299,19 @@ def test_the_breaker_agrees_with_the_requests_that_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ago", "tone", "text"),
+    ("ago", "percent", "text"),
     [
-        (None, "quiet", "This is expected"),
-        (600, "warn", "normal for 1 h 50 min more"),
-        (9_000, "good", "Events manager should show counts"),
+        (None, 0, "This is expected"),
+        (600, 8, "normal for 1 h 50 min more"),
+        (9_000, 100, "Events manager should show counts"),
     ],
     ids=["nothing accepted", "ten minutes", "two and a half hours"],
 )
-def test_no_activity_yet_is_not_at_once_an_error(ago: int | None, tone: str, text: str) -> None:
+def test_no_activity_yet_is_not_at_once_an_error(ago: int | None, percent: int, text: str) -> None:
     """R14: what the empty view means depends on the time since the first accepted event."""
     first = None if ago is None else NOW - timedelta(seconds=ago)
     found = present.events_manager_hint(first, NOW)
-    assert found.tone == tone
+    assert found.percent == percent
     assert text in found.sentence
 
 

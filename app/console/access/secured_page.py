@@ -238,11 +238,12 @@ class Visit:
     async def show(self, template: str, **content: Any) -> HTMLResponse:
         """Return a page. `pages.show` has the arguments.
 
-        The error of a form gives the page its status code, a sentence, and the sentences at the fields.
+        The error of a form gives the page its status code, a sentence, the sentences at the fields, and the
+        typed values.
         """
         problems, status = problems_of(self.error)
         refused = sentence_of(self.error.problem) if isinstance(self.error, Refusal) else None
-        own = {"problems": problems, "status": status, "refused": refused}
+        own = {"problems": problems, "status": status, "refused": refused, "typed": self.typed}
         return pages.show(self.request, template, **{**own, **await self.header(), **content})
 
     def part(self, template: str, **content: Any) -> HTMLResponse:

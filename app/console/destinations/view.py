@@ -157,7 +157,6 @@ def _first_expiry(given: DiagnosisInput) -> Gauge:
 class EventsManagerHint:
     """Whether Amazon's Events manager shows the delivered events yet (R14)."""
 
-    tone: str
     sentence: str
     percent: int
 
@@ -172,16 +171,16 @@ def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerH
             "Amazon has not received events from this destination yet, so Events manager shows “No activity "
             "yet”. This is expected."
         )
-        return EventsManagerHint("quiet", sentence, 0)
+        return EventsManagerHint(sentence, 0)
     left = first + _EVENTS_MANAGER_DELAY - now
     if left > timedelta():
         sentence = (
             "Amazon has accepted events. Events manager takes up to two hours to count them: "
             f"“No activity yet” is normal for {age(left.total_seconds())} more."
         )
-        return EventsManagerHint("warn", sentence, max(1, round(100 - 100 * left / _EVENTS_MANAGER_DELAY)))
+        return EventsManagerHint(sentence, max(1, round(100 - 100 * left / _EVENTS_MANAGER_DELAY)))
     sentence = (
         "Events manager should show counts. If it still shows “No activity yet”, check that it has the same "
         "advertiser, region and dataset selected, and that you are not on the tab “Amazon ad tag events”."
     )
-    return EventsManagerHint("good", sentence, 100)
+    return EventsManagerHint(sentence, 100)

@@ -62,7 +62,6 @@ async def page(visit: CurrentDestination) -> Response:
         defaults=DEFAULTS,
         ranges=RANGES,
         members=_MEMBERS,
-        typed=visit.typed,
         muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
         hours=MAINTENANCE_HOURS,
         callback=await read_status_callback(*visit.on),

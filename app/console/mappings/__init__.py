@@ -71,17 +71,16 @@ async def copy_page(
     visit: CurrentDestination, mapping_id: str, q: Annotated[str, Query(max_length=200)] = ""
 ) -> Response:
     """Show the form that copies a mapping. `q` searches for the destination of the copy."""
-    destination, typed = visit.destination, visit.typed
     mapping = (await read_mapping(*visit.on, mapping_id)).mapping
     listed = await list_destinations(visit.context, limit=_TARGETS + 1, search=q)
-    targets = [each for each in listed if each.state is not State.ARCHIVED and each.id != destination.id]
+    targets = [
+        each for each in listed if each.state is not State.ARCHIVED and each.id != visit.destination.id
+    ]
     return await visit.show(
         "mapping_copy.html",
-        here=address_of(destination.id, mapping_id),
         mapping=mapping,
-        name=typed.get("name", f"Copy of {mapping.name}"[:MAX_NAME_LENGTH]),
+        name=f"Copy of {mapping.name}"[:MAX_NAME_LENGTH],
         max_name=MAX_NAME_LENGTH,
-        to=typed.get("to") or destination.id,
         q=q,
         targets=targets[:_TARGETS],
         more=len(targets) > _TARGETS,
@@ -122,7 +121,7 @@ async def list_names(
 async def name_page(visit: CurrentVisit, advertiser_id: str, event_type: str) -> Response:
     """Show a pinned name, the mappings that use it, and the form that renames it."""
     impact = await preview_rename(visit.context, advertiser_id, event_type)
-    return await visit.show("event_name.html", impact=impact, to=visit.typed.get("to", ""))
+    return await visit.show("event_name.html", impact=impact)
 
 
 @router.post(_NAME, Scope.DESTINATIONS_WRITE)

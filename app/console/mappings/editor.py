@@ -283,7 +283,6 @@ async def _show(
         "mapping.html",
         status=status if problem is None else status_of(problem),
         **results,
-        here=address_of(visit.destination.id, mapping_id or NEW),
         details=found,
         form=fields,
         empty_row=empty_row,

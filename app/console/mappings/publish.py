@@ -45,7 +45,6 @@ async def page(visit: CurrentDestination, mapping_id: str) -> Response:
     backtest = await _backtest(visit, details)
     return await visit.show(
         "publish.html",
-        here=address_of(visit.destination.id, mapping_id),
         details=details,
         changes=statement_changes(mapping.published, mapping.draft),
         problems=problem_views(details.problems),
@@ -54,7 +53,6 @@ async def page(visit: CurrentDestination, mapping_id: str) -> Response:
         impact=backtest and backtest_view(backtest),
         needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
         conflict=conflict,
-        note=visit.typed.get("note", ""),
         max_note=MAX_NOTE,
         # The page has a sentence of its own for a conflict of names.
         is_conflict=isinstance(error, Refusal) and error.problem.code is ErrorCode.EVENT_NAME_CONFLICT,
@@ -216,7 +214,6 @@ async def versions_page(
     return await visit.show(
         "mapping_versions.html",
         **visit.listed(found, lambda each: (each.version,), paging),
-        here=address_of(visit.destination.id, mapping_id),
         mapping=mapping,
         publishers={each.version: person(each.published_by, names) for each in found},
         selected=selected,
