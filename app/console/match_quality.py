@@ -27,7 +27,7 @@ from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash
 from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.form_view import FORM_ERRORS
+from app.console.pages import FORM_ERRORS
 from app.console.wording import match_key_label, number
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.kinds import Kind

@@ -11,7 +11,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import ListQuery
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
-from app.console.form_view import FORM_ERRORS
+from app.console.pages import FORM_ERRORS
 
 router = PageRouter()
 

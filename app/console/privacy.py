@@ -35,8 +35,8 @@ from app.api.paging import MOST, PAGE_SIZE, Cursor, ListQuery, cursor_of, event_
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.form_view import FORM_ERRORS
 from app.console.mappings.form import members_of
+from app.console.pages import FORM_ERRORS
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.reasons import REASONS
 

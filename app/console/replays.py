@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
 from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.events.search import mapping_names
+from app.admin.mappings.field_problems import field_problems
 from app.admin.refusals import ErrorCode, Refusal
 from app.admin.replays.replay import dismiss_dead_letters, find_replay, list_replays, replay_events
 from app.api.events.filters import Id
@@ -39,16 +39,14 @@ class ChosenEvents(ConsoleFilter):
 
     @classmethod
     def of(cls, form: Form) -> "ChosenEvents":
-        """Return the events that a form chose. Raises RequestValidationError."""
+        """Return the events that a form chose. Raises Refusal."""
         names = {field.alias or name for name, field in cls.model_fields.items()}
         given: dict[str, Any] = {name: text for name in names if (text := form.text(name))}
         events = [value for value in form.getlist("event") if value]
         try:
             return cls.model_validate({**given, "event": events})
         except ValidationError as error:
-            raise RequestValidationError(
-                [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-            ) from None
+            raise Refusal(ErrorCode.INVALID, None, *field_problems(error.errors())) from None
 
     def selected(self, now: datetime) -> EventQuery:
         """Return the filter of these events."""

@@ -12,7 +12,7 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey
 from app.api.paging import MOST, ListQuery
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
-from app.console.form_view import FORM_ERRORS
+from app.console.pages import FORM_ERRORS
 from app.store.access.keys import ApiKey
 
 router = PageRouter()

@@ -30,7 +30,7 @@ from app.api.paging import PAGE_SIZE, Cursor, ListQuery
 from app.console import confirmations, pages
 from app.console.access import sessions
 from app.console.access.sessions import Visitor
-from app.console.form_view import FormError, problems_of, sentence_of
+from app.console.pages import FormError, problems_of, sentence_of
 from app.crypto import same_secret
 from app.store import audit
 

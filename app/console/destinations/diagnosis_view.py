@@ -8,7 +8,6 @@ from app.admin.destinations.stats import DestinationStats, DiagnosisFacts
 from app.console.wording import age, events, failed_requests, number, reason_words, remedy, share, state_key
 from app.domain.incidents.kinds import FAILURES, SIGN_IN, failure_of, failure_sentence
 from app.store.destinations.destinations import Destination
-from app.store.destinations.figures import RequestRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +37,14 @@ class DiagnosisInput:
     facts: DiagnosisFacts
     now: datetime
 
-    @property
-    def recent(self) -> Sequence[RequestRow]:
-        """The requests of the last minute. Older requests say nothing about the current state."""
-        return [request for request in self.facts.requests if self.now - request.started_at <= _RECENT]
-
 
 _RECENT = timedelta(minutes=1)
 
 
 def diagnose(given: DiagnosisInput) -> Diagnosis:
     """Return the diagnosis of the first rule that applies."""
-    for rule in _RULES:
-        diagnosis = rule(given)
-        if diagnosis is not None:
-            return diagnosis
-    return _healthy(given)
+    found = (rule(given) for rule in _RULES)
+    return next(diagnosis for diagnosis in found if diagnosis is not None)
 
 
 _STATES = {
@@ -137,7 +128,8 @@ def _next_attempt(given: DiagnosisInput) -> datetime | None:
 
 
 def _often_throttled(given: DiagnosisInput) -> Diagnosis | None:
-    requests = given.recent
+    # Older requests say nothing about the current state.
+    requests = [each for each in given.facts.requests if given.now - each.started_at <= _RECENT]
     throttled = [request for request in requests if request.outcome == "throttled"]
     if not given.stats.waiting or len(requests) < 5 or len(throttled) * 5 < len(requests):
         return None
@@ -245,4 +237,5 @@ _RULES: Sequence[Callable[[DiagnosisInput], Diagnosis | None]] = (
     _rejected,
     _other_currency,
     _nothing_yet,
+    _healthy,  # always applies
 )

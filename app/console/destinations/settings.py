@@ -10,7 +10,7 @@ from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, sign_in_origin
-from app.console.form_view import FORM_ERRORS, problems_of
+from app.console.pages import FORM_ERRORS, problems_of
 from app.domain.destination import DEFAULT_RATE, Region, State, advertiser_id_problem
 
 router = PageRouter()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import Query
+from fastapi import Depends, Query
 from pydantic import Field, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
@@ -84,10 +84,14 @@ class SearchForm(ConsoleFilter):
     destination: Word | None = None
 
 
+def _file_format(format: ExportFormat = ExportFormat.CSV) -> ExportFormat:
+    return format
+
+
 # Annotated types for the parameters of routes.
 Events = Annotated[ConsoleFilter, Query()]
 Search = Annotated[SearchForm, Query()]
-FileFormat = Annotated[ExportFormat, Query(alias="format")]
+FileFormat = Annotated[ExportFormat, Depends(_file_format)]
 
 
 @router.get(PAGE + "/events", Scope.EVENTS_READ)
@@ -108,9 +112,7 @@ async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor =
 
 
 @router.get(PAGE + "/events/export", Scope.EVENTS_READ)
-async def export_events(
-    visit: CurrentDestination, query: Events, file_format: FileFormat = ExportFormat.CSV
-) -> Response:
+async def export_events(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
     page_at = partial(event_page, *visit.on, wanted)
@@ -246,9 +248,7 @@ async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = 
 
 
 @router.get(PAGE + "/rejections/export", Scope.EVENTS_READ)
-async def export_rejections(
-    visit: CurrentDestination, query: Events, file_format: FileFormat = ExportFormat.CSV
-) -> Response:
+async def export_rejections(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
     page_at = partial(rejection_page, *visit.on, wanted)

@@ -28,6 +28,7 @@ router = PageRouter()
 _MOST_PATHS = 200
 MAPPINGS = PAGE + "/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
+SearchText = Annotated[str, Query(max_length=200)]
 
 
 @router.get(MAPPINGS, Scope.DESTINATIONS_READ)
@@ -67,9 +68,7 @@ _TARGETS = 20
 
 
 @router.get(MAPPING + "/copy", Scope.DESTINATIONS_WRITE)
-async def copy_page(
-    visit: CurrentDestination, mapping_id: str, q: Annotated[str, Query(max_length=200)] = ""
-) -> Response:
+async def copy_page(visit: CurrentDestination, mapping_id: str, q: SearchText = "") -> Response:
     """Show the form that copies a mapping. `q` searches for the destination of the copy."""
     mapping = (await read_mapping(*visit.on, mapping_id)).mapping
     listed = await list_destinations(visit.context, limit=_TARGETS + 1, search=q)
@@ -104,9 +103,7 @@ _NAME = _NAMES + "/{advertiser_id}/{event_type}"
 
 
 @router.get(_NAMES, Scope.DESTINATIONS_READ)
-async def list_names(
-    visit: CurrentVisit, paging: Paging, q: Annotated[str, Query(max_length=200)] = ""
-) -> Response:
+async def list_names(visit: CurrentVisit, paging: Paging, q: SearchText = "") -> Response:
     """List pinned names by advertiser and event type."""
     place = place_of(visit.context, paging.cursor)
     if place is not None and len(place) != 2:

@@ -23,7 +23,6 @@ from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.errors import status_of
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import CurrentDestination, DestinationVisit
-from app.console.form_view import of_fields
 from app.console.mappings import MAPPING, MAPPINGS, address_of
 from app.console.mappings.field_results import field_results, problem_views, reasons_of, undecided_of
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
@@ -31,6 +30,7 @@ from app.console.mappings.publish import landing
 from app.console.mappings.source_inputs import ANY_INPUTS
 from app.console.mappings.text import json_text, transforms
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
+from app.console.pages import of_fields
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.conversion.amazon_codes import EVENT_TYPES
