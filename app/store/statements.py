@@ -34,15 +34,6 @@ async def fetch(
     return [dict(zip(names, row, strict=True)) for row in result]
 
 
-async def fetch_one(
-    connection: AsyncConnection, statement: Statement, *arguments: object
-) -> Mapping[str, Any] | None:
-    """Return the only row of a statement, or None if it has no row."""
-    rows = await fetch(connection, statement, *arguments)
-    assert len(rows) <= 1
-    return rows[0] if rows else None
-
-
 async def fetch_value(connection: AsyncConnection, statement: Statement, *arguments: object) -> Any:
     """Return the first column of the only row, or None if there is no row."""
     return (await _run(connection, statement, arguments)).scalar_one_or_none()
@@ -64,12 +55,13 @@ async def read_one(
     connection: AsyncConnection, read: Callable[[Row], T], statement: Statement, *arguments: object
 ) -> T | None:
     """Return the only row of a statement, converted by `read`, or None if it has no row."""
-    row = await fetch_one(connection, statement, *arguments)
-    return None if row is None else read(row)
+    rows = await read_all(connection, read, statement, *arguments)
+    assert len(rows) <= 1
+    return rows[0] if rows else None
 
 
 async def read_written(connection: AsyncConnection, read: Callable[[Row], T], statement: Statement) -> T:
     """Return the row that a statement writes in any case, converted by `read`."""
-    row = await fetch_one(connection, statement)
+    row = await read_one(connection, read, statement)
     assert row is not None
-    return read(row)
+    return row

@@ -10,57 +10,40 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    ColumnElement,
-    DateTime,
-    Double,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Select,
-    Table,
-    Text,
-    Update,
-    func,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, DOMAIN, Insert, insert
-from sqlalchemy.types import TypeEngine
 
-METADATA: Final = MetaData()
+METADATA: Final = sa.MetaData()
 
 
 class _Instant(DOMAIN):
-    operator_classes = DateTime.operator_classes
+    operator_classes = sa.DateTime.operator_classes
 
 
-INSTANT: Final = _Instant("instant", DateTime(timezone=True), create_type=False)
-_TYPES: Final[dict[Any, TypeEngine[Any]]] = {
-    str: Text(),
-    int: Integer(),
-    float: Double(),
-    bool: Boolean(),
+INSTANT: Final = _Instant("instant", sa.DateTime(timezone=True), create_type=False)
+_TYPES: Final[dict[Any, sa.types.TypeEngine[Any]]] = {
+    str: sa.Text(),
+    int: sa.Integer(),
+    float: sa.Double(),
+    bool: sa.Boolean(),
     datetime: INSTANT,
-    bytes: LargeBinary(),
-    tuple: ARRAY(Text()),
+    bytes: sa.LargeBinary(),
+    tuple: ARRAY(sa.Text()),
 }
 
 
-def table(name: str, row: type, *more: Column[Any], without: tuple[str, ...] = ()) -> Table:
+def table(name: str, row: type, *more: sa.Column[Any], without: tuple[str, ...] = ()) -> sa.Table:
     """Return a table with a column for each field of `row`, except for those of `without`.
 
     `more` are columns without a field, and columns whose type does not follow from their field. Unless it is
     in `without`, the column of the organisation is added.
     """
-    organisation = Column("organisation_id", Text, key="organisation", nullable=False)
+    organisation = sa.Column("organisation_id", sa.Text, key="organisation", nullable=False)
     columns = {column.key: column for column in (*_columns(row), organisation, *more)}
-    return Table(name, METADATA, *(column for key, column in columns.items() if key not in without))
+    return sa.Table(name, METADATA, *(column for key, column in columns.items() if key not in without))
 
 
-def _columns(row: type) -> Iterator[Column[Any]]:
+def _columns(row: type) -> Iterator[sa.Column[Any]]:
     hints = get_type_hints(row)
     for each in fields(row):
         hint = hints[each.name]
@@ -71,12 +54,12 @@ def _columns(row: type) -> Iterator[Column[Any]]:
         if is_dataclass(kind) and isinstance(kind, type):
             yield from _columns(kind)
         elif isinstance(kind, type) and issubclass(kind, StrEnum):
-            yield Column(each.name, Text(), nullable=is_nullable)
+            yield sa.Column(each.name, sa.Text(), nullable=is_nullable)
         else:
-            yield Column(each.name, _TYPES.get(get_origin(kind) or kind), nullable=is_nullable)
+            yield sa.Column(each.name, _TYPES.get(get_origin(kind) or kind), nullable=is_nullable)
 
 
-def columns_of(table_: Table, row: type) -> list[ColumnElement[Any]]:
+def columns_of(table_: sa.Table, row: type) -> list[sa.ColumnElement[Any]]:
     """Return the columns of a table that a row type has, named as its fields."""
     names = {column.name for column in _columns(row)}
     return [
@@ -95,23 +78,23 @@ def flat(row: Any) -> dict[str, Any]:
     return values
 
 
-def own(table_: Table) -> ColumnElement[bool]:
+def own(table_: sa.Table) -> sa.ColumnElement[bool]:
     """Return the condition that a row belongs to the organisation that the transaction acts for."""
-    return table_.c.organisation == func.acting_organisation()
+    return table_.c.organisation == sa.func.acting_organisation()
 
 
 def select_own(
-    table_: Table, columns: Iterable[ColumnElement[Any]], *conditions: ColumnElement[bool]
-) -> Select[Any]:
+    table_: sa.Table, columns: Iterable[sa.ColumnElement[Any]], *conditions: sa.ColumnElement[bool]
+) -> sa.Select[Any]:
     """Return the statement that reads those of the organisation's rows that fulfil the conditions."""
-    return select(*columns).where(own(table_), *conditions)
+    return sa.select(*columns).where(own(table_), *conditions)
 
 
-def insert_own(table_: Table, **values: object) -> Insert:
+def insert_own(table_: sa.Table, **values: object) -> Insert:
     """Return the statement that writes a row of the organisation that the transaction acts for."""
-    return insert(table_).values(organisation=func.acting_organisation(), **values)
+    return insert(table_).values(organisation=sa.func.acting_organisation(), **values)
 
 
-def update_own(table_: Table, *conditions: ColumnElement[bool], **values: object) -> Update:
+def update_own(table_: sa.Table, *conditions: sa.ColumnElement[bool], **values: object) -> sa.Update:
     """Return the statement that changes those of the organisation's rows that fulfil the conditions."""
-    return update(table_).where(own(table_), *conditions).values(**values)
+    return sa.update(table_).where(own(table_), *conditions).values(**values)
