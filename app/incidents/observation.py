@@ -133,7 +133,7 @@ class Observer:
             facts = known[each.number]
             facts = replace(
                 facts,
-                no_token_since=_later(each.no_token_since, facts.oldest_live_at),
+                no_token_since=_later(each.no_token_since, facts.oldest_waiting_at),
                 breaker_open_for=breakers[each.lane] if facts.oldest_waiting_at else timedelta(0),
                 suspect=suspects.get(each.number),
                 drift=drifts.get(each.number),

@@ -38,7 +38,7 @@ TROUBLE: dict[Kind, dict[str, Any]] = {
     Kind.SIGN_IN_LOST: {"sign_in_reason": "revoked"},
     Kind.AMAZON_FORBIDDEN: {"sign_in_reason": "forbidden"},
     Kind.FAILING: {"requests": 10, "failed_requests": 5, "last_outcome": "broken"},
-    Kind.THROTTLED: {"last_outcome": "throttled", "oldest_live_at": NOW - timedelta(minutes=6)},
+    Kind.THROTTLED: {"last_outcome": "throttled", "oldest_waiting_at": NOW - timedelta(minutes=6)},
     Kind.BACKLOG: {"oldest_waiting_at": NOW - timedelta(minutes=16)},
     Kind.EXPIRING: {"first_expiry_at": NOW + timedelta(hours=23), "expiring_since": NOW - 6 * SECOND},
     Kind.DEAD_LETTERS: {"dead_open": 1},
@@ -49,7 +49,7 @@ TROUBLE: dict[Kind, dict[str, Any]] = {
 }
 JUST_BELOW: dict[Kind, dict[str, Any]] = {
     Kind.FAILING: {"requests": 9, "failed_requests": 9, "last_outcome": "broken"},
-    Kind.THROTTLED: {"last_outcome": "throttled", "oldest_live_at": NOW - timedelta(minutes=5)},
+    Kind.THROTTLED: {"last_outcome": "throttled", "oldest_waiting_at": NOW - timedelta(minutes=5)},
     Kind.BACKLOG: {"oldest_waiting_at": NOW - timedelta(minutes=15)},
     Kind.EXPIRING: {"first_expiry_at": NOW + timedelta(hours=25), "expiring_since": NOW - 6 * SECOND},
     Kind.REJECTIONS: {"received": 50, "rejected": 9, "received_at": NOW},

@@ -366,7 +366,7 @@ async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Con
     )
     assert {number for number, fact in facts.items() if fact.requests} == {7}
     assert (facts[numbers[7]].failed_requests, facts[numbers[7]].last_outcome) == (40, "lost")
-    assert {number for number, fact in facts.items() if fact.oldest_live_at} == set(range(1, 51))
+    assert {number for number, fact in facts.items() if fact.oldest_waiting_at} == set(range(1, 51))
     assert {number for number, fact in facts.items() if fact.dead_open} == set(range(1, 51))
 
 

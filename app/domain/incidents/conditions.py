@@ -42,7 +42,6 @@ class DestinationFacts:
     no_token_since: datetime | None = None
     breaker_open_for: timedelta = timedelta(0)
     blocked: bool = False
-    oldest_live_at: datetime | None = None
     oldest_waiting_at: datetime | None = None
     waiting_events: int = 0
     earliest_expiry_at: datetime | None = None  # of all waiting events
@@ -120,9 +119,9 @@ def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findin
 
 def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     is_throttled = (facts.blocked or facts.last_outcome == "throttled") and not facts.is_paused
-    if not is_throttled or facts.oldest_live_at is None:
+    if not is_throttled or facts.oldest_waiting_at is None:
         return None
-    if now - facts.oldest_live_at <= timedelta(minutes=limit.minutes):
+    if now - facts.oldest_waiting_at <= timedelta(minutes=limit.minutes):
         return None
     text = f"Amazon responds 429; events wait for more than {_minutes(limit.minutes)}."
     return _waiting(Kind.THROTTLED, text, facts)

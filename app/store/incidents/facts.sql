@@ -68,7 +68,7 @@ WITH RECURSIVE waiting AS (
       AND destination > w.number ORDER BY destination LIMIT 1))
   FROM waiting w WHERE w.number IS NOT NULL
 )
-SELECT w.number, front.oldest_at AS oldest_live_at, front.oldest_at AS oldest_waiting_at FROM waiting w
+SELECT w.number, front.oldest_at AS oldest_waiting_at FROM waiting w
 -- The oldest of the first 50 live batches and exceptions. Replays and backfills may wait: they have queue 2.
 CROSS JOIN LATERAL (SELECT min(accepted_at) AS oldest_at FROM (
   (SELECT accepted_at FROM batch_states
