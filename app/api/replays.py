@@ -12,7 +12,7 @@ from app.api.access.secured_route import ONE, OnDestination, SecuredRouter
 from app.api.events.filters import EventFilter, Id
 from app.api.paging import Page, Paging
 from app.domain.outcomes.status import Status
-from app.store.replays.progress import ReplayProgress
+from app.store.replays import ReplayProgress
 
 router = SecuredRouter("events")
 

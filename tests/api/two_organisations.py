@@ -25,12 +25,11 @@ from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.channels import read_webhooks
 from app.domain.outcomes.status import Status
-from app.store import counts, incidents
+from app.store import counts, incidents, replays
 from app.store.events import journey_figures, rejections
 from app.store.events.rejections import NewRejection
 from app.store.incidents import notifications
 from app.store.organisations.scope import EVERY, SETTING, ScopedPool, prepare_engine
-from app.store.replays import queueing
 from tests.api.test_matrix import BODIES
 from tests.api.world import DESTINATION, MAPPING, PUBLIC, ApiWorld, make_world
 from tests.databases import execute
@@ -277,7 +276,5 @@ async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destinatio
             f'{{"message": "rejected by {organisation}"}}',
         )
     async with ScopedPool(pool, organisation).acquire() as c:
-        await queueing.begin(
-            c, replay, number, EventQuery(status=Status.DEAD), by=f"engine of {organisation}"
-        )
+        await replays.begin(c, replay, number, EventQuery(status=Status.DEAD), by=f"engine of {organisation}")
     return {"incident_id": incident, "replay_id": replay, "attempt_id": str(attempt)}

@@ -12,7 +12,7 @@ from app.domain.batch import EventMetadata
 from app.domain.event import JOURNEY_IDS, JourneyIds, journey_ids
 from app.domain.event_query import EventQuery
 from app.store.events.rejections import RejectionRecord
-from app.store.replays.progress import ReplayProgress
+from app.store.replays import ReplayProgress
 
 MODELS = (MixedFilter, SearchFilter, RecordFilter, ReplayRequest)
 

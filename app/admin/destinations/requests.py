@@ -19,11 +19,10 @@ from app.domain.batch import read_shapes
 from app.domain.destination import State
 from app.domain.ids import BatchId
 from app.domain.outcomes.outcome import ResponseDetails
-from app.store import batches, lanes
+from app.store import batches, lanes, replays
 from app.store.audit import AuditAction
 from app.store.destinations import figures
 from app.store.destinations.figures import RequestPage, RequestRow
-from app.store.replays import queueing
 
 _MOST_CONVERSIONS: Final = 5  # on the page of a request
 
@@ -113,6 +112,6 @@ async def retry_now(context: AppContext, destination_id: str) -> None:
         found = await find_visible(change.connection, context.caller, destination_id)
         if found.state != State.ACTIVE and found.sign_in_reason != "endpoint_not_found":
             raise Refusal(ErrorCode.NOT_CONNECTED, "Nothing is sent while the destination is not active.")
-        await queueing.make_due(change.driver, found.number)
+        await replays.make_due(change.driver, found.number)
         await lanes.notify_retry(change.driver, found.lane)
         await change.record(AuditAction.EVENTS_RETRIED, found.id)

@@ -21,12 +21,11 @@ from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery
 from app.domain.ids import LaneId
 from app.domain.pacing.order import REPLAY_SHARE
-from app.store import PipelineConnection, audit, batches, counts, due_work, transaction
+from app.store import PipelineConnection, audit, batches, counts, due_work, replays, transaction
 from app.store.audit import AuditAction
 from app.store.destinations.destinations import Destination
-from app.store.replays import progress, queueing
+from app.store.replays import ReplayProgress
 from app.store.replays import selection as selections
-from app.store.replays.progress import ReplayProgress
 from app.store.replays.selection import ReplayCount
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
@@ -105,11 +104,11 @@ async def replay_steps(
         destination = await lock_visible(connection, caller, destination_id)
         events = await selected(driver, destination, wanted, max_age)
         found = await _count(driver, events)
-        before = await batches.waiting(driver, destination.number, queueing.QUEUE)
+        before = await batches.waiting(driver, destination.number, replays.QUEUE)
         replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
         queued = found.ready
         if replay_id is not None:
-            replay = await queueing.begin(driver, replay_id, destination.number, wanted, by=caller.actor)
+            replay = await replays.begin(driver, replay_id, destination.number, wanted, by=caller.actor)
             after = {"replay_id": replay_id, **wanted.document, "matched": found.matched}
             action = AuditAction.EVENTS_REPLAYED
             await audit.record(connection, caller.actor, action, destination.id, after=after)
@@ -159,7 +158,7 @@ async def _queue(
     if events.unsent:
         await selections.separate(connection, events.selection, events.unsent[:most])
         del events.unsent[:most]
-    queued, delta = await queueing.requeue(connection, events.selection, most=most, replay=replay)
+    queued, delta = await replays.requeue(connection, events.selection, most=most, replay=replay)
     await counts.add(connection, writer, {events.selection.number: delta})
     return queued
 
@@ -170,10 +169,10 @@ async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) ->
     Replays get only a share of the lane's rate.
     """
     requests = math.ceil(events / MAX_EVENTS)
-    terms = await due_work.pace_settings(connection, lane)
-    rate = terms.limit.per_second if terms.limit is not None else 1.0
-    if terms.learned_rate is not None:
-        rate = min(rate, terms.learned_rate)
+    limit, learned_rate = await due_work.pace_settings(connection, lane)
+    rate = limit.per_second if limit is not None else 1.0
+    if learned_rate is not None:
+        rate = min(rate, learned_rate)
     return requests, round(max(0, requests - 1) * REPLAY_SHARE / rate, 3)
 
 
@@ -182,7 +181,7 @@ async def list_replays(
 ) -> list[ReplayProgress]:
     """Return up to `limit` replays of a destination, newest first; or `only` one. Raises Refusal (404)."""
     async with reading_row(context, destination_id) as (connection, found):
-        return await progress.progress(connection, found.number, limit=limit, below=below, id=only)
+        return await replays.progress(connection, found.number, limit=limit, below=below, id=only)
 
 
 async def find_replay(context: AppContext, destination_id: str, replay_id: str) -> ReplayProgress:

@@ -101,10 +101,7 @@ class ReplaySelection:
 
 async def count(connection: PipelineConnection, selection: ReplaySelection) -> ReplayCount:
     """Return how many events are selected."""
-    return await fetch_only(
-        connection,
-        ReplayCount,
-        f"""
+    statement = f"""
         {FOUND}
         SELECT coalesce(sum(n), 0)::bigint AS matched,
           coalesce(sum(n) FILTER (WHERE young AND has_key), 0)::bigint AS ready,
@@ -112,9 +109,8 @@ async def count(connection: PipelineConnection, selection: ReplaySelection) -> R
           coalesce(sum(n) FILTER (WHERE young AND NOT has_key), 0)::bigint AS forgotten
         FROM (SELECT 1 AS n, young, has_key FROM singles
           UNION ALL SELECT events, young, has_key FROM wholes) AS either
-        """,
-        *selection.arguments,
-    )
+        """
+    return await fetch_only(connection, ReplayCount, statement, *selection.arguments)
 
 
 class UnsentEvent(NamedTuple):
@@ -130,14 +126,11 @@ async def unsent_batches(
     connection: PipelineConnection, selection: ReplaySelection, *, after: int, limit: int
 ) -> dict[BatchId, date]:
     """Return the days of the next `limit` selected batches after `after` that were never sent."""
-    return await fetch_map(
-        connection,
+    statement = (
         f"{FOUND} SELECT w.batch, s.day FROM wholes w JOIN batch_states s USING (batch) "
-        "WHERE w.batch > $11 ORDER BY w.batch LIMIT $12",
-        *selection.arguments,
-        after,
-        limit,
+        "WHERE w.batch > $11 ORDER BY w.batch LIMIT $12"
     )
+    return await fetch_map(connection, statement, *selection.arguments, after, limit)
 
 
 async def count_unsent(
