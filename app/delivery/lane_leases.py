@@ -149,7 +149,8 @@ class LaneLeases:
         if lease is None:
             return None
         self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
-        limit = (await due_work.pace_settings(session, id)).limit or RateLimit(1, 1)
+        configured, _ = await due_work.pace_settings(session, id)
+        limit = configured or RateLimit(1, 1)
         estimate = (
             RateEstimate()
             if lease.learned_rate is None

@@ -16,6 +16,9 @@ from app.domain.pacing.pace import RateLimit
 from app.store import PipelineConnection, lanes, transactions, transposed
 from app.store.database import damage
 
+InFlight = tuple[list[Any], ...]
+"""The batches in flight, and the batches and places of exceptions in flight, as parameters."""
+
 
 @dataclass(frozen=True, slots=True)
 class DestinationQueue:
@@ -45,14 +48,6 @@ class LanePoll:
     rates_elsewhere: tuple[float, ...]
     queues: tuple[DestinationQueue, ...]
     damaged: tuple[DestinationQueue, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PaceSettings:
-    """The lowest rate limit of a lane's connected destinations, and the rate its owner last reported."""
-
-    limit: RateLimit | None
-    learned_rate: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,42 +203,28 @@ async def poll(
     has, by (destination, queue), the due time before which no batch is searched
     (`app.domain.pacing.order`).
     """
+    in_flight = (list(batches_in_flight), *transposed(exceptions_in_flight, 2))
     numbers = sorted({number for number, _ in watermarks})
+    live, replay = [[watermarks.get((number, queue)) for number in numbers] for queue in (0, 2)]
     rows: list[Any]
-    damaged: frozenset[DestinationNumber] = frozenset()
+    damaged: set[DestinationNumber] = set()
     try:
-        rows = await connection.fetch(
-            _POLL,
-            lane,
-            list(batches_in_flight),
-            [batch for batch, _ in exceptions_in_flight],
-            [place for _, place in exceptions_in_flight],
-            numbers,
-            [watermarks.get((number, 0)) for number in numbers],
-            [watermarks.get((number, 2)) for number in numbers],
-        )
+        rows = await connection.fetch(_POLL, lane, *in_flight, numbers, live, replay)
     except Exception as error:
         if not damage.is_damage(error):
             raise
-        rows, damaged = await _poll_around_damage(connection, lane, batches_in_flight, exceptions_in_flight)
-    limits = [
-        RateLimit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None
-    ]
-    queues = tuple(
-        [
-            DestinationQueue(
-                DestinationNumber(row["number"]),
-                DestinationId(row["id"]),
-                {service: row[service.value] for service in WorkKind if row[service.value] is not None},
-                row["is_probe"],
-            )
-            for row in rows
-            if row["is_active"] or row["is_probe"]
-        ]
-    )
+        rows, damaged = await _poll_around_damage(connection, lane, in_flight)
+    limits: list[RateLimit] = []
+    queues: list[DestinationQueue] = []
+    for row in rows:
+        if row["number"] is not None:
+            limits.append(RateLimit(row["requests_per_second"], row["burst"]))
+        if row["is_active"] or row["is_probe"]:
+            due_in = {kind: row[kind.value] for kind in WorkKind if row[kind.value] is not None}
+            queues.append(DestinationQueue(row["number"], row["id"], due_in, row["is_probe"]))
     unread = tuple([queue for queue in queues if queue.number in damaged])
     limit = reduce(RateLimit.lowest, limits) if limits else None
-    return LanePoll(limit, rows[0]["erasures"], tuple(rows[0]["rates_elsewhere"]), queues, unread)
+    return LanePoll(limit, rows[0]["erasures"], tuple(rows[0]["rates_elsewhere"]), tuple(queues), unread)
 
 
 _WATERMARKED = _heads_of(
@@ -263,20 +244,20 @@ _POLL = f"""
         """
 
 
-async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSettings:
-    """Return a lane's learned rate and the lowest rate limit of its connected destinations."""
-    row = await connection.fetchrow(
-        f"""
+async def pace_settings(
+    connection: PipelineConnection, lane: LaneId
+) -> tuple[RateLimit | None, float | None]:
+    """Return the lowest rate limit of a lane's connected destinations, and the rate its owner reported."""
+    statement = f"""
         SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
         -- LEFT JOIN: a lane without connected destinations still has a learned rate.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}
         WHERE l.id = $1 GROUP BY l.id
-        """,
-        lane,
-    )
+        """
+    row = await connection.fetchrow(statement, lane)
     assert row is not None
     limit = None if row["rate"] is None else RateLimit(row["rate"], row["burst"])
-    return PaceSettings(limit, row["learned_rate"])
+    return limit, row["learned_rate"]
 
 
 async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
@@ -285,7 +266,7 @@ async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, da
     async with connection.transaction():
         now: datetime = await transactions.started_at(connection)
         for row in await connection.fetch("SELECT number, lane FROM destinations WHERE state = 'active'"):
-            found = await _due_times(connection, row["number"], (), ())
+            found = await _due_times(connection, row["number"], ([], [], []))
             due_at = now if found is None else found["due_at"]
             if due_at is not None:
                 owed[row["lane"]] = min(due_at, owed.get(row["lane"], due_at))
@@ -293,11 +274,8 @@ async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, da
 
 
 async def _poll_around_damage(
-    connection: PipelineConnection,
-    lane: LaneId,
-    batches_in_flight: Sequence[int],
-    exceptions_in_flight: Sequence[tuple[int, int]],
-) -> tuple[list[dict[str, Any]], frozenset[DestinationNumber]]:
+    connection: PipelineConnection, lane: LaneId, in_flight: InFlight
+) -> tuple[list[dict[str, Any]], set[DestinationNumber]]:
     """Return the rows of a lane's poll, and the destinations whose due events cannot be read."""
     rows: list[dict[str, Any]] = []
     damaged: set[DestinationNumber] = set()
@@ -307,22 +285,18 @@ async def _poll_around_damage(
         ):
             found: Mapping[str, Any] | None = _NOTHING
             if row["is_active"] or row["is_probe"]:
-                found = await _due_times(connection, row["number"], batches_in_flight, exceptions_in_flight)
+                found = await _due_times(connection, row["number"], in_flight)
             if found is None:
                 damaged.add(DestinationNumber(row["number"]))
             rows.append({**row, **(found or _NOTHING)})
-    return rows, frozenset(damaged)
+    return rows, damaged
 
 
 async def _due_times(
-    connection: PipelineConnection,
-    destination: DestinationNumber,
-    batches_in_flight: Sequence[int],
-    exceptions_in_flight: Sequence[tuple[int, int]],
+    connection: PipelineConnection, destination: DestinationNumber, in_flight: InFlight
 ) -> Mapping[str, Any] | None:
     """Return the row of `_HEADS` for a destination, or None if its events cannot be read."""
     async with damage.tolerated(connection):
-        in_flight = (list(batches_in_flight), *transposed(exceptions_in_flight, 2))
         found = await connection.fetchrow(_HEADS, destination, *in_flight)
         assert found is not None
         return dict(found)

@@ -214,7 +214,7 @@ async def test_the_limits_of_connected_destinations_hold_in_their_organisation(
     lane, _ = await lane_of(world, mine)
     async with world.resources.pool.acquire() as c:
         poll = await due_work.poll(c, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks={})
-        limit = (await due_work.pace_settings(c, lane)).limit
+        limit, _ = await due_work.pace_settings(c, lane)
     assert limit is not None
     assert poll.limit == limit
     assert (limit.per_second, limit.burst) == ((2, 3) if state in ("connected", "active") else (50, 9))
