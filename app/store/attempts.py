@@ -65,19 +65,11 @@ async def start(
     destination being active. The next probe is then due after `probe_again_in` seconds. A pause or a takeover
     of the lane that commits later waits for this transaction and then sees the attempt.
     """
-    row = await connection.fetchrow(
-        SQL["start"] if probe_again_in is None else SQL["start_probe"],
-        lease.id,
-        lease.fence,
-        destination,
-        worker,
-        list(batches),
-        places,
-        events,
-        generation,
-        erasures,
-        *(() if probe_again_in is None else (probe_again_in,)),
-    )
+    values = (destination, worker, list(batches), places, events, generation, erasures)
+    if probe_again_in is None:
+        row = await connection.fetchrow(SQL["start"], lease.id, lease.fence, *values)
+    else:
+        row = await connection.fetchrow(SQL["start_probe"], lease.id, lease.fence, *values, probe_again_in)
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 
 
@@ -129,22 +121,12 @@ async def write_delivered(
     `days` are the first and last day of the batches. Delivered and retrying events of `delta` are counted.
     Returns False and writes nothing when the lane has another owner or the attempt already has a result.
     """
+    attempt = (started.id, started.day, lease.id, lease.fence)
+    result = (sent.status, sent.request_id, sent.duration_ms)
+    counted = (destination, writer, delta.delivered, delta.retrying)
     try:
         settled: bool = await connection.fetchval(
-            SQL["write_delivered"],
-            started.id,
-            started.day,
-            lease.id,
-            lease.fence,
-            sent.status,
-            sent.request_id,
-            sent.duration_ms,
-            list(batches),
-            *days,
-            destination,
-            writer,
-            delta.delivered,
-            delta.retrying,
+            SQL["write_delivered"], *attempt, *result, list(batches), *days, *counted
         )
     except asyncpg.DivisionByZeroError:
         raise AssertionError(f"not all of {len(batches)} batches of a request were open") from None

@@ -132,15 +132,8 @@ async def newest(
     `only` limits the rows to these destinations. `id_of` returns the public id of a row.
     """
     conditions = astuple(wanted or AuditFilter())
-    return await read_all(
-        connection,
-        lambda row: read_row(AuditEntry, row, id=id_of(row["id"])),
-        SQL["newest"],
-        *conditions,
-        only,
-        below,
-        limit,
-    )
+    rows = await fetch(connection, SQL["newest"], *conditions, only, below, limit)
+    return [read_row(AuditEntry, row, id=id_of(row["id"])) for row in rows]
 
 
 async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:

@@ -61,13 +61,9 @@ async def note(
     if not finals:
         return
     # The places are passed as text, because the members of a nested Postgres array must have equal lengths.
-    await connection.execute(
-        SQL["note"],
-        destination,
-        *columns_of(finals, "batch", "day"),
-        [None if final.places is None else "{" + ",".join(map(str, final.places)) + "}" for final in finals],
-        *columns_of(finals, "events", "status", "code", "reason"),
-    )
+    places = [None if final.places is None else f"{{{','.join(map(str, final.places))}}}" for final in finals]
+    batches, days, *states = columns_of(finals, "batch", "day", "events", "status", "code", "reason")
+    await connection.execute(SQL["note"], destination, batches, days, places, *states)
 
 
 async def mark_failed(connection: PipelineConnection, destinations: Collection[DestinationNumber]) -> None:

@@ -50,14 +50,8 @@ async def claim(connection: PipelineConnection, generation: int, entries: Sequen
     """
     # Two flushes that insert the same keys in different orders could deadlock.
     ordered = sorted(entries, key=attrgetter("key"))
-    inserted = await execute(
-        connection,
-        SQL["claim"],
-        generation,
-        *columns_of(ordered, "key", "content", "batch", "place"),
-        SHORT_KEY,
-        SHORT_CONTENT,
-    )
+    columns = columns_of(ordered, "key", "content", "batch", "place")
+    inserted = await execute(connection, SQL["claim"], generation, *columns, SHORT_KEY, SHORT_CONTENT)
     return inserted == len(ordered)
 
 

@@ -97,14 +97,9 @@ _OF_PERSON: Final = attrgetter("subject", "name", "roles", "provider_session", "
 async def begin(connection: AsyncConnection, new: NewSession) -> None:
     """Write a new session and its audit row, and delete expired sessions."""
     await execute(connection, SQL["delete_expired"], IDLE, ABSOLUTE)
-    id_ = await fetch_value(
-        connection,
-        SQL["begin"],
-        new.organisation,
-        new.digest,
-        new.key_digest,
-        *((None,) * 5 if new.person is None else _OF_PERSON(new.person)),
-    )
+    of_person = (None,) * 5 if new.person is None else _OF_PERSON(new.person)
+    of_session = (new.organisation, new.digest, new.key_digest, *of_person)
+    id_ = await fetch_value(connection, SQL["begin"], *of_session)
     after = {"roles": list(new.roles)}
     await audit.record(connection, new.actor, AuditAction.SIGN_IN, id_, after=after)
 
@@ -166,19 +161,9 @@ async def end(
     """Delete sessions, so that their cookies become invalid. Each gets an audit row in its organisation."""
     assert selection != SessionSelection()
     other = selection.unlike
-    return await execute(
-        connection,
-        SQL["end"],
-        selection.digest,
-        selection.id,
-        selection.subject,
-        selection.provider_session,
-        other and other.organisation,
-        other and list(other.roles),
-        actor,
-        AuditAction.SESSION_ENDED,
-        reason,
-    )
+    unlike = (other.organisation, list(other.roles)) if other else (None, None)
+    selected = (selection.digest, selection.id, selection.subject, selection.provider_session, *unlike)
+    return await execute(connection, SQL["end"], *selected, actor, AuditAction.SESSION_ENDED, reason)
 
 
 async def spend_logout_token(connection: AsyncConnection, digest: bytes) -> bool:

@@ -197,11 +197,7 @@ async def newest_batch(connection: PipelineConnection) -> BatchId:
 
 
 async def check(
-    connection: PipelineConnection,
-    *,
-    first: int = 1,
-    limit: int = 100,
-    opens: Opens | None = None,
+    connection: PipelineConnection, *, first: int = 1, limit: int = 100, opens: Opens | None = None
 ) -> AsyncIterator[CheckProgress]:
     """Read every stored batch with an id of `first` or more, in steps of `limit` ids.
 

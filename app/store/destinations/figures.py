@@ -48,12 +48,7 @@ async def destination_figures(
     oldest: asyncpg.Record | None = None
     async with damage.tolerated(connection):
         oldest = await connection.fetchrow(SQL["oldest"], number)
-    return read_row(
-        DestinationFigures,
-        row,
-        **dict(oldest or {}),
-        json=["totals", "rejected", "dead"],
-    )
+    return read_row(DestinationFigures, row, **dict(oldest or {}), json=["totals", "rejected", "dead"])
 
 
 @dataclass(frozen=True, slots=True)

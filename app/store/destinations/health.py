@@ -1,6 +1,5 @@
 """List the destinations of an organisation with their condition, and count them by condition."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +18,7 @@ from app.domain.incidents.health import (
     Fact,
 )
 from app.domain.incidents.kinds import Severity
-from app.store import PipelineConnection, read_row, transposed
+from app.store import PipelineConnection, read_json, read_row, transposed
 from app.store.destinations import outcome_history
 
 
@@ -231,18 +230,9 @@ async def page(connection: PipelineConnection, query: PageQuery) -> DestinationL
     figures: list[Any] = []
     if query.sort in _BY_FIGURES:
         figures = transposed(outcome_history.widest_buckets(query.since, query.width), 3)
-    rows = await connection.fetch(
-        _statement(query.sort),
-        HOLDS_FOR,
-        IDLE_AFTER,
-        query.only,
-        query.search,
-        query.condition,
-        query.limit,
-        query.offset,
-        *figures,
-    )
-    conditions = json.loads(rows[0]["conditions"] or "{}")
+    selected = (query.only, query.search, query.condition, query.limit, query.offset)
+    rows = await connection.fetch(_statement(query.sort), HOLDS_FOR, IDLE_AFTER, *selected, *figures)
+    conditions = read_json(rows[0]["conditions"] or "{}")
     return DestinationListing(
         items=tuple(_listed(row) for row in rows if row["number"] is not None),
         matching=rows[0]["matching"],

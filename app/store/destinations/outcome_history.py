@@ -25,6 +25,7 @@ RETENTION: Final[Mapping[timedelta, timedelta]] = {
     timedelta(hours=3): timedelta(days=8),
     timedelta(days=1): timedelta(days=32),
 }
+_WIDTHS: Final = [int(width.total_seconds()) for width in RETENTION]
 _ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)  # a bucket of every width begins at this time
 
 
@@ -33,8 +34,7 @@ async def record(connection: PipelineConnection, waiting: Mapping[DestinationNum
 
     `waiting` is the age of the oldest waiting event of each destination, in seconds.
     """
-    widths = [int(width.total_seconds()) for width in RETENTION]
-    await connection.execute(SQL["record"], list(waiting), list(waiting.values()), widths)
+    await connection.execute(SQL["record"], list(waiting), list(waiting.values()), _WIDTHS)
 
 
 def widest_buckets(since: datetime, width: timedelta) -> list[tuple[timedelta, datetime, datetime | None]]:
@@ -54,9 +54,7 @@ def widest_buckets(since: datetime, width: timedelta) -> list[tuple[timedelta, d
 
 async def forget(connection: PipelineConnection) -> None:
     """Delete buckets and totals that are no longer read."""
-    await connection.execute(
-        SQL["forget"], [int(width.total_seconds()) for width in RETENTION], list(RETENTION.values())
-    )
+    await connection.execute(SQL["forget"], _WIDTHS, list(RETENTION.values()))
     await connection.execute(SQL["forget_totals"])
 
 

@@ -56,13 +56,8 @@ _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte
 
 async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -> int:
     """Return the number of values of a column that are sealed with another key than `writes`."""
-    older = _OLDER.format(c=of.column)
-    return await fetch_scalar(
-        connection,
-        int,
-        f"SELECT count(*) FROM {of.table} WHERE {of.column} IS NOT NULL AND {older}",
-        writes.encode(),
-    )
+    statement = f"SELECT count(*) FROM ({_select(of)}) AS older"
+    return await fetch_scalar(connection, int, statement, writes.encode())
 
 
 async def sealed_under_other_keys(
@@ -72,14 +67,9 @@ async def sealed_under_other_keys(
 
     The values are in order of the column `key`, after the value `after`.
     """
-    return await fetch_rows(
-        connection,
-        SealedValue,
-        f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
-        writes.encode(),
-        after,
-        limit,
-    )
+    later = f"($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind})"
+    statement = f"{_select(of)} AND {later} ORDER BY {of.key} LIMIT $3"
+    return await fetch_rows(connection, SealedValue, statement, writes.encode(), after, limit)
 
 
 async def older_between(
@@ -109,11 +99,9 @@ async def replace(
 
     A value that was changed or deleted since it was read, such as a refreshed token, is not overwritten.
     """
-    return await execute(
-        connection,
+    statement = (
         f"UPDATE {of.table} AS t SET {of.column} = changed.new "
         f"FROM unnest($1::{of.kind}[], $2::bytea[], $3::bytea[]) AS changed (key, old, new) "
-        f"WHERE t.{of.key} = changed.key AND t.{of.column} = changed.old",
-        *columns_of(old, "key", "value"),
-        new,
+        f"WHERE t.{of.key} = changed.key AND t.{of.column} = changed.old"
     )
+    return await execute(connection, statement, *columns_of(old, "key", "value"), new)

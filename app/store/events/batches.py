@@ -163,15 +163,12 @@ async def newest(
     else:
         source = _OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY
         given = numbers
-    rows = await connection.fetch(
+    statement = (
         f"SELECT {STATE} FROM {source} WHERE s.batch >= $4 AND {STORED} "
-        "ORDER BY s.batch DESC LIMIT (SELECT $3::int)",
-        given,
-        MAX_BIGINT if before is None else before,
-        limit,
-        after,
+        "ORDER BY s.batch DESC LIMIT (SELECT $3::int)"
     )
-    return await with_shapes(connection, rows)
+    below = MAX_BIGINT if before is None else before
+    return await with_shapes(connection, await connection.fetch(statement, given, below, limit, after))
 
 
 _OF_CANDIDATES: Final = """

@@ -34,19 +34,11 @@ async def unread(connection: PipelineConnection, *, to: BatchId, limit: int) -> 
 
 async def add(connection: PipelineConnection, ranges: Sequence[DigestRange]) -> None:
     """Store the digests of ranges of batches."""
-    await connection.executemany(
-        SQL["add"],
-        [
-            (
-                each.organisation_id,
-                each.first,
-                each.last,
-                each.day,
-                None if each.digests is None else b"".join(sorted(each.digests)),
-            )
-            for each in ranges
-        ],
-    )
+    rows = []
+    for each in ranges:
+        digests = None if each.digests is None else b"".join(sorted(each.digests))
+        rows.append((each.organisation_id, each.first, each.last, each.day, digests))
+    await connection.executemany(SQL["add"], rows)
 
 
 async def next_spans(

@@ -57,9 +57,8 @@ def _values(record: NewRejection) -> tuple[object, ...]:
 async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -> None:
     """Write records, at most 600 per destination and minute over all processes. Skip further records."""
     parameters = ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(_COLUMNS.values(), start=1))
-    await transactions.lock(connection, _RECORD_LOCK)
-    await connection.execute(
-        f"""
+    columns = [list(column) for column in zip(*map(_values, records), strict=True)]
+    statement = f"""
         WITH given AS (
           -- The records to write.
           SELECT *, date_trunc('minute', received_at) AS minute
@@ -81,9 +80,9 @@ async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -
         JOIN destinations d ON d.number = r.destination
         WHERE s.records + r.rank <= {MOST_A_MINUTE}
         ORDER BY r.received_at
-        """,
-        *(list(column) for column in zip(*map(_values, records), strict=True)),
-    )
+        """
+    await transactions.lock(connection, _RECORD_LOCK)
+    await connection.execute(statement, *columns)
 
 
 ALSO: Final = "The other problems of the event, at most nine, a field once."
@@ -142,8 +141,7 @@ async def newest(
             conditions.append("r.destination = ($1::integer[])[1]")
         case _:
             conditions.append("r.destination = ANY($1::integer[])")
-    rows = await connection.fetch(
-        f"""
+    statement = f"""
         SELECT r.*, (SELECT m.id FROM mappings m
           WHERE m.organisation_id = acting_organisation() AND m.number = r.mapping) AS mapping_id
         FROM (
@@ -152,12 +150,9 @@ async def newest(
             AND r.id < $2 AND {" AND ".join(conditions)}
           ORDER BY r.id DESC LIMIT (SELECT $3::int)
         ) r ORDER BY r.id DESC
-        """,
-        numbers,
-        MAX_BIGINT if below is None else below,
-        limit,
-        *given,
-    )
+        """
+    highest = MAX_BIGINT if below is None else below
+    rows = await connection.fetch(statement, numbers, highest, limit, *given)
     return [_record(row) for row in rows]
 
 
@@ -227,22 +222,15 @@ async def summary(
             "AND ($4::timestamptz IS NULL OR r.day <= ($4::timestamptz AT TIME ZONE 'UTC')::date)"
         )
     conditions, given = _conditions(wanted, columns, first=5)
-    return await fetch_rows(
-        connection,
-        RejectionSummary,
-        f"""
+    statement = f"""
         SELECT r.code, r.reason, nullif(r.field, '') AS field, m.id AS mapping_id,
           sum(r.rejected)::bigint AS count, min(r.first_at) AS first_at, max(r.last_at) AS last_at
         FROM ({" AND ".join([source, *conditions])}) r
         LEFT JOIN mappings m ON m.organisation_id = acting_organisation() AND m.number = r.mapping
         GROUP BY 1, 2, 3, 4 ORDER BY count DESC, 1, 2, 3, 4
-        """,
-        number,
-        days,
-        wanted.since,
-        wanted.until,
-        *given,
-    )
+        """
+    arguments = (number, days, wanted.since, wanted.until, *given)
+    return await fetch_rows(connection, RejectionSummary, statement, *arguments)
 
 
 async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:

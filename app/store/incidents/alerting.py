@@ -47,13 +47,10 @@ async def write_preference(
     connection: PipelineConnection, destination: DestinationId, preference: Preference
 ) -> None:
     """Replace the notification settings of a destination."""
-    await connection.execute(
-        SQL["write_preference"],
-        destination,
-        None if preference.channels is None else sorted(preference.channels),
-        None if preference.kinds is None else sorted(preference.kinds),
-        preference.min_severity.value,
-    )
+    channels = None if preference.channels is None else sorted(preference.channels)
+    kinds = None if preference.kinds is None else sorted(preference.kinds)
+    severity = preference.min_severity.value
+    await connection.execute(SQL["write_preference"], destination, channels, kinds, severity)
 
 
 def alerting_row(row: Any) -> AlertingRow:

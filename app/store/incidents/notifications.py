@@ -76,14 +76,8 @@ async def drop_unsent(
 
     With `forget`, the channel gets the message when such an incident opens again.
     """
-    await connection.execute(
-        SQL["drop_unsent"],
-        organisation,
-        channel,
-        [MessageType.OPENED.value, MessageType.REMINDER.value],
-        list(incidents),
-        forget,
-    )
+    types = [MessageType.OPENED.value, MessageType.REMINDER.value]
+    await connection.execute(SQL["drop_unsent"], organisation, channel, types, list(incidents), forget)
 
 
 @dataclass(frozen=True, slots=True)

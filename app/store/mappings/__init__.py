@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
-from app.store import Row, read_row, read_sql
+from app.store import Row, json_text, read_row, read_sql
 from app.store.statements import execute, fetch_value, read_all, read_one
 
 SQL: Final = read_sql(__file__)
@@ -116,12 +115,12 @@ async def create(
     connection: AsyncConnection, mapping: MappingId, destination: DestinationId, draft: Document
 ) -> None:
     """Write a new mapping with this draft, which contains its name."""
-    await execute(connection, SQL["create"], mapping, destination, draft["name"], _dumped(draft))
+    await execute(connection, SQL["create"], mapping, destination, draft["name"], json_text(draft))
 
 
 async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
     """Replace the draft of a mapping. Published versions stay unchanged."""
-    await _change(connection, mapping, name=draft["name"], draft=_dumped(draft))
+    await _change(connection, mapping, name=draft["name"], draft=json_text(draft))
 
 
 async def publish(
@@ -131,7 +130,7 @@ async def publish(
 
     The caller must have locked the mapping, so that two calls cannot use one number.
     """
-    version: int = await fetch_value(connection, SQL["publish"], mapping, _dumped(document), by, note)
+    version: int = await fetch_value(connection, SQL["publish"], mapping, json_text(document), by, note)
     await point_at(connection, mapping, version)
     return version
 
@@ -184,10 +183,3 @@ async def published_of(
         f"ORDER BY m.number {'FOR UPDATE OF m' if lock_rows else ''}"
     )
     return await _where(connection, conditions, destinations)
-
-
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
-
-
-def _dumped(document: Document) -> str:
-    return _ENCODER.encode(document).decode()

@@ -6,12 +6,11 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
-import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber, MappingId, MappingNumber
 from app.domain.observed.differences import ShadowCounts
-from app.store import PipelineConnection, Row, read_row, read_sql
+from app.store import PipelineConnection, Row, json_text, read_row, read_sql
 from app.store.mappings import Document
 from app.store.statements import execute, read_one
 
@@ -46,8 +45,7 @@ async def start(
     by: str,
 ) -> None:
     """Start a shadow. It replaces the earlier one of the destination."""
-    stored = msgspec.json.Encoder(decimal_format="number").encode(document).decode()
-    await execute(connection, SQL["start"], destination, mapping, stored, share, by, minutes)
+    await execute(connection, SQL["start"], destination, mapping, json_text(document), share, by, minutes)
 
 
 async def end(connection: AsyncConnection, destination: DestinationNumber, mapping: MappingNumber) -> bool:
@@ -87,16 +85,8 @@ _RESULTS: Final = attrgetter("events", "same", "different", "newly_rejected", "n
 
 
 async def add(
-    connection: PipelineConnection,
-    destination: DestinationNumber,
-    started_at: datetime,
-    counts: ShadowCounts,
+    connection: PipelineConnection, destination: DestinationNumber, started_at: datetime, counts: ShadowCounts
 ) -> None:
     """Add the results of a process to a shadow, unless another one replaced it."""
-    await connection.execute(
-        SQL["add"],
-        destination,
-        started_at,
-        *_RESULTS(counts),
-        msgspec.json.encode(counts.fields).decode(),
-    )
+    fields = json_text(counts.fields)
+    await connection.execute(SQL["add"], destination, started_at, *_RESULTS(counts), fields)

@@ -286,14 +286,8 @@ async def rewrite(
     )
     left = [erased.place for erased in gone if erased.left_batch]
     await connection.execute(SQL["rewrite_state"], batch, data_key, len(left), left)
-    await connection.execute(
-        SQL["write_exceptions"],
-        batch,
-        day,
-        locked.destination,
-        *columns_of(gone, "place", "status", "event_at"),
-        locked.settled_at,
-    )
+    written = (batch, day, locked.destination, *columns_of(gone, "place", "status", "event_at"))
+    await connection.execute(SQL["write_exceptions"], *written, locked.settled_at)
 
 
 async def delete_samples(connection: PipelineConnection, destination: DestinationNumber) -> None:
