@@ -22,7 +22,7 @@ from app.domain.callback import Acknowledged, FinalState, NotAcknowledged
 from app.domain.ids import MappingNumber
 from app.domain.outcomes.settle import RetryPolicy
 from app.store import callbacks
-from app.store.callbacks import CallbackEvent, DueCallback, NamedEvent
+from app.store.callbacks import DueCallback
 
 MOST_EVENTS: Final = 500  # in one callback
 MOST_CALLBACKS: Final = 4  # not yet acknowledged; other events wait and are grouped into later callbacks
@@ -59,11 +59,10 @@ class CallbackSender:
             async with connection.transaction():
                 await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
             due = await callbacks.claim(connection, lease=LEASE)
-            if due is None:
-                return False
-            named = await callbacks.names(connection, due.notices)
-        events = list(callback_states(due.notices, named))
-        if len(events) < sum(event.final.events for event in due.notices):
+        if due is None:
+            return False
+        events = list(callback_states(due))
+        if len(events) < sum(notice.events for notice in due.notices):
             self.worker.telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
         sent_at = time.monotonic()
         reply: Acknowledged | NotAcknowledged = Acknowledged()
@@ -92,7 +91,7 @@ class CallbackSender:
             callback=due.id,
             result=result,
             events=len(events),
-            batches=sorted({event.final.batch for event in due.notices}),
+            batches=sorted({notice.batch for notice in due.notices}),
         )
         return isinstance(reply, Acknowledged)
 
@@ -120,26 +119,25 @@ class CallbackSender:
         )
 
 
-def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Iterator[FinalState]:
+def callback_states(due: DueCallback) -> Iterator[FinalState]:
     """Yield the final state of each event, in order. Skip the events of dropped or damaged batches."""
-    for event in events:
-        final = event.final
-        stored = read_shapes(named.shapes.get(final.batch))
+    for final in due.notices:
+        stored = read_shapes(due.shapes.get(final.batch))
         if stored is None:
             continue
         shapes = {shape.place: shape for shape in stored}
-        excepted = named.excepted.get(final.batch, frozenset())
+        excepted = frozenset(due.excepted.get(final.batch, ()))
         remaining = [place for place in shapes if place not in excepted]
         for place in remaining if final.places is None else final.places:
             if (shape := shapes.get(place)) is None:
                 continue
             yield FinalState(
                 event_id=shape.event_id,
-                destination_id=named.destinations[event.destination],
-                mapping_id=named.mappings.get(MappingNumber(shape.mapping)),
+                destination_id=due.destinations[final.destination],
+                mapping_id=due.mappings.get(MappingNumber(shape.mapping)),
                 state=final.status,
                 code=final.code,
                 reason=final.reason,
-                at=event.at,
+                at=final.at,
                 traceparent=shape.traceparent or msgspec.UNSET,
             )

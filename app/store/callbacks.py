@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import PipelineConnection, columns_of, execute, fetch_map, fetch_only, read_row, read_sql
+from app.store import PipelineConnection, columns_of, execute, fetch_map, fetch_only, fetch_rows, read_sql
 from app.store.database import damage
 
 SQL: Final = read_sql(__file__)
@@ -34,24 +34,31 @@ class FinalBatch:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackEvent:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackEvent(FinalBatch):
     """A final state to report to the journey engine, and its time."""
 
     destination: DestinationNumber
-    final: FinalBatch
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class DueCallback:
-    """A due callback that this process has leased. `tries` includes the attempt that follows."""
+    """A due callback that this process has leased. `tries` includes the attempt that follows.
+
+    In `shapes`, a batch whose partition was dropped has no entry, and an unreadable batch has None.
+    `excepted` has, by batch, the positions of the events that have their own row in `exceptions`.
+    """
 
     id: int
     made_at: datetime
     tries: int
     age: timedelta
-    notices: tuple[CallbackEvent, ...]
+    notices: Sequence[CallbackEvent]
+    shapes: dict[BatchId, bytes | None]
+    excepted: dict[BatchId, list[int]]
+    destinations: dict[DestinationNumber, DestinationId]
+    mappings: dict[MappingNumber, MappingId]
 
 
 async def note(
@@ -83,13 +90,21 @@ async def bundle(connection: PipelineConnection, *, most_events: int, most_callb
 
 
 async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallback | None:
-    """Lease the callback that has been due for longest; None if none is due."""
+    """Lease the callback that has been due for longest, and read its events; None if none is due."""
     row = await connection.fetchrow(SQL["claim"], lease)
     if row is None:
         return None
-    rows = await connection.fetch(SQL["events_of_callback"], row["id"])
-    notices = [read_row(CallbackEvent, event, final=read_row(FinalBatch, event)) for event in rows]
-    return read_row(DueCallback, row, notices=notices)
+    notices = await fetch_rows(connection, CallbackEvent, SQL["events_of_callback"], row["id"])
+    numbers = list({notice.destination for notice in notices})
+    whole = [notice.batch for notice in notices if notice.places is None]
+    return DueCallback(
+        **dict(row),
+        notices=notices,
+        shapes=await damage.read_shapes_of(connection, {notice.batch: notice.day for notice in notices}),
+        excepted=await fetch_map(connection, SQL["excepted_places"], whole),
+        destinations=await fetch_map(connection, SQL["destinations_of"], numbers),
+        mappings=await fetch_map(connection, SQL["mappings_of"], numbers),
+    )
 
 
 async def acknowledge(connection: PipelineConnection, callback: int) -> None:
@@ -100,38 +115,6 @@ async def acknowledge(connection: PipelineConnection, callback: int) -> None:
 async def reschedule(connection: PipelineConnection, callback: int, *, wait: timedelta, problem: str) -> None:
     """Make a callback due again after `wait`. `problem` is the code of its failure."""
     await connection.execute(SQL["reschedule"], callback, wait, problem)
-
-
-@dataclass(frozen=True, slots=True)
-class NamedEvent:
-    """The data from which a callback's events get their ids and the ids of destinations and mappings.
-
-    `excepted` has, by batch, the positions of the events that have their own row in `exceptions`.
-    """
-
-    shapes: dict[BatchId, bytes | None]
-    excepted: dict[BatchId, frozenset[int]]
-    destinations: dict[DestinationNumber, DestinationId]
-    mappings: dict[MappingNumber, MappingId]
-
-
-async def names(connection: PipelineConnection, events: Sequence[CallbackEvent]) -> NamedEvent:
-    """Read the event metadata and the ids for these final states.
-
-    In `shapes`, a batch whose partition was dropped has no entry, and an unreadable batch has None.
-    """
-    finals = [event.final for event in events]
-    shapes = await damage.read_shapes_of(connection, {final.batch: final.day for final in finals})
-    excepted = await connection.fetch(
-        SQL["excepted_places"], [final.batch for final in finals if final.places is None]
-    )
-    numbers = list({event.destination for event in events})
-    return NamedEvent(
-        shapes=shapes,
-        excepted={BatchId(row["batch"]): frozenset(row["places"]) for row in excepted},
-        destinations=await fetch_map(connection, SQL["destinations_of"], numbers),
-        mappings=await fetch_map(connection, SQL["mappings_of"], numbers),
-    )
 
 
 @dataclass(frozen=True, slots=True)
