@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app.admin.context import AppContext
 from app.admin.destinations import reading
-from app.admin.events.scan import BatchReader, are_older
+from app.admin.events.scan import BatchReader, are_older, highest_id
 from app.admin.events.search import reading_row
 from app.admin.inputs import Instant, RequestBody
 from app.admin.mappings.schema import compiled_or_none
@@ -20,7 +20,7 @@ from app.crypto import Vault, open_batch
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.event import amazon_event_id, amazon_key, event_key
 from app.domain.event_query import EventQuery
-from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId
+from app.domain.ids import BatchId, DestinationNumber, MappingId
 from app.domain.match_quality.dedupe import (
     DedupeFinding,
     IdDifference,
@@ -29,11 +29,12 @@ from app.domain.match_quality.dedupe import (
     repetition_findings,
 )
 from app.store import PipelineConnection, batches, ledger
-from app.store.destinations import schema_samples
+from app.store.destinations import cache, schema_samples
+from app.store.destinations.cache import DestinationRow
+from app.store.events import batches as event_batches
 from app.store.events.batches import BatchRow
 from app.store.mappings import published_of
 from app.store.match_quality import repeated_ids
-from app.store.match_quality.repeated_ids import Account
 
 PERIOD: Final = timedelta(days=7)
 _AT_ONCE: Final = 5_000  # ledger keys of a statement
@@ -101,10 +102,10 @@ async def compare_ids(context: AppContext, destination_id: str, body: CompareIds
     if since >= until:
         raise invalid("since", "invalid")
     async with reading_row(context, destination_id) as (connection, destination):
-        account = await repeated_ids.account(connection, destination.number)
-        mappings = await repeated_ids.mapping_ids(connection, destination.number)
+        [row] = (await cache.load(connection, [destination.id])).values()
+        mappings = await event_batches.mappings(connection, [destination.id])
         given = list(dict.fromkeys(body.ids))
-        keys = await context.compute(_keys, given, account, destination.id, mappings)
+        keys = await context.compute(_keys, given, row, [mapping.id for mapping in mappings.values()])
         places = await _places(connection, [key for of_id in keys.values() for key in of_id])
         within = await repeated_ids.batches_between(
             connection, destination.number, since, until, {batch for batch, _ in places.values()}
@@ -124,19 +125,20 @@ async def compare_ids(context: AppContext, destination_id: str, body: CompareIds
 
 
 def _keys(
-    ids: Iterable[str], account: Account, destination: DestinationId, mappings: Collection[MappingId]
+    ids: Iterable[str], destination: DestinationRow, mappings: Collection[MappingId]
 ) -> dict[str, list[bytes]]:
     """Return the ledger keys that each id can have: as a mapped one, or as one that was derived here."""
+    region, advertiser = destination.settings.region, destination.settings.advertiser_id
     scopes = {
-        amazon_event_id(destination, mapping, event_type, ""): mapping
+        amazon_event_id(destination.id, mapping, event_type, ""): mapping
         for mapping in mappings
         for event_type in EVENT_TYPES
     }
     keys = {}
     for each in ids:
-        keys[each] = [amazon_key(account.organisation, account.region, account.advertiser_id, each)]
+        keys[each] = [amazon_key(destination.organisation, region, advertiser, each)]
         if _DERIVED.match(each) and (mapping := scopes.get(each[:17])) is not None:
-            keys[each].append(event_key(destination, mapping, each[17:]))
+            keys[each].append(event_key(destination.id, mapping, each[17:]))
     return keys
 
 
@@ -163,7 +165,7 @@ async def _own_ids(
         found |= await context.compute(_ids_of, context.vault, chosen, contents)
         if below is None or are_older(page, since):
             break
-        highest = BatchId(below - 1)
+        highest = highest_id((below, 0))
     return found
 
 

@@ -114,9 +114,8 @@ async def _count_unsent(context: AppContext, destination_id: str, first: date, l
     """Read the mappings, and count the events that were not accepted."""
     async with reading_row(context, destination_id) as (connection, destination):
         number = destination.number
-        dataset = await reconciliation.dataset_name(connection, number)
         found = await reconciliation.versions(connection, number)
-        versions = {(each.mapping, each.version): _described(each, dataset) for each in found}
+        versions = {(each.mapping, each.version): _described(each) for each in found}
         current = {each.mapping: each.version for each in found if each.is_current}
         tally = _Tally(destination, first, last, versions, current)
         for row in await reconciliation.unsent(connection, number, first=first, last=last):
@@ -133,13 +132,13 @@ async def _count_unsent(context: AppContext, destination_id: str, first: date, l
     return tally
 
 
-def _described(version: MappingVersion, dataset_name: str | None) -> EventKind:
+def _described(version: MappingVersion) -> EventKind:
     """Return the event kind of a version. Type and source are None if they differ per event."""
     compiled = compiled_or_none(version.document)
     if compiled is None:
-        return EventKind(str(version.document.get("event_name") or ""), None, None, dataset_name)
+        return EventKind(str(version.document.get("event_name") or ""), None, None, version.dataset_name)
     source = compiled.by_field["event_source"].const
-    return EventKind(compiled.event_name, compiled.constant_event_type, source, dataset_name)
+    return EventKind(compiled.event_name, compiled.constant_event_type, source, version.dataset_name)
 
 
 async def _count_batches(context: AppContext, tally: _Tally, deadline: float) -> bool:

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Final
 
 from app.domain.ids import BatchId, DestinationNumber, MappingNumber
-from app.store import MAX_BIGINT, PipelineConnection, fetch_optional, fetch_rows, read_row, read_sql
+from app.store import MAX_BIGINT, PipelineConnection, fetch_rows, read_row, read_sql
 from app.store.events.batches import BatchRow, with_shapes
 from app.store.mappings import Document
 
@@ -54,20 +54,19 @@ async def mapped_duplicates(
 
 @dataclass(frozen=True, slots=True)
 class MappingVersion:
-    """A published version of a mapping. `is_current` says that events use it."""
+    """A published version of a mapping. `is_current` says that events use it.
+
+    `dataset_name` is the data set at Amazon that the conversions of its destination go to.
+    """
 
     mapping: MappingNumber
     version: int
     document: Document
     is_current: bool
+    dataset_name: str | None
 
 
 async def versions(connection: PipelineConnection, destination: DestinationNumber) -> list[MappingVersion]:
     """Return every published version of a destination's mappings, archived ones included."""
     rows = await connection.fetch(SQL["versions"], destination)
     return [read_row(MappingVersion, row, json=["document"]) for row in rows]
-
-
-async def dataset_name(connection: PipelineConnection, destination: DestinationNumber) -> str | None:
-    """Return the name of the data set at Amazon that a destination's conversions go to."""
-    return await fetch_optional(connection, str, SQL["dataset_name"], destination)

@@ -21,10 +21,7 @@ WHERE s.destination = $1 AND d.day BETWEEN $2 AND $3
 
 -- name: versions
 SELECT m.number AS mapping, v.version, v.document::text AS document,
-  v.version IS NOT DISTINCT FROM m.published_version AS is_current
+  v.version IS NOT DISTINCT FROM m.published_version AS is_current, d.dataset_name
 FROM mapping_versions v JOIN mappings m ON m.id = v.mapping
 JOIN destinations d ON d.id = m.destination
 WHERE d.number = $1 AND m.organisation_id = acting_organisation()
-
--- name: dataset_name
-SELECT dataset_name FROM destinations WHERE number = $1 AND organisation_id = acting_organisation()

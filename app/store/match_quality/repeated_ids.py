@@ -4,13 +4,12 @@ No id is stored.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
 
-from app.domain.ids import AdvertiserId, BatchId, DestinationNumber, MappingId, MappingNumber, OrganisationId
+from app.domain.ids import BatchId, DestinationNumber, MappingNumber
 from app.domain.match_quality.dedupe import Repetitions
-from app.store import PipelineConnection, fetch_only, fetch_rows, fetch_scalar, read_sql, transposed
+from app.store import PipelineConnection, fetch_rows, fetch_scalar, read_sql, transposed
 from app.store.database import damage
 
 SQL: Final = read_sql(__file__)
@@ -44,25 +43,6 @@ async def since(
 ) -> list[Repetitions]:
     """Return the repetitions of a destination from a UTC day on, the most frequent first."""
     return await fetch_rows(connection, Repetitions, SQL["since"], destination, day)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The advertiser of a destination, within which Amazon deduplicates."""
-
-    organisation: OrganisationId
-    region: str
-    advertiser_id: AdvertiserId
-
-
-async def account(connection: PipelineConnection, destination: DestinationNumber) -> Account:
-    """Return the account of a destination of the organisation."""
-    return await fetch_only(connection, Account, SQL["account"], destination)
-
-
-async def mapping_ids(connection: PipelineConnection, destination: DestinationNumber) -> list[MappingId]:
-    """Return the ids of a destination's mappings, archived ones included."""
-    return [MappingId(row["id"]) for row in await connection.fetch(SQL["mapping_ids"], destination)]
 
 
 async def accepted(

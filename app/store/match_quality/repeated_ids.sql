@@ -20,14 +20,6 @@ JOIN mappings m ON m.number = r.mapping JOIN mappings e ON e.number = r.earlier_
 WHERE r.destination = $1 AND r.day >= $2 AND m.organisation_id = acting_organisation()
 GROUP BY 1, 2, 3, 4, r.mapping, r.earlier_mapping ORDER BY 5 DESC, r.mapping, 2, r.earlier_mapping, 4
 
--- name: account
-SELECT organisation_id AS organisation, region, advertiser_id FROM destinations
-WHERE number = $1 AND organisation_id = acting_organisation()
-
--- name: mapping_ids
-SELECT m.id FROM mappings m JOIN destinations d ON d.id = m.destination
-WHERE d.number = $1 AND m.organisation_id = acting_organisation()
-
 -- name: accepted
 SELECT coalesce(sum(events), 0)::bigint FROM batch_states
 WHERE destination = $1 AND accepted_at >= $2 AND accepted_at < $3
