@@ -219,7 +219,9 @@ class _Search:
     def _merge(
         self, before: SearchPosition, accepted: scan.EventScan, found: Sequence[RejectionRecord], limit: int
     ) -> EventPage:
-        """Merge accepted and up to `limit` rejected events, newest first. A further one tells of more.
+        """Merge accepted and up to `limit` rejected events, newest first.
+
+        One more rejected event shows that further ones follow.
 
         If a list continues on the next page, this page has no events older than the end of that list.
         """
