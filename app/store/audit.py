@@ -83,6 +83,9 @@ class AuditEntry:
     hash: Annotated[str | None, Field(description=_OF_THE_CHAIN)]
 
 
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+
+
 async def record(
     connection: AsyncConnection,
     actor: str,
@@ -101,7 +104,7 @@ async def record(
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
         before = {name: before[name] for name in before if name in changed}
         after = {name: after[name] for name in after if name in changed}
-    values = (None if each is None else _encode(each) for each in (before, after))
+    values = (None if each is None else _ENCODER.encode(each).decode() for each in (before, after))
     await execute(connection, SQL["record"], actor, action, subject, *values)
 
 
@@ -158,10 +161,3 @@ async def links_of(connection: AsyncConnection, ids: Sequence[int]) -> list[Chai
 
 def _chain_row(row: Row) -> ChainRow:
     return read_row(ChainRow, row, number=row["sequence"])
-
-
-_ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
-
-
-def _encode(values: Mapping[str, Any]) -> str:
-    return _ENCODER.encode(values).decode()

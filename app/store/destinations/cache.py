@@ -63,12 +63,9 @@ async def load(
 
 
 def _destination_row(row: asyncpg.Record) -> DestinationRow:
+    settings = read_row(DestinationSettings, row, rate_limit=read_row(RequestRate, row))
     return read_row(
-        DestinationRow,
-        row,
-        version=row["cached_version"],
-        settings=read_row(DestinationSettings, row, rate_limit=read_row(RequestRate, row)),
-        json=["mappings", "pins"],
+        DestinationRow, row, version=row["cached_version"], settings=settings, json=["mappings", "pins"]
     )
 
 

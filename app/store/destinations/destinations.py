@@ -71,13 +71,9 @@ _LOCK: Final = 7_308  # one caller at a time locks all destinations
 
 def _read(row: Row) -> Destination:
     is_suspended = row["suspended"] and row["state"] == State.PAUSED
-    return read_row(
-        Destination,
-        row,
-        rate_limit=read_row(RequestRate, row),
-        connected=row["sign_in"] == "valid",
-        reason="organisation_suspended" if is_suspended else row["sign_in_reason"],
-    )
+    reason = "organisation_suspended" if is_suspended else row["sign_in_reason"]
+    rate_limit, connected = read_row(RequestRate, row), row["sign_in"] == "valid"
+    return read_row(Destination, row, rate_limit=rate_limit, connected=connected, reason=reason)
 
 
 _select = partial(select_own, DESTINATIONS, _COLUMNS)

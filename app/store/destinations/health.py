@@ -7,16 +7,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
-from app.domain.incidents.health import (
-    HOLDS_FOR,
-    IDLE_AFTER,
-    RULES,
-    STALLED_AFTER,
-    STALLED_WITH_FAILURES_AFTER,
-    UNANSWERED_AFTER,
-    Condition,
-    Fact,
-)
+from app.domain.incidents import health
+from app.domain.incidents.health import Condition, Fact
 from app.domain.incidents.kinds import Severity
 from app.store import PipelineConnection, read_json, read_row, transposed
 from app.store.destinations import outcome_history
@@ -98,11 +90,12 @@ def _has_request(condition: str) -> str:
 # Without waiting events the first comparison is NULL. IS TRUE makes it false, so that Postgres skips the
 # index probes for most destinations.
 _STALLS: Final = f"""
-    (b.age > {STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
+    (b.age > {health.STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
     AND {_has_request("a.settled_at > now() - interval '20 seconds' AND a.delivered > 0")} IS NULL
-    AND (b.age > {STALLED_AFTER.total_seconds()} OR {
+    AND (b.age > {health.STALLED_AFTER.total_seconds()} OR {
     _has_request(
-        f"a.settled_at IS NULL AND a.started_at < now() - interval '{UNANSWERED_AFTER.total_seconds()} s' "
+        "a.settled_at IS NULL "
+        f"AND a.started_at < now() - interval '{health.UNANSWERED_AFTER.total_seconds()} s' "
         "OR a.settled_at > now() - interval '75 seconds' AND a.outcome NOT IN ('answered', 'not_sent')"
     )
 })
@@ -131,7 +124,7 @@ FACTS: Final[Mapping[Fact, str]] = {
 
 def condition_sql(facts: Mapping[Fact, str]) -> str:
     """Return the SQL expression for the condition of a destination, given the SQL of each fact."""
-    rules = (f"WHEN {facts[fact]} THEN '{condition}'" for fact, condition in RULES)
+    rules = (f"WHEN {facts[fact]} THEN '{condition}'" for fact, condition in health.RULES)
     return f"CASE {' '.join(rules)} END"
 
 
@@ -231,7 +224,9 @@ async def page(connection: PipelineConnection, query: PageQuery) -> DestinationL
     if query.sort in _BY_FIGURES:
         figures = transposed(outcome_history.widest_buckets(query.since, query.width), 3)
     selected = (query.only, query.search, query.condition, query.limit, query.offset)
-    rows = await connection.fetch(_statement(query.sort), HOLDS_FOR, IDLE_AFTER, *selected, *figures)
+    rows = await connection.fetch(
+        _statement(query.sort), health.HOLDS_FOR, health.IDLE_AFTER, *selected, *figures
+    )
     conditions = read_json(rows[0]["conditions"] or "{}")
     return DestinationListing(
         items=tuple(_listed(row) for row in rows if row["number"] is not None),

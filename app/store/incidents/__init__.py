@@ -9,7 +9,7 @@ from typing import Any, Final
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import REOPEN_WITHIN, Incident, IncidentState
-from app.store import PipelineConnection, fetch_optional, read_row, read_sql
+from app.store import PipelineConnection, fetch_optional, fetch_scalar, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
 
@@ -140,11 +140,7 @@ async def monitored_at(connection: PipelineConnection) -> datetime | None:
 
 async def monitor_age_s(connection: PipelineConnection) -> float:
     """Return the seconds since incidents were last computed; infinite if they never were."""
-    age: float = await connection.fetchval(
-        "SELECT coalesce(extract(epoch FROM clock_timestamp() - max(at))::float8, 'Infinity') "
-        "FROM commit_probes"
-    )
-    return age
+    return await fetch_scalar(connection, float, SQL["monitor_age_s"])
 
 
 async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:

@@ -56,6 +56,9 @@ SELECT listed.*, newest.* FROM listed LEFT JOIN LATERAL (
     AND status = 'dead' AND dismissed_at IS NULL ORDER BY changed_at DESC LIMIT 1) newest ON true
 ORDER BY place
 
+-- name: monitor_age_s
+SELECT coalesce(extract(epoch FROM clock_timestamp() - max(at))::float8, 'Infinity') FROM commit_probes
+
 -- name: acknowledge
 UPDATE incidents SET acknowledged_at = coalesce(acknowledged_at, now()),
   acknowledged_by = coalesce(acknowledged_by, $2), note = coalesce($3, note),

@@ -4,12 +4,13 @@ from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
-from app.store import Row, json_text, read_row, read_sql
+from app.store import json_text, read_row, read_sql
 from app.store.statements import execute, fetch_value, read_all, read_one
 
 SQL: Final = read_sql(__file__)
@@ -59,8 +60,8 @@ _VERSIONS = """
 """
 
 
-def _read(row: Row) -> StoredMapping:
-    return read_row(StoredMapping, row, json=["draft", "published"])
+_read = partial(read_row, StoredMapping, json=["draft", "published"])
+_read_version = partial(read_row, Version, json=["document"])
 
 
 async def _where(connection: AsyncConnection, conditions: str, *arguments: object) -> list[StoredMapping]:
@@ -162,16 +163,12 @@ async def versions(
 ) -> list[Version]:
     """Return up to `limit` published versions with numbers below `below`, newest first."""
     statement = f"{_VERSIONS} AND ($2::integer IS NULL OR version < $2) ORDER BY version DESC LIMIT $3"
-    return await read_all(connection, _version, statement, mapping, below, limit)
+    return await read_all(connection, _read_version, statement, mapping, below, limit)
 
 
 async def version(connection: AsyncConnection, mapping: MappingId, number: int) -> Version | None:
     """Return a published version of a mapping, or None."""
-    return await read_one(connection, _version, f"{_VERSIONS} AND version = $2", mapping, number)
-
-
-def _version(row: Row) -> Version:
-    return read_row(Version, row, json=["document"])
+    return await read_one(connection, _read_version, f"{_VERSIONS} AND version = $2", mapping, number)
 
 
 async def published_of(
