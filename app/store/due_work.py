@@ -254,8 +254,7 @@ async def pace_settings(
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND {IS_LIMITING}
         WHERE l.id = $1 GROUP BY l.id
         """
-    row = await connection.fetchrow(statement, lane)
-    assert row is not None
+    [row] = await connection.fetch(statement, lane)
     limit = None if row["rate"] is None else RateLimit(row["rate"], row["burst"])
     return limit, row["learned_rate"]
 
@@ -297,7 +296,6 @@ async def _due_times(
 ) -> Mapping[str, Any] | None:
     """Return the row of `_HEADS` for a destination, or None if its events cannot be read."""
     async with damage.tolerated(connection):
-        found = await connection.fetchrow(_HEADS, destination, *in_flight)
-        assert found is not None
+        [found] = await connection.fetch(_HEADS, destination, *in_flight)
         return dict(found)
     return None

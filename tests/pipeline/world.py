@@ -179,7 +179,6 @@ class World:
             row = await event_batches.destination(c, destination)
             assert row is not None
             figures = await destination_figures.destination_figures(c, row.number)
-        assert figures is not None
         totals: CountTotals = figures.totals
         counts = asdict(tally(totals, State(figures.state)))
         statuses = {k: v for k, v in counts.items() if k not in ("accepted", "duplicates", "rejected")}

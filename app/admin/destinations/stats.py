@@ -122,7 +122,6 @@ async def destination_stats(
 ) -> DestinationStats:
     """Read the statistics of a destination."""
     figures = await delivery_figures.destination_figures(connection, destination.number)
-    assert figures is not None
     rates = await delivery_figures.rates(connection, destination.number, _RATE_WINDOW)
     shapes, unreadable = await delivery_figures.newest_metadata(
         connection, destination.number, _SAMPLED_BATCHES
@@ -218,13 +217,11 @@ async def read_diagnosis_facts(context: AppContext, number: DestinationNumber) -
 
 
 async def _facts(connection: PipelineConnection, number: DestinationNumber, now: datetime) -> DiagnosisFacts:
-    about = await delivery_figures.connection_of(connection, number)
-    assert about is not None
     minute, quarter = timedelta(minutes=1), timedelta(minutes=15)
     hour = await outcome_history.buckets(connection, [number], width=minute, since=now - _HOUR)
     day = await outcome_history.buckets(connection, [number], width=quarter, since=now - _DAY)
     return DiagnosisFacts(
-        about=about,
+        about=await delivery_figures.connection_of(connection, number),
         requests=await delivery_figures.requests(connection, number, _REQUESTS),
         failures=await delivery_figures.failure_run(connection, number),
         open_dead_letters=await selection.open_dead_letters(connection, number),

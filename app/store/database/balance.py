@@ -27,8 +27,7 @@ async def days(connection: PipelineConnection) -> list[date]:
 
 async def bounds(connection: PipelineConnection, day: date) -> tuple[int, int]:
     """Return the range of ids to check for a day: its batch ids and a margin on both sides."""
-    row = await connection.fetchrow(SQL["bounds"], day)
-    assert row is not None
+    [row] = await connection.fetch(SQL["bounds"], day)
     if row["first"] is None:
         return 0, row["newest"]
     return max(0, row["first"] - _MARGIN), row["last"] + _MARGIN

@@ -69,8 +69,7 @@ GROUP BY 1
 
 async def read_deployment(connection: PipelineConnection) -> Deployment:
     """Read the facts about the connected database. Changes nothing."""
-    row = await connection.fetchrow(SQL["settings"])
-    assert row is not None
+    [row] = await connection.fetch(SQL["settings"])
     facts: dict[str, Any] = dict(row)
     if facts.pop("migrated"):
         facts["revision"] = await connection.fetchval("SELECT max(version_num) FROM alembic_version")

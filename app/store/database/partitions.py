@@ -73,10 +73,9 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
     It takes the flush lock exclusively, so that no flush reads one generation and writes into another.
     """
     await hold_flushes(connection)
-    row = await connection.fetchrow(
+    [row] = await connection.fetch(
         "SELECT generation, now() - began_at AS age FROM ledger_generations ORDER BY generation DESC LIMIT 1"
     )
-    assert row is not None
     if row["age"] < GENERATION:
         return None
     following: int = row["generation"] + 1

@@ -221,8 +221,7 @@ def _policy_of_worker(table: str, role: str | None) -> str:
 
 async def grant(connection: PipelineConnection, roles: RoleNames) -> None:
     """Grant the roles the privileges of this release and revoke all others, in one transaction."""
-    row = await connection.fetchrow("SELECT current_database() AS database, current_schema() AS schema")
-    assert row is not None
+    [row] = await connection.fetch("SELECT current_database() AS database, current_schema() AS schema")
     async with connection.transaction():
         for statement in grants(roles, **dict(row)):
             await connection.execute(statement)

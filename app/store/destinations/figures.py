@@ -37,14 +37,12 @@ class DestinationFigures:
 
 async def destination_figures(
     connection: PipelineConnection, number: DestinationNumber
-) -> DestinationFigures | None:
+) -> DestinationFigures:
     """Read the counts of a destination in one statement, so that they add up.
 
     `oldest_waiting` and `earliest_expiry` are None when the states of its batches cannot be read.
     """
-    row = await connection.fetchrow(SQL["destination_figures"], number)
-    if row is None:
-        return None
+    [row] = await connection.fetch(SQL["destination_figures"], number)
     oldest: asyncpg.Record | None = None
     async with damage.tolerated(connection):
         oldest = await connection.fetchrow(SQL["oldest"], number)
@@ -198,11 +196,10 @@ class ConnectionInfo:
     account_currency: str | None = None
 
 
-async def connection_of(
-    connection: PipelineConnection, destination: DestinationNumber
-) -> ConnectionInfo | None:
-    """Return the sign-in and the lane of a destination, or None if the destination does not exist."""
-    return await fetch_row(connection, ConnectionInfo, SQL["connection_of"], destination)
+async def connection_of(connection: PipelineConnection, destination: DestinationNumber) -> ConnectionInfo:
+    """Return the sign-in and the lane of a destination."""
+    [row] = await connection.fetch(SQL["connection_of"], destination)
+    return read_row(ConnectionInfo, row)
 
 
 async def next_attempt_at(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
@@ -252,7 +249,6 @@ async def rates(
 ) -> Rates:
     """Return the rates over the last `span`. The rate of accepted events uses at most `newest` batches."""
     async with damage.tolerated(connection):
-        row = await connection.fetchrow(SQL["rates"], destination, span, newest)
-        assert row is not None
+        [row] = await connection.fetch(SQL["rates"], destination, span, newest)
         return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
     return Rates(None, None, None, None)

@@ -85,13 +85,12 @@ async def _scan_pages(
             f"count(*) FILTER (WHERE position(($2::bytea[])[{n + 1}] in {raw}) > 0)"
             for n in range(len(stored))
         ]
-        row = await connection.fetchrow(
+        [row] = await connection.fetch(
             f'SELECT {", ".join(counts)} FROM "{column.stored_as}" '
             f"WHERE {where}{other} AND $2::bytea[] IS NOT NULL",
             patterns,
             stored,
         )
-        assert row is not None
         found.update({(column.name, name): number for name, number in zip(names, row, strict=True) if number})
         if column.is_binary:
             async for value in _compressed(connection, column, where):
