@@ -180,15 +180,13 @@ async def read_preconditions(
     connection: PipelineConnection, ids: Collection[DestinationId]
 ) -> FlushPreconditions:
     """Read the ledger generation and the versions of these destinations. Call it under the flush lock."""
-    rows = await connection.fetch(
-        f"""
+    statement = f"""
         SELECT g.generation, (now() AT TIME ZONE 'UTC')::date AS day, d.id, {CACHED_VERSION} AS version
         FROM (SELECT max(generation) AS generation FROM ledger_generations) g
         -- LEFT JOIN: the generation is needed even if no destination exists.
         LEFT JOIN destinations d ON d.id = ANY($1)
-        """,
-        list(ids),
-    )
+        """
+    rows = await connection.fetch(statement, list(ids))
     versions = {DestinationId(row["id"]): row["version"] for row in rows if row["id"] is not None}
     return FlushPreconditions(rows[0]["generation"], rows[0]["day"], versions)
 
@@ -232,17 +230,11 @@ async def store_in_one_round_trip(
     contents. `versions` are the configuration versions with which the events were evaluated, None for a
     destination that does not exist. `nodes_day` is the day of the numbers of journey nodes.
     """
+    used = (generation, list(versions), list(versions.values()), nodes_day)
+    starts = [0, *accumulate([batch.events for batch in batches])][:-1]
     try:
         is_stored: bool = await connection.fetchval(
-            _CALL,
-            *_append_arguments(batches, writer, deltas),
-            generation,
-            list(versions),
-            list(versions.values()),
-            nodes_day,
-            keys,
-            digests,
-            [0, *accumulate([batch.events for batch in batches])][:-1],
+            _CALL, *_append_arguments(batches, writer, deltas), *used, keys, digests, starts
         )
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):

@@ -40,14 +40,12 @@ async def register(connection: PipelineConnection, nodes: Collection[JourneyNode
     A number can be missing if another session took it meanwhile: call again.
     """
     rows = await connection.fetch(SQL["register"], *transposed(sorted(nodes), 3), MOST_NODES)
-    numbers = {
-        (row["destination"], row["journey_id"], row["node_id"]): row["number"]
-        for row in rows
-        if row["number"] is not None
-    }
-    return NodeNumbers(
-        rows[0]["day"], numbers, frozenset(row["destination"] for row in rows if row["is_full"])
-    )
+    numbers: dict[JourneyNode, int] = {}
+    for row in rows:
+        if row["number"] is not None:
+            numbers[row["destination"], row["journey_id"], row["node_id"]] = row["number"]
+    full = frozenset(row["destination"] for row in rows if row["is_full"])
+    return NodeNumbers(rows[0]["day"], numbers, full)
 
 
 class UnstoredEvents(NamedTuple):

@@ -123,15 +123,13 @@ async def set_suspended(
     """
     at = func.now() if suspended else None
     changed = await _changed(connection, organisation, suspended_at=at)
-    await execute(
-        connection,
+    statement = (
         "UPDATE destinations SET suspended = $2 "
         # Locked in order of number, so that two callers cannot deadlock.
         "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = $1 "
-        "AND suspended IS DISTINCT FROM $2 ORDER BY number FOR UPDATE)",
-        organisation,
-        suspended,
+        "AND suspended IS DISTINCT FROM $2 ORDER BY number FOR UPDATE)"
     )
+    await execute(connection, statement, organisation, suspended)
     return changed
 
 

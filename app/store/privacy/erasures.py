@@ -11,19 +11,9 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from app.domain.ids import AttemptId, BatchId, DestinationId, DestinationNumber, OrganisationId
-from app.store import (
-    PipelineConnection,
-    batches,
-    columns_of,
-    fetch_map,
-    fetch_row,
-    fetch_rows,
-    fetch_scalar,
-    read_row,
-    read_sql,
-    transactions,
-)
+from app.store import PipelineConnection, batches, columns_of, fetch_map, fetch_rows, fetch_scalar, read_sql
 from app.store.database import damage, partitions
+from app.store.transactions import set_lock_timeout
 
 SQL: Final = read_sql(__file__)
 
@@ -72,7 +62,7 @@ async def ask(
     """
     # The lanes come first: a worker that is frozen in a transaction may hold one, and flushes must not wait
     # for it. Locked in order of id, so that two concurrent erasures cannot deadlock.
-    await transactions.set_lock_timeout(connection, seconds=_LANE_LOCK_S)
+    await set_lock_timeout(connection, seconds=_LANE_LOCK_S)
     await connection.execute(SQL["count_on_lanes"])
     await partitions.hold_flushes(connection)
     return await fetch_scalar(connection, datetime, SQL["ask"], id, by, list(kinds), sealed)
@@ -103,7 +93,8 @@ async def oldest_age_s(connection: PipelineConnection) -> float:
 
 async def find(connection: PipelineConnection, id: str) -> Erasure | None:
     """Return an erasure of the acting organisation, or None."""
-    return await fetch_row(connection, Erasure, SQL["newest"], None, 1, id)
+    found = await fetch_rows(connection, Erasure, SQL["newest"], None, 1, id)
+    return found[0] if found else None
 
 
 async def newest(connection: PipelineConnection, *, limit: int, below: int | None) -> list[Erasure]:
@@ -254,7 +245,7 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
     if row is None:
         return None
     exceptions = await fetch_map(connection, SQL["lock_exceptions"], batch)
-    return read_row(LockedBatch, row, exceptions=exceptions)
+    return LockedBatch(**row, exceptions=exceptions)
 
 
 @dataclass(frozen=True, slots=True)

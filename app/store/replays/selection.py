@@ -9,7 +9,15 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.reasons import NO_ANSWER
 from app.domain.outcomes.status import Status
-from app.store import PipelineConnection, columns_of, fetch_map, fetch_only, fetch_scalar, read_sql
+from app.store import (
+    PipelineConnection,
+    columns_of,
+    fetch_map,
+    fetch_only,
+    fetch_scalar,
+    read_sql,
+    transposed,
+)
 from app.store.events.failures import CAUSE
 
 SQL: Final = read_sql(__file__)
@@ -84,19 +92,11 @@ class ReplaySelection:
     @property
     def arguments(self) -> tuple[object, ...]:
         """Return the parameters of `FOUND`."""
-        wanted, places = self.wanted, self.places
-        return (
-            self.number,
-            self.statuses,
-            wanted.since,
-            wanted.until,
-            self.max_age,
-            wanted.reason,
-            None if places is None else [batch for batch, _ in places],
-            None if places is None else [place for _, place in places],
-            wanted.cause,
-            wanted.dismissed,
-        )
+        wanted = self.wanted
+        times = (wanted.since, wanted.until, self.max_age)
+        batches, places = (None, None) if self.places is None else transposed(self.places, 2)
+        causes = (wanted.cause, wanted.dismissed)
+        return (self.number, self.statuses, *times, wanted.reason, batches, places, *causes)
 
 
 async def count(connection: PipelineConnection, selection: ReplaySelection) -> ReplayCount:
