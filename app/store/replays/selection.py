@@ -9,15 +9,7 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.reasons import NO_ANSWER
 from app.domain.outcomes.status import Status
-from app.store import (
-    PipelineConnection,
-    columns_of,
-    fetch_map,
-    fetch_only,
-    fetch_scalar,
-    read_sql,
-    transposed,
-)
+from app.store import PipelineConnection, columns_of, fetch_map, fetch_only, fetch_scalar, read_sql
 from app.store.events.failures import CAUSE
 
 SQL: Final = read_sql(__file__)
@@ -92,9 +84,10 @@ class ReplaySelection:
     @property
     def arguments(self) -> tuple[object, ...]:
         """Return the parameters of `FOUND`."""
-        wanted = self.wanted
+        wanted, chosen = self.wanted, self.places
         times = (wanted.since, wanted.until, self.max_age)
-        batches, places = (None, None) if self.places is None else transposed(self.places, 2)
+        batches = None if chosen is None else [batch for batch, _ in chosen]
+        places = None if chosen is None else [place for _, place in chosen]
         causes = (wanted.cause, wanted.dismissed)
         return (self.number, self.statuses, *times, wanted.reason, batches, places, *causes)
 
