@@ -112,8 +112,7 @@ async def fetch_row(
 
 async def fetch_only(connection: PipelineConnection, type_: type[T], statement: str, *arguments: object) -> T:
     """Return the row of a statement that always has one, as a value of this type."""
-    row = await fetch_row(connection, type_, statement, *arguments)
-    assert row is not None
+    [row] = await fetch_rows(connection, type_, statement, *arguments)
     return row
 
 

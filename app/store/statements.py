@@ -62,6 +62,5 @@ async def read_one(
 
 async def read_written(connection: AsyncConnection, read: Callable[[Row], T], statement: Statement) -> T:
     """Return the row that a statement writes in any case, converted by `read`."""
-    row = await read_one(connection, read, statement)
-    assert row is not None
+    [row] = await read_all(connection, read, statement)
     return row

@@ -152,8 +152,7 @@ async def newest(
         ) r ORDER BY r.id DESC
         """
     highest = MAX_BIGINT if below is None else below
-    rows = await connection.fetch(statement, numbers, highest, limit, *given)
-    return [_record(row) for row in rows]
+    return [_record(row) for row in await connection.fetch(statement, numbers, highest, limit, *given)]
 
 
 def _record(row: asyncpg.Record) -> RejectionRecord:

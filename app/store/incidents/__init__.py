@@ -101,8 +101,7 @@ async def page(
     connection: PipelineConnection, wanted: IncidentFilter, *, limit: int, below: int | None
 ) -> list[StoredIncident]:
     """Return up to `limit` incidents with numbers below `below`, newest first."""
-    rows = await connection.fetch(SQL["page"], *astuple(wanted), below, limit)
-    return [_stored(row) for row in rows]
+    return [_stored(row) for row in await connection.fetch(SQL["page"], *astuple(wanted), below, limit)]
 
 
 @dataclass(frozen=True, slots=True)
