@@ -65,18 +65,18 @@ class LaneWork:
     is_lapsed: bool = False
 
 
-def _heads_of(destination: str, *, since_live: str = "'-infinity'", since_replay: str = "'-infinity'") -> str:
+def _heads_of(destination: str) -> str:
     """Return SQL for one row with the time at which each kind of work of a destination is next due.
 
     Each time costs one index probe. The parameters are the batches in flight ($2), and the batches and places
-    of exceptions in flight ($3, $4). Batches due before the watermarks `since_live` and `since_replay` are
+    of exceptions in flight ($3, $4). Batches due before the times of the row `watermark`, if it has them, are
     not searched.
     """
 
-    def batch(queue: int, since: str) -> str:
+    def batch(queue: int, kind: str) -> str:
         return f"""(SELECT s.due_at FROM batch_states s WHERE s.destination = {destination}
             AND s.queue = {queue} AND s.settled_at IS NULL
-            AND s.due_at >= {since} AND s.batch <> ALL($2::bigint[])
+            AND s.due_at >= coalesce(watermark.{kind}, '-infinity') AND s.batch <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1)"""
 
     def exception(queue: int) -> str:
@@ -85,8 +85,8 @@ def _heads_of(destination: str, *, since_live: str = "'-infinity'", since_replay
               $4::smallint[]) AS f (batch, place) WHERE f.batch = e.batch AND f.place = e.place)
             ORDER BY e.due_at LIMIT 1)"""
 
-    return f"""SELECT {batch(0, since_live)} AS live, {exception(0)} AS retry,
-        {batch(2, since_replay)} AS replay, {exception(2)} AS replay_retry"""
+    return f"""SELECT {batch(0, "live")} AS live, {exception(0)} AS retry,
+        {batch(2, "replay")} AS replay, {exception(2)} AS replay_retry"""
 
 
 # The seconds until each time of a row `q` of `_heads_of`.
@@ -94,7 +94,9 @@ _SECONDS_LEFT = ", ".join(
     f"extract(epoch FROM q.{kind} - clock_timestamp())::float8 AS {kind}" for kind in WorkKind
 )
 _HEADS = f"""
-    SELECT {_SECONDS_LEFT}, least(live, retry, replay, replay_retry) AS due_at FROM ({_heads_of("$1")}) q
+    SELECT {_SECONDS_LEFT}, least(q.live, q.retry, q.replay, q.replay_retry) AS due_at
+    FROM (SELECT NULL::timestamptz AS live, NULL::timestamptz AS replay) AS watermark,
+      LATERAL ({_heads_of("$1")}) q
 """
 _NOTHING: Mapping[str, Any] = dict.fromkeys((*WorkKind, "due_at"))
 
@@ -227,17 +229,12 @@ async def poll(
     return LanePoll(limit, rows[0]["erasures"], tuple(rows[0]["rates_elsewhere"]), tuple(queues), unread)
 
 
-_WATERMARKED = _heads_of(
-    "d.number",
-    since_live="coalesce(watermark.live, '-infinity')",
-    since_replay="coalesce(watermark.replay, '-infinity')",
-)
 _POLL = f"""
         SELECT {_POLL_COLUMNS}, {_SECONDS_LEFT}
         FROM {_POLL_TABLES}
         LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
           ON watermark.number = d.number
-        LEFT JOIN LATERAL ({_WATERMARKED}) q
+        LEFT JOIN LATERAL ({_heads_of("d.number")}) q
           -- A destination that may not send has no due times.
           ON d.state = 'active' OR {PROBE_DUE}
         WHERE l.id = $1 ORDER BY d.number
