@@ -66,8 +66,9 @@ class Vault:
 
     def open(self, sealed: bytes, *, place: str) -> bytes:
         """Decrypt a value that was sealed for `place`. Raises CannotDecrypt."""
-        name, rest = key_id_of(sealed), sealed[1 + sealed[0] :]
-        cipher = self._ciphers.get(name)
+        if (name := key_id_of(sealed)) is None:
+            raise CannotDecrypt("too short to be a sealed value")
+        rest, cipher = sealed[1 + sealed[0] :], self._ciphers.get(name)
         if cipher is None:
             raise CannotDecrypt(f"sealed under key {name!r}, which is not among ENCRYPTION_KEYS")
         try:
@@ -77,17 +78,14 @@ class Vault:
 
     def unknown_key(self, sealed: bytes) -> str | None:
         """Return the id of the key that sealed a value, or None for a known key or a truncated value."""
-        try:
-            name = key_id_of(sealed)
-        except CannotDecrypt:
-            return None
+        name = key_id_of(sealed)
         return None if name in self._ciphers else name
 
 
-def key_id_of(sealed: bytes) -> str:
-    """Return the id of the key that sealed a value. Raises CannotDecrypt for a truncated value."""
+def key_id_of(sealed: bytes) -> str | None:
+    """Return the id of the key that sealed a value, or None for a truncated value."""
     if len(sealed) < 2 + _NONCE or len(sealed) < 1 + sealed[0] + _NONCE:
-        raise CannotDecrypt("too short to be a sealed value")
+        return None
     return sealed[1 : 1 + sealed[0]].decode("ascii", "replace")
 
 

@@ -4,6 +4,7 @@ import base64
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, quote, unquote
@@ -61,13 +62,10 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 
 def _certificates(path: Path) -> Path:
-    try:
-        is_pem = "-----BEGIN CERTIFICATE" in path.read_text()
-    except (OSError, UnicodeDecodeError):
-        is_pem = False
-    if not is_pem:
-        raise ValueError("must name a readable file with certificates (PEM)")
-    return path
+    with suppress(OSError, UnicodeDecodeError):
+        if "-----BEGIN CERTIFICATE" in path.read_text():
+            return path
+    raise ValueError("must name a readable file with certificates (PEM)")
 
 
 def _web_address(value: str) -> str:

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 TIMEOUT_S = 4
@@ -84,10 +85,8 @@ def command_lines() -> list[list[str]]:
     """Return the command lines of all visible processes, oldest first."""
     lines = []
     for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
-        try:
+        with suppress(OSError):  # the process ended
             lines.append((folder / "cmdline").read_bytes().decode(errors="replace").split("\0"))
-        except OSError:
-            continue  # the process ended
     return lines
 
 

@@ -62,7 +62,7 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
             async for batch in _older(connection, writes, progress):
                 old, new = [], []
                 for value in batch:
-                    sealed = _sealed_again(resources.vault, value, progress)
+                    sealed = _reseal(resources.vault, value, progress)
                     if sealed is not None:
                         old.append(value)
                         new.append(sealed)
@@ -103,19 +103,13 @@ def _note_damage(error: Exception, progress: RotationProgress) -> None:
     progress.lost.add(f"{progress.column.table}, a damaged page ({name_of(error)})")
 
 
-def _sealed_again(vault: Vault, old: SealedValue, progress: RotationProgress) -> bytes | None:
+def _reseal(vault: Vault, old: SealedValue, progress: RotationProgress) -> bytes | None:
     """Encrypt a value with the current key. If it cannot be decrypted, record it and return None."""
     place = progress.column.place(old.key)
     try:
         return vault.seal(vault.open(old.value, place=place), place=place)
     except CannotDecrypt:
-        progress.lost.add(f"{progress.column.table} under {_key_id(old.value)}")
+        name = key_id_of(old.value)
+        readable = name if name and name.isascii() and name.isprintable() else "a damaged name"
+        progress.lost.add(f"{progress.column.table} under {readable}")
         return None
-
-
-def _key_id(sealed: bytes) -> str:
-    try:
-        name = key_id_of(sealed)
-    except CannotDecrypt:
-        return "a damaged name"
-    return name if name.isascii() and name.isprintable() and name else "a damaged name"

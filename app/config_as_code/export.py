@@ -54,7 +54,6 @@ def _destination(
     members = {
         "id": destination.id if ids else None,
         **asdict(settings_of(destination)),
-        "region": destination.region.value,
         "rate_limit": {
             "requests_per_second": int(per_second) if per_second.is_integer() else per_second,
             "burst": rate.burst,

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -28,14 +29,11 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _address(text: str) -> str:
     """Check an address before the first request, because a command repeats requests without a response."""
-    try:
+    with suppress(ValueError):
         url = urlsplit(text)
-        is_valid = url.scheme in {"http", "https"} and bool(url.hostname)
-    except ValueError:
-        is_valid = False
-    if not is_valid:
-        raise argparse.ArgumentTypeError("must be an address such as https://conversions.example")
-    return text
+        if url.scheme in {"http", "https"} and url.hostname:
+            return text
+    raise argparse.ArgumentTypeError("must be an address such as https://conversions.example")
 
 
 def http_client(settings: Settings, asked: argparse.Namespace, *, timeout_s: float) -> httpx.Client:
