@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.admin.access import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
-from app.api.access.secured_route import Context, SecuredRouter
+from app.api.access.secured_route import SecuredRouter
 from app.api.export import Listing, exports
 from app.api.pages import AuditPage, audit_page
 from app.store.audit import AuditEntry, AuditFilter
@@ -39,9 +39,7 @@ class AuditQuery(BaseModel):
 
 
 @router.get("/audit", Scope.KEYS_ADMIN, summary="List administrative actions", **exports(AuditPage))
-async def list_all(
-    context: Context, wanted: Annotated[AuditQuery, Query()], listing: Listing
-) -> AuditPage | StreamingResponse:
+async def list_all(wanted: Annotated[AuditQuery, Query()], listing: Listing) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
-    page_at = partial(audit_page, context, AuditFilter(**wanted.model_dump()))
+    page_at = partial(audit_page, AuditFilter(**wanted.model_dump()))
     return await listing.answer(AuditEntry, page_at, name="audit")

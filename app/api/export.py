@@ -9,7 +9,7 @@ import io
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
@@ -55,55 +55,49 @@ Format = Annotated[
 ]
 
 
-PageAt = Callable[[str | None, int], Awaitable[Page[Any]]]
-"""Return the page at a cursor (None for the first page) with at most this number of items."""
+PageAt = Callable[[ListQuery], Awaitable[Page[Any]]]
+"""Return the page at a cursor with at most a number of items."""
 
 
 async def export(
-    format_: ExportFormat, row: type[Any], page_at: PageAt, *, name: str, cursor: str | None = None
+    format_: ExportFormat, row: type[Any], page_at: PageAt, query: ListQuery, *, name: str
 ) -> StreamingResponse:
-    """Return the streaming response. `row` is the type of the items. Each member of this type is a column.
+    """Return the streaming response with the page at the cursor of `query` and all later pages.
 
-    The first page is read before the response starts, so an error on the first page still gets a status code.
+    `row` is the type of the items. Each member of this type is a column. The first page is read before the
+    response starts, so an error on the first page still gets a status code.
     """
-    first = await page_at(cursor, ROWS)
+    query = replace(query, limit=ROWS)
+    first = await page_at(query)
     adapter = TypeAdapter(row)
     columns = list(adapter.json_schema(mode="serialization")["properties"])
-
-    def as_csv(rows: Sequence[Any]) -> bytes:
-        return csv_lines([getattr(row, name) for name in columns] for row in rows)
-
-    def as_ndjson(rows: Sequence[Any]) -> bytes:
-        return b"".join(adapter.dump_json(item) + b"\n" for item in rows)
-
     if format_ is ExportFormat.CSV:
-        header, last = csv_lines([columns]), csv_lines([[*_CUT_SHORT.values()]])
-        lines, media_type = _lines(first, page_at, as_csv, header, last), "text/csv; charset=utf-8"
+        media_type, header = "text/csv; charset=utf-8", csv_lines([columns])
+        cut_short = csv_lines([[*_CUT_SHORT.values()]])
     else:
-        last = msgspec.json.encode(_CUT_SHORT) + b"\n"
-        lines, media_type = _lines(first, page_at, as_ndjson, b"", last), "application/x-ndjson"
+        media_type, header = "application/x-ndjson", b""
+        cut_short = msgspec.json.encode(_CUT_SHORT) + b"\n"
+
+    def encode(rows: Sequence[Any]) -> bytes:
+        if format_ is ExportFormat.CSV:
+            return csv_lines([getattr(row, name) for name in columns] for row in rows)
+        return b"".join(adapter.dump_json(row) + b"\n" for row in rows)
+
+    async def lines() -> AsyncIterator[bytes]:
+        page = first
+        try:
+            yield header + encode(page.items)
+            while page.next_cursor is not None:
+                page = await page_at(replace(query, cursor=page.next_cursor))
+                yield encode(page.items)
+        except Refusal:
+            yield cut_short
+        except Exception as error:
+            logger.warning("export.cut_short", extra={"fields": {"error": describe_exception(error)}})
+            yield cut_short
+
     disposition = f'attachment; filename="{name}.{format_.value}"'
-    return StreamingResponse(lines, media_type=media_type, headers={"Content-Disposition": disposition})
-
-
-async def _lines(
-    page: Page[Any],
-    page_at: PageAt,
-    encode: Callable[[Sequence[Any]], bytes],
-    header: bytes,
-    cut_short: bytes,
-) -> AsyncIterator[bytes]:
-    """Yield the header, the items of this page and of all later pages, and `cut_short` after an error."""
-    try:
-        yield header + encode(page.items)
-        while page.next_cursor is not None:
-            page = await page_at(page.next_cursor, ROWS)
-            yield encode(page.items)
-    except Refusal:
-        yield cut_short
-    except Exception as error:
-        logger.warning("export.cut_short", extra={"fields": {"error": describe_exception(error)}})
-        yield cut_short
+    return StreamingResponse(lines(), media_type=media_type, headers={"Content-Disposition": disposition})
 
 
 def csv_lines(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -140,12 +134,12 @@ class ExportableQuery(ListQuery):
     export_format: Format = None
 
     async def answer(
-        self, row: type[Any], page_at: Callable[[str | None, int], Awaitable[_Page]], *, name: str
+        self, row: type[Any], page_at: Callable[[ListQuery], Awaitable[_Page]], *, name: str
     ) -> _Page | StreamingResponse:
         """Return the page at the cursor. With a format, export this page and all later pages instead."""
         if self.export_format is None:
-            return await page_at(self.cursor, self.limit)
-        return await export(self.export_format, row, page_at, name=name, cursor=self.cursor)
+            return await page_at(self)
+        return await export(self.export_format, row, page_at, self, name=name)
 
 
 Listing = Annotated[ExportableQuery, Depends()]

@@ -12,7 +12,7 @@ from app.admin import organisations as use_cases
 from app.admin.access import Scope
 from app.admin.inputs import DayRange, NewOrganisation, OrganisationChange
 from app.api.access.secured_route import Context, SecuredRouter
-from app.api.http.etags import Expected, tagged
+from app.api.http.headers import Expected, tagged
 from app.api.paging import Page, Paging, ResponseBody
 from app.store.organisations.organisations import Organisation, OrganisationLimits
 from app.store.organisations.usage import DayUsage

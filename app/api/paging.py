@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from operator import lt
 from typing import Annotated, Any, Final, Generic, TypeVar
 
@@ -49,77 +48,9 @@ def cursor_of(context: AppContext, *parts: object) -> str:
     return context.opaque.seal(" ".join(map(str, parts)), kind=_KIND)
 
 
-def place_of(context: AppContext, cursor: str | None) -> list[str] | None:
-    """Return the parts of a cursor, or None for the first page. Raises Refusal for an invalid cursor."""
-    if cursor is None:
-        return None
-    try:
-        return context.opaque.open(cursor, kind=_KIND).split(" ")
-    except CannotDecrypt:
-        raise bad_cursor() from None
-
-
-def time_and_id_of(context: AppContext, cursor: str | None) -> tuple[datetime, str] | None:
-    """Return the time and the id in a cursor, or None for the first page. Raises Refusal."""
-    if (parts := place_of(context, cursor)) is None:
-        return None
-    try:
-        time, id_ = parts
-        instant = datetime.fromisoformat(time)
-    except ValueError:
-        raise bad_cursor() from None
-    if instant.tzinfo is None:
-        raise bad_cursor()
-    return instant, id_
-
-
-def _numbers_of(context: AppContext, cursor: str | None, *limits: int) -> list[int] | None:
-    """Return the numbers in a cursor, each below its limit, or None for the first page. Raises Refusal."""
-    if (parts := place_of(context, cursor)) is None:
-        return None
-    numbers = [int(part) for part in parts if part.isdigit()]
-    if len(parts) == len(numbers) == len(limits) and all(map(lt, numbers, limits)):
-        return numbers
-    raise bad_cursor()
-
-
-def number_of(context: AppContext, cursor: str | None, limit: int = 2**31) -> int | None:
-    """Return the number in a cursor, or None for the first page. Raises Refusal for an invalid cursor."""
-    found = _numbers_of(context, cursor, limit)
-    return None if found is None else found[0]
-
-
-record_id_of: Final = partial(number_of, limit=2**63)
-"""Return the id of a record in a cursor, or None for the first page. Raises Refusal."""
-
-
-def event_place_of(context: AppContext, cursor: str | None) -> tuple[BatchId, int] | None:
-    """Return the batch and position in an event cursor, or None for the first page. Raises Refusal."""
-    found = _numbers_of(context, cursor, 2**63, 2**15)
-    return None if found is None else (BatchId(found[0]), found[1])
-
-
-def search_position_of(context: AppContext, cursor: str | None) -> SearchPosition:
-    """Return the position in a cursor of an event search; the start for the first page. Raises Refusal."""
-    found = _numbers_of(context, cursor, 2**63, 2**15, 2**63)
-    return SearchPosition(BatchId(found[0]), found[1], found[2]) if found else START
-
-
 def bad_cursor() -> Refusal:
     """Return the refusal for an invalid cursor."""
     return invalid("cursor", "invalid", "Use next_cursor as in the previous page.")
-
-
-def split_page(
-    context: AppContext, found: Sequence[Item], limit: int, place: Callable[[Item], tuple[object, ...]]
-) -> tuple[Sequence[Item], str | None]:
-    """Return up to `limit` items and the cursor of the next page. `place` returns the parts of an item's
-    cursor.
-
-    The caller queries `limit + 1` items. If the additional item is missing, there is no next page.
-    """
-    items = found[:limit]
-    return items, cursor_of(context, *place(items[-1])) if len(found) > limit else None
 
 
 AnyPage = TypeVar("AnyPage", bound=Page[Any])
@@ -139,25 +70,71 @@ class ListQuery:
         return self.limit + 1
 
     @property
-    def number(self) -> int | None:
-        """The number in the cursor, None for the first page. Raises Refusal."""
-        return number_of(self.context, self.cursor)
+    def parts(self) -> list[str] | None:
+        """The parts of the cursor, None for the first page. Raises Refusal for an invalid cursor."""
+        if self.cursor is None:
+            return None
+        try:
+            return self.context.opaque.open(self.cursor, kind=_KIND).split(" ")
+        except CannotDecrypt:
+            raise bad_cursor() from None
 
     @property
     def time_and_id(self) -> tuple[datetime, str] | None:
         """The time and the id in the cursor, None for the first page. Raises Refusal."""
-        return time_and_id_of(self.context, self.cursor)
+        if (parts := self.parts) is None:
+            return None
+        try:
+            time, id_ = parts
+            instant = datetime.fromisoformat(time)
+        except ValueError:
+            raise bad_cursor() from None
+        if instant.tzinfo is None:
+            raise bad_cursor()
+        return instant, id_
+
+    def _numbers(self, *limits: int) -> list[int] | None:
+        """Return the numbers in the cursor, each below its limit, or None for the first page."""
+        if (parts := self.parts) is None:
+            return None
+        numbers = [int(part) for part in parts if part.isdigit()]
+        if len(parts) == len(numbers) == len(limits) and all(map(lt, numbers, limits)):
+            return numbers
+        raise bad_cursor()
+
+    @property
+    def number(self) -> int | None:
+        """The number in the cursor, None for the first page. Raises Refusal."""
+        found = self._numbers(2**31)
+        return None if found is None else found[0]
 
     @property
     def record_id(self) -> int | None:
         """The id of the record in the cursor, None for the first page. Raises Refusal."""
-        return record_id_of(self.context, self.cursor)
+        found = self._numbers(2**63)
+        return None if found is None else found[0]
+
+    @property
+    def event_place(self) -> tuple[BatchId, int] | None:
+        """The batch and the position in the cursor, None for the first page. Raises Refusal."""
+        found = self._numbers(2**63, 2**15)
+        return None if found is None else (BatchId(found[0]), found[1])
+
+    @property
+    def search_position(self) -> SearchPosition:
+        """The position of an event search in the cursor; the start for the first page. Raises Refusal."""
+        found = self._numbers(2**63, 2**15, 2**63)
+        return SearchPosition(BatchId(found[0]), found[1], found[2]) if found else START
 
     def split(
         self, found: Sequence[Row], place: Callable[[Row], tuple[object, ...]]
     ) -> tuple[Sequence[Row], str | None]:
-        """Return the rows of a page of up to `most` rows, and the cursor of the next page."""
-        return split_page(self.context, found, self.limit, place)
+        """Return up to `limit` of the `most` rows that were read, and the cursor of the next page.
+
+        `place` returns the parts of a row's cursor. Without the additional row there is no next page.
+        """
+        rows = found[: self.limit]
+        return rows, cursor_of(self.context, *place(rows[-1])) if len(found) > self.limit else None
 
     def page(
         self,

@@ -21,7 +21,7 @@ from app.admin.privacy.erasure import (
 from app.admin.privacy.hash_value import HashResult, hash_value
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.export import Listing, exports
-from app.api.paging import Page, ResponseBody, cursor_of, event_place_of, record_id_of
+from app.api.paging import ListQuery, Page, ResponseBody, cursor_of
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 from app.store.counts import ConsentStops
 
@@ -57,10 +57,9 @@ async def list_consent(
     page.
     """
 
-    async def page_at(position: str | None, most: int) -> ConsentRecordPage:
-        page = await list_consent_records(
-            *on, limit=most, before=event_place_of(listing.context, position), since=since
-        )
+    async def page_at(paging: ListQuery) -> ConsentRecordPage:
+        before = paging.event_place
+        page = await list_consent_records(*on, limit=paging.limit, before=before, since=since)
         # The page has these counts. An export has only records.
         blocked = () if listing.export_format else await blocked_by_consent(*on)
         return ConsentRecordPage(
@@ -167,7 +166,7 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
     `next_cursor` until `next_cursor` is null, and add up the counts. The audit records every search without
     the identifiers.
     """
-    after = record_id_of(context, body.cursor) or 0
+    after = ListQuery(context, cursor=body.cursor).record_id or 0
     id, found = await find_person(context, body.identifiers(), after=after)  # noqa: A001
     return SubjectSearchView(
         id=id,

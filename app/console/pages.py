@@ -20,7 +20,7 @@ from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS, field_pr
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, error_body
 from app.api.errors import error_response, status_of
 from app.api.events.filters import JOURNEY_LABELS
-from app.api.http.negotiation import wants
+from app.api.http.headers import wants
 from app.console import assets, confirmations, wording
 from app.console.access.sessions import Visitor
 from app.console.navigation import navigation_of

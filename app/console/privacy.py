@@ -31,7 +31,7 @@ from app.admin.privacy.erasure import (
 from app.admin.privacy.hash_value import RULES, HashResult, hash_value
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.export import ROWS, csv_lines
-from app.api.paging import MOST, PAGE_SIZE, Cursor, ListQuery, cursor_of, event_place_of
+from app.api.paging import MOST, PAGE_SIZE, Cursor, ListQuery, cursor_of
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
@@ -212,7 +212,7 @@ COLUMNS = tuple(column.name for column in fields(consent_records.ConsentRecord))
 @router.get(PAGE + "/consent", Scope.EVENTS_READ, Scope.ERASE)
 async def consent_page(visit: CurrentDestination, cursor: Cursor = None) -> Response:
     """Show the newest consent records of a destination, and the counts of blocked events."""
-    before = event_place_of(visit.context, cursor)
+    before = ListQuery(visit.context, cursor=cursor).event_place
     records = await consent_records.list_consent_records(*visit.on, limit=PAGE_SIZE, before=before)
     blocked = await consent_records.blocked_by_consent(*visit.on)
     mappings = await list_mappings(*visit.on, limit=MOST)

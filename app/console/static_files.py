@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import Context, public
-from app.api.http.fixed_documents import fixed_document
+from app.api.http.responses import fixed_document
 from app.console import pages
 from app.console.access.secured_page import PageRouter
 from app.console.assets import ASSETS, compressed

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from app.api.http.json_response import exact_json
+from app.api.http.responses import exact_json
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
 from app.domain.destination import Region

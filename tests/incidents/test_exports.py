@@ -9,7 +9,7 @@ import pytest
 from app.admin.refusals import ErrorCode, Refusal
 from app.api import export as exporting
 from app.api.export import ExportFormat, cell, export
-from app.api.paging import Page, ResponseBody
+from app.api.paging import ListQuery, Page, ResponseBody
 from tests.incidents.conftest import Service
 from tests.incidents.test_rejections import nameless
 from tests.pipeline.world import event
@@ -70,12 +70,13 @@ async def test_an_export_that_is_cut_short_ends_with_an_error_row(
 ) -> None:
     """What came before is valid; the error holds no detail of ours."""
 
-    async def page_at(cursor: str | None, limit: int) -> Page[Row]:
-        if cursor is not None:
+    async def page_at(query: ListQuery) -> Page[Row]:
+        if query.cursor is not None:
             raise error
         return Page(items=[Row(a=1, b="x")], next_cursor="next")
 
-    response = await export(chosen, Row, page_at, name="rows")
+    query = ListQuery(context=object())  # type: ignore[arg-type]
+    response = await export(chosen, Row, page_at, query, name="rows")
     text = b"".join([part async for part in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
     assert "cut_short" in text.splitlines()[-1]
     assert "secret" not in text

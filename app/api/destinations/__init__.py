@@ -16,7 +16,7 @@ from app.admin.destinations.preflight import Preflight, check_setup
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import NewDestination, RequestBody
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
-from app.api.http.etags import Expected, tagged
+from app.api.http.headers import Expected, tagged
 from app.api.paging import Page, Paging
 from app.domain.destination import State
 from app.store.callbacks import CallbackStatus

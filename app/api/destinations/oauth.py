@@ -11,7 +11,7 @@ from app.admin.destinations.amazon_connection import begin_connection, finish_co
 from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter, public
 from app.api.errors import error_response, status_of
-from app.api.http.negotiation import wants
+from app.api.http.headers import wants
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.api.paging import ResponseBody
 from app.store.destinations.destinations import Destination

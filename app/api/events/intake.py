@@ -16,13 +16,13 @@ from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
 from app.api.access.secured_route import SecuredRouter
 from app.api.errors import ErrorBody, malformed_body
 from app.api.events import models
-from app.api.http.json_response import exact_json
 from app.api.http.query_parameters import (
     DeclaredParameters,
     of_keyed_route,
     refused_parameters,
     unreadable_target,
 )
+from app.api.http.responses import exact_json
 from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines

@@ -37,20 +37,20 @@ async def read_event(
 
 @router.get(ONE + "/events", Scope.EVENTS_READ, summary="List events", **exports(EventSummaryPage))
 async def list_events(
-    on: OnDestination, wanted: Annotated[MixedFilter, Query()], listing: Listing
+    destination_id: str, wanted: Annotated[MixedFilter, Query()], listing: Listing
 ) -> EventSummaryPage | StreamingResponse:
     """List accepted events, newest first, or with `status=rejected` rejected ones.
 
     A page may be shorter than `limit` and still have a `next_cursor`.
     `unreadable_batches` counts damaged batches. Their events are missing from the page.
     """
-    page_at = partial(event_page, *on, wanted.query(rejected=wanted.status == REJECTED))
+    page_at = partial(event_page, destination_id, wanted.query(rejected=wanted.status == REJECTED))
     return await listing.answer(EventSummary, page_at, name="events")
 
 
 @router.get("/event-search", Scope.EVENTS_READ, summary="Search events", **exports(EventSummaryPage))
 async def search(
-    context: Context, wanted: Annotated[SearchFilter, Query()], listing: Listing
+    wanted: Annotated[SearchFilter, Query()], listing: Listing
 ) -> EventSummaryPage | StreamingResponse:
     """Search accepted and rejected events of all destinations of the key, newest first.
 
@@ -58,7 +58,7 @@ async def search(
     than `limit` and still have a `next_cursor`. At most 600 rejected events per destination and minute are
     recorded, and only these are found.
     """
-    page_at = partial(event_page, context, wanted.destination_id, wanted.query(any_id=wanted.q))
+    page_at = partial(event_page, wanted.destination_id, wanted.query(any_id=wanted.q))
     return await listing.answer(EventSummary, page_at, name="events")
 
 
@@ -78,13 +78,13 @@ async def rejection_summary(
 
 @router.get(ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events", **exports(RejectionPage))
 async def list_rejections(
-    on: OnDestination, wanted: Annotated[RecordFilter, Query()], listing: Listing
+    destination_id: str, wanted: Annotated[RecordFilter, Query()], listing: Listing
 ) -> RejectionPage | StreamingResponse:
     """List rejected events, newest first. At most 600 per destination and minute are recorded.
 
     A record contains ids, codes and paths of the mapping. It contains no values from the event.
     """
-    page_at = partial(rejection_page, *on, wanted.query())
+    page_at = partial(rejection_page, destination_id, wanted.query())
     return await listing.answer(RejectionRecord, page_at, name="rejections")
 
 

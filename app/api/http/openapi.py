@@ -13,8 +13,8 @@ from app.admin.refusals import ErrorCode
 from app.api.access.secured_route import Context, SecuredRouter, public, scopes_of
 from app.api.errors import STATUSES, ErrorBody
 from app.api.http.body_examples import BODY_EXAMPLES
-from app.api.http.etags import expected_versions
-from app.api.http.fixed_documents import fixed_document
+from app.api.http.headers import expected_versions
+from app.api.http.responses import fixed_document
 
 router = SecuredRouter(include_in_schema=False)
 
@@ -80,8 +80,6 @@ _IF_MATCH: dict[str, Any] = {
     "example": '"3"',
 }
 
-_REFERENCE = "#/components/schemas/{model}"
-
 
 @router.get("/openapi.json", summary="Read the OpenAPI description", response_model=None)
 @public
@@ -110,7 +108,7 @@ def describe(app: FastAPI, public_url: str) -> dict[str, Any]:
     components |= {"securitySchemes": _SECURITY, "headers": _HEADERS}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    error = TypeAdapter(ErrorBody).json_schema(ref_template=_REFERENCE)
+    error = TypeAdapter(ErrorBody).json_schema(ref_template="#/components/schemas/{model}")
     schemas |= {**error.pop("$defs"), "ErrorBody": error}
     for path, method, route in routes_of(app):
         operation = described["paths"].get(path, {}).get(method.lower())

@@ -17,8 +17,8 @@ from app.admin.mappings.publishing import PublishedVersion
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.refusals import field_problem_of
 from app.api.access.secured_route import Context, OnDestination, OnMapping, SecuredRouter
-from app.api.http.etags import Expected, etag
-from app.api.http.json_response import ExactJsonResponse
+from app.api.http.headers import Expected, etag
+from app.api.http.responses import ExactJsonResponse
 from app.api.paging import Page, Paging
 from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.domain.outcomes.reasons import WarningView

@@ -13,7 +13,7 @@ from app.admin.inputs import BacktestRequest, PreviewRequest, SuggestRequest
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.mappings.trials import backtest_draft, preview_event, summary
 from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
-from app.api.http.json_response import ExactJsonResponse
+from app.api.http.responses import ExactJsonResponse
 from app.api.mappings import MAPPING, MAPPINGS
 from app.api.paging import Page, Paging, ResponseBody
 from app.domain.event import EventProblem

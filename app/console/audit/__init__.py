@@ -36,8 +36,8 @@ async def download(
     visit: CurrentVisit, chosen: Filter, file: ExportFormat = ExportFormat.CSV
 ) -> StreamingResponse:
     """Stream the complete filtered list."""
-    page_at = partial(audit_page, visit.context, chosen.wanted())
-    return await export(file, AuditEntry, page_at, name="audit")
+    page_at = partial(audit_page, chosen.wanted())
+    return await export(file, AuditEntry, page_at, ListQuery(visit.context), name="audit")
 
 
 @router.post(_PAGE + "/verify", Scope.KEYS_ADMIN)

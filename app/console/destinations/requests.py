@@ -7,7 +7,7 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.admin.events.history import ATTEMPT
-from app.api.paging import PAGE_SIZE, Cursor, bad_cursor, cursor_of, time_and_id_of
+from app.api.paging import PAGE_SIZE, Cursor, ListQuery, bad_cursor, cursor_of
 from app.console.access.secured_page import PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.events.history import outcome_label
@@ -26,7 +26,7 @@ async def page(
 ) -> Response:
     """List the requests of a time range, newest first, or only those that did not deliver every event."""
     chosen = time_range(range_name, visit.context.now())
-    place = time_and_id_of(visit.context, cursor)
+    place = ListQuery(visit.context, cursor=cursor).time_and_id
     if place is not None and not (place[1].isascii() and place[1].isdigit() and len(place[1]) < 19):
         raise bad_cursor()
     listed = await read_requests(

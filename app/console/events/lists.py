@@ -22,7 +22,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.api.events.filters import JOURNEY_LABELS, Id, MixedFilter
 from app.api.export import ExportFormat, export
 from app.api.pages import event_page, rejection_page
-from app.api.paging import PAGE_SIZE, Cursor, cursor_of, search_position_of
+from app.api.paging import PAGE_SIZE, Cursor, ListQuery, cursor_of
 from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.live_updates import streamed
@@ -97,7 +97,7 @@ FileFormat = Annotated[ExportFormat, Depends(_file_format)]
 @router.get(PAGE + "/events", Scope.EVENTS_READ)
 async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor = None) -> Response:
     """List a destination's events, accepted and rejected, newest first."""
-    chosen, before = query.range(visit.context.now()), search_position_of(visit.context, cursor)
+    chosen, before = query.range(visit.context.now()), ListQuery(visit.context, cursor=cursor).search_position
     wanted, destination = query.query(since=chosen.since), visit.destination.id
     listed = await search_events(
         visit.context, wanted, destination_id=destination, before=before, limit=PAGE_SIZE
@@ -115,14 +115,14 @@ async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor =
 async def export_events(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(event_page, *visit.on, wanted)
-    return await export(file_format, EventSummary, page_at, name="events")
+    page_at = partial(event_page, visit.destination.id, wanted)
+    return await export(file_format, EventSummary, page_at, ListQuery(visit.context), name="events")
 
 
 @router.get("/console/events", Scope.EVENTS_READ)
 async def search(visit: CurrentVisit, query: Search, cursor: Cursor = None) -> Response:
     """Find events of all visible destinations. If only one event has this id, open its page immediately."""
-    chosen, before = query.range(visit.context.now()), search_position_of(visit.context, cursor)
+    chosen, before = query.range(visit.context.now()), ListQuery(visit.context, cursor=cursor).search_position
     wanted, result = query.query(since=chosen.since, any_id=query.q or None), EventPage([], None)
     try:
         result = await search_events(
@@ -231,7 +231,7 @@ async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = 
     """List rejected events, newest first, below their counts."""
     chosen = query.range(visit.context.now())
     wanted, since = query.query(since=chosen.since), EventQuery(since=chosen.since)
-    page = await rejection_page(*visit.on, wanted, cursor, PAGE_SIZE)
+    page = await rejection_page(visit.destination.id, wanted, ListQuery(visit.context, cursor=cursor))
     groups = await summarize_rejections(*visit.on, since)
     return await visit.show(
         "rejections.html",
@@ -251,8 +251,8 @@ async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = 
 async def export_rejections(visit: CurrentDestination, query: Events, file_format: FileFormat) -> Response:
     """Stream the complete filtered list as CSV or NDJSON."""
     wanted = query.query(since=query.range(visit.context.now()).since)
-    page_at = partial(rejection_page, *visit.on, wanted)
-    return await export(file_format, RejectionRecord, page_at, name="rejections")
+    page_at = partial(rejection_page, visit.destination.id, wanted)
+    return await export(file_format, RejectionRecord, page_at, ListQuery(visit.context), name="rejections")
 
 
 @router.get(PAGE + "/journeys", Scope.EVENTS_READ)

@@ -15,7 +15,7 @@ from app.admin.mappings.drafts import copy_mapping, delete_mapping, list_mapping
 from app.admin.mappings.event_names import list_pinned_names, preview_rename, rename_event
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
-from app.api.paging import bad_cursor, place_of
+from app.api.paging import bad_cursor
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.domain.destination import State
@@ -105,7 +105,7 @@ _NAME = _NAMES + "/{advertiser_id}/{event_type}"
 @router.get(_NAMES, Scope.DESTINATIONS_READ)
 async def list_names(visit: CurrentVisit, paging: Paging, q: SearchText = "") -> Response:
     """List pinned names by advertiser and event type."""
-    place = place_of(visit.context, paging.cursor)
+    place = paging.parts
     if place is not None and len(place) != 2:
         raise bad_cursor()
     after = (place[0], place[1]) if place else None

@@ -1,15 +1,33 @@
-"""Documents that never change while a process runs: computed once, sent as bytes with an entity tag."""
+"""Responses that the framework lacks: JSON with exact decimals, and documents that never change.
+
+Such a document is computed once, and sent as bytes with an entity tag.
+"""
 
 import gzip
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
+import msgspec
 from fastapi import Request
 from starlette.responses import Response
 
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Refusal
+
+exact_json: Final = msgspec.json.Encoder(decimal_format="number").encode
+"""Encode plain values as JSON. Decimals become exact numbers."""
+
+
+class ExactJsonResponse(Response):
+    """A JSON response with exact decimals. The framework's own JSON response converts decimals to floats."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode the content."""
+        return exact_json(content)
 
 
 @dataclass(frozen=True, slots=True)
