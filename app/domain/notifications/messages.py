@@ -27,14 +27,9 @@ _ESCAPES: Final = str.maketrans(
 )
 
 
-def escaped(name: str) -> str:
-    """Escape a name, so that Slack and Mattermost show it as plain text."""
-    return name.translate(_ESCAPES).replace("://", ":\u200b//")
-
-
 def incident_text(type: str, incident: Mapping[str, Any]) -> str:
     """Return a line about an incident for a chat. `type` is a `MessageType` other than DIGEST."""
-    text = f"{_head(type, incident, _subject_of(incident))}. {incident['summary']}"
+    text = f"{_head(type, incident, _escaped_subject(incident))}. {incident['summary']}"
     if incident["consequences"]:
         text += f" Consequences: {', '.join(incident['consequences'])}."
     if type != MessageType.RESOLVED:
@@ -88,7 +83,7 @@ def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: dat
 def _group_line(group: Sequence[Mapping[str, Any]]) -> str:
     """Return a line about incidents with the same kind and remedy, with the first as example."""
     example = group[0]
-    subject = _subject_of(example)
+    subject = _escaped_subject(example)
     subject = f"{len(group)} incidents, such as {subject}" if len(group) > 1 else subject
     text = f"{_head(example['type'], example, subject)}. {example['summary']}"
     return text if example["type"] == MessageType.RESOLVED else f"{text} {example['remedy']}"
@@ -106,8 +101,9 @@ def _plain_subject(incident: Mapping[str, Any]) -> str:
     return incident["destination_name"] or "the service"
 
 
-def _subject_of(incident: Mapping[str, Any]) -> str:
-    return escaped(_plain_subject(incident))
+def _escaped_subject(incident: Mapping[str, Any]) -> str:
+    """Return what an incident is about, so that Slack and Mattermost show it as plain text."""
+    return _plain_subject(incident).translate(_ESCAPES).replace("://", ":\u200b//")
 
 
 def mail(

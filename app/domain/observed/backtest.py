@@ -20,7 +20,7 @@ from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, EventProblem, Rejection
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.paths import EACH, parse_path
-from app.domain.observed.certainty import SampleGaps, StandIns
+from app.domain.observed.certainty import StandIns
 from app.domain.observed.differences import (
     KEYS,
     NO_KEY,
@@ -150,22 +150,23 @@ class _Side:
 
     def __init__(self, mapping: CompiledMapping, rules: Rules, fingerprint: Fingerprint) -> None:
         self.mapping = mapping
-        self.sources = dict(mapping.sources)
         self._plan = ConversionPlan(mapping, rules)
         self._rules = rules
         self._stand_ins = StandIns(mapping, rules.profile, fingerprint)
-        self._gaps = SampleGaps(mapping)
 
     def outcome(self, sample: SchemaSample, sampled: Set[str], now: datetime) -> _Outcome:
         """Convert the synthetic event of a sample. It has all values at the paths `sampled`."""
         content = synthetic_event(sample, now, self._stand_ins.replace)
-        self._gaps.fill(content, sample, sampled)
+        self._stand_ins.fill(content, sample, sampled)
         trace: list[Step] = []
         event = Event("backtest", self._rules.destination_id, self._rules.mapping_id, content)
         result = self._plan.convert(event, "backtest", now, trace=trace)
         reported = {field_of(step.field): step for step in trace}
         unclear = {name for name, step in reported.items() if _is_unclear(step) and _may_reject(name, step)}
-        problems = _problems(result)
+        problems: list[EventProblem] = []
+        if isinstance(result, Rejection):
+            found = (EventProblem(result.reason, result.field, result.mapping_field), *result.also)
+            problems = [problem for problem in found if problem.reason != "unclear"]
         keys = [step for name, step in reported.items() if name in KEYS]
         if any(map(_is_unclear, keys)) and any(problem.reason == NO_KEY for problem in problems):
             unclear.add(NO_KEY)
@@ -177,13 +178,6 @@ def _may_reject(name: str, step: Step) -> bool:
     """Return whether a value of the field that cannot be read rejects the event (interface §4.4)."""
     on_error = None if step.source is None else step.source.on_error
     return on_error == "reject" if on_error is not None else name in REJECTING
-
-
-def _problems(result: Conversion | Rejection) -> list[EventProblem]:
-    if isinstance(result, Conversion):
-        return []
-    found = (EventProblem(result.reason, result.field, result.mapping_field), *result.also)
-    return [problem for problem in found if problem.reason != "unclear"]
 
 
 def backtest(
@@ -327,7 +321,7 @@ class _Comparison:
 
     def foresee_repetitions(self, groups: Sequence[SampleGroup], *, complete: bool) -> None:
         """Count the events whose mapped event id an earlier event has."""
-        source = self._draft.sources.get("event_id")
+        source = self._draft.mapping.by_field.get("event_id")
         if source is None or not self._is_id_changed:
             return
         self.result.repeated_event_ids = max(0, self._constant_ids - 1)

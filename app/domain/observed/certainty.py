@@ -77,40 +77,6 @@ _OPEN: Final = ("event_id", "user_agent", "match_id")  # fields that take any te
 _CUSTOM: Final = _OTHER | {K.LONG_TEXT}
 
 
-def _is_certain(
-    field: str, source: Source, entry: SampleEntry, steps: Pattern, profile: Profile, *, unmapped: bool
-) -> bool:
-    """Return whether a stand-in for the value of an entry shows what the field's source does with the value.
-
-    `unmapped` says that the steps `map` leave the value as it is.
-    """
-    kind = entry.kind
-    if kind in (K.NULL, K.EMPTY_TEXT, K.BLANK, K.BOOLEAN, K.EMPTY_LIST, K.EMPTY_OBJECT):
-        return True
-    if kind in (K.OBJECT, K.LIST):
-        return not source.functions
-    if any(_covers(path, steps) for path in source.compared):
-        return False
-    if isinstance(entry.word, str) and kind is not K.PATTERN_TIME:
-        return True  # the value itself
-    if kind in LISTED or kind is K.ODD_TEXT or (source.texts and not _may_join(field, source, kind)):
-        return False
-    certain = kind in _FIXED or kind in _CERTAIN.get(field, _CUSTOM if _is_custom(field) else _OTHER)
-    if field == "phone" and kind is K.EMAIL:
-        certain = profile is Profile.AMAZON  # the others take the digits of an address, if it has any
-    left = [PIPES[name] for name in source.functions - {WHERE, "map" if unmapped else ""}]
-    shown = frozenset.intersection(ALWAYS, *(row.shows for row in left))  # by all steps
-    if "text" in shown:
-        return certain
-    if "amount" in shown and field != "units_sold":
-        return kind in _FIXED or kind in _NUMBERS or kind in _NUMBER_TEXTS
-    if "count" in shown:
-        return kind in _FIXED or kind in (K.INTEGER, K.NUMBER_TEXT) or "length" in shown
-    if "time" in shown:
-        return kind in _FIXED or kind in _TIMES
-    return "hash" in shown and field in HASHED_FIELDS and certain
-
-
 def _may_join(field: str, source: Source, kind: ValueKind) -> bool:
     is_open = _is_custom(field) or field in _OPEN
     return is_open and kind in _PLAIN | _NUMBERS and not set(source.texts) & set("@+%:/")
@@ -150,21 +116,36 @@ class StoredText(Invented):
 
 
 class StandIns:
-    """Replaces invented values where a conversion with them would show nothing."""
+    """Puts texts into the event of a sample where a conversion without them would show nothing.
+
+    They replace invented values, and stand where the mapping reads what a sample may leave out. There the
+    result is unclear.
+    """
 
     def __init__(self, mapping: Mapping, profile: Profile, fingerprint: Fingerprint) -> None:
         self._sources = [(name, source, source.patterns) for name, source in mapping.sources if source.paths]
         self._profile, self._fingerprint = profile, fingerprint
         # Most samples have the same entries.
         self._is_certain: Callable[..., bool] = lru_cache(maxsize=10_000)(self._judge)
+        sources = [source for _, source in mapping.sources]
+        self._compared = {steps[0] for source in sources for steps in source.compared}
+        self._paths = {path for source in sources for path in source.paths}
+        # What is read in the members of lists by names that no sample has, with the path of the list.
+        self._hidden = {
+            (path, steps)
+            for source in sources
+            for path in source.paths
+            for steps in (*source.members, *source.compared)
+            if any(map(is_unsampled, steps))
+        }
 
     def replace(self, entry: SampleEntry, value: Any) -> Any:
         """Return the value, or an `Invented` text if a source does not show the result with the value."""
-        is_exact = isinstance(entry.word, str)
-        if self._is_certain(entry.path, entry.kind, is_exact, unmapped=False):
+        exact = isinstance(entry.word, str)
+        if self._is_certain(entry.path, entry.kind, exact=exact, unmapped=False):
             return value
         text = StoredText(value)
-        if self._is_certain(entry.path, entry.kind, is_exact, unmapped=True):
+        if self._is_certain(entry.path, entry.kind, exact=exact, unmapped=True):
             text.as_is = value
         text.digest = entry.word if isinstance(entry.word, bytes) else None
         text.fingerprint = self._fingerprint
@@ -179,31 +160,46 @@ class StandIns:
         compared = (each for _, source, _ in self._sources for each in source.compared)
         return "number" if any(_covers(each, steps) for each in compared) else None
 
-    def _judge(self, path: str, kind: ValueKind, is_exact: bool, *, unmapped: bool) -> bool:
+    def _judge(self, path: str, kind: ValueKind, *, exact: bool, unmapped: bool) -> bool:
         steps = parse_path(path) or ()
-        entry = SampleEntry(path, kind, "" if is_exact else None)
         return all(
-            _is_certain(field, source, entry, steps, self._profile, unmapped=unmapped)
+            self._shows(field, source, kind, steps, exact=exact, unmapped=unmapped)
             for field, source, patterns in self._sources
             if any(_covers(each, steps) for each in patterns)
         )
 
+    def _shows(
+        self, field: str, source: Source, kind: ValueKind, steps: Pattern, *, exact: bool, unmapped: bool
+    ) -> bool:
+        """Return whether a stand-in for a value shows what the field's source does with the value.
 
-class SampleGaps:
-    """Where a mapping reads what a sample may leave out: there the result is unclear."""
-
-    def __init__(self, mapping: Mapping) -> None:
-        sources = [source for _, source in mapping.sources]
-        self._compared = {steps[0] for source in sources for steps in source.compared}
-        self._paths = {path for source in sources for path in source.paths}
-        # What is read in the members of lists by names that no sample has, with the path of the list.
-        self._hidden = {
-            (path, steps)
-            for source in sources
-            for path in source.paths
-            for steps in (*source.members, *source.compared)
-            if any(map(is_unsampled, steps))
-        }
+        `exact` says that it is the value itself, `unmapped` that the steps `map` leave the value as it is.
+        """
+        if kind in (K.NULL, K.EMPTY_TEXT, K.BLANK, K.BOOLEAN, K.EMPTY_LIST, K.EMPTY_OBJECT):
+            return True
+        if kind in (K.OBJECT, K.LIST):
+            return not source.functions
+        if any(_covers(path, steps) for path in source.compared):
+            return False
+        if exact and kind is not K.PATTERN_TIME:
+            return True
+        if kind in LISTED or kind is K.ODD_TEXT or (source.texts and not _may_join(field, source, kind)):
+            return False
+        certain = kind in _FIXED or kind in _CERTAIN.get(field, _CUSTOM if _is_custom(field) else _OTHER)
+        if field == "phone" and kind is K.EMAIL:
+            # The other profiles take the digits of an address, if it has any.
+            certain = self._profile is Profile.AMAZON
+        left = [PIPES[name] for name in source.functions - {WHERE, "map" if unmapped else ""}]
+        shown = frozenset.intersection(ALWAYS, *(row.shows for row in left))  # by all steps
+        if "text" in shown:
+            return certain
+        if "amount" in shown and field != "units_sold":
+            return kind in _FIXED or kind in _NUMBERS or kind in _NUMBER_TEXTS
+        if "count" in shown:
+            return kind in _FIXED or kind in (K.INTEGER, K.NUMBER_TEXT) or "length" in shown
+        if "time" in shown:
+            return kind in _FIXED or kind in _TIMES
+        return "hash" in shown and field in HASHED_FIELDS and certain
 
     def fill(self, content: dict[str, Any], sample: SchemaSample, sampled: Set[str]) -> None:
         """Put unknown texts into the event of a sample. The sample has all values at the paths `sampled`."""

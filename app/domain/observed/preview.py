@@ -72,18 +72,17 @@ def preview(
         "ok": True,
         "event_id": outcome.event_id,
         "amazon_event": msgspec.json.decode(outcome.body),
-        "steps": [_row(step) for step in trace],
+        "steps": [
+            {
+                "field": step.field,
+                "source": step.source.path if step.source else None,
+                "found": step.rule != "absent",
+                "rule": step.rule,
+                "result": step.result,
+            }
+            for step in trace
+        ],
         "warnings": [{"code": warning.code, "field": warning.field} for warning in outcome.warnings],
-    }
-
-
-def _row(step: Step) -> PreviewStep:
-    return {
-        "field": step.field,
-        "source": step.source.path if step.source else None,
-        "found": step.rule != "absent",
-        "rule": step.rule,
-        "result": step.result,
     }
 
 

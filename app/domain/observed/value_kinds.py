@@ -274,7 +274,7 @@ def _word_kind(text: str) -> ValueKind:
         return ValueKind.GRANTED if consent_word == "GRANTED" else ValueKind.DENIED
     if is_tcf(text):
         return ValueKind.TCF
-    if text.startswith("DB") and GPP.fullmatch(text):
+    if is_gpp(text):
         return ValueKind.GPP
     if not _LETTER.search(text):
         is_code = len(text) <= _LONGEST_CODE and text.isascii() and _DIGIT.search(text)
@@ -285,3 +285,7 @@ def _word_kind(text: str) -> ValueKind:
 
 def is_tcf(text: str) -> bool:
     return text[:1] == "C" and len(text) >= 39 and tcf.consents(text, vendor=1, purposes=()) is not None
+
+
+def is_gpp(text: str) -> bool:
+    return text.startswith("DB") and GPP.fullmatch(text) is not None

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from app.domain.conversion.amazon_codes import PURCHASE
-from app.domain.conversion.consent import CONSENT_WORDS, GPP
-from app.domain.observed.value_kinds import is_tcf
+from app.domain.conversion.consent import CONSENT_WORDS
+from app.domain.observed.value_kinds import is_gpp, is_tcf
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in, words_of
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 
@@ -48,14 +48,14 @@ _LONGEST_NAME: Final = 80
 _MOST_NAMES: Final = 100  # in the table of a mapping
 
 
-def is_shopify_order(found: ObservedPaths) -> bool:
+def _is_shopify_order(found: ObservedPaths) -> bool:
     """Return whether the events have the shape of an order webhook of Shopify."""
     names = {name for each in found.values for name in each.names}
     names |= {name for each in found.lists for name in each.names}
     return any(marks <= names for marks in _SHOPIFY)
 
 
-def find_event_type(found: ObservedPaths, *, is_shopify: bool, is_order: bool) -> tuple[FieldFinding, str]:
+def find_event_type(found: ObservedPaths, *, is_order: bool) -> tuple[FieldFinding, str]:
     """Return the events' type by their name, else by their shape; and the most frequent type."""
     named = _name_of_event(found)
     names = named.texts if named else []
@@ -63,7 +63,7 @@ def find_event_type(found: ObservedPaths, *, is_shopify: bool, is_order: bool) -
     known = [event_type for event_type, _ in types.most_common() if event_type]
     if named is None or not known:
         undone = bool(WORDS["undone"] & words_in(names))
-        finding = _by_shape(found, is_shopify=is_shopify, is_order=is_order and not undone)
+        finding = _by_shape(found, is_order=is_order and not undone)
         return finding, finding.source
     reason = f"By the event's name at {named.path}."
     if len(types) == 1:
@@ -73,13 +73,13 @@ def find_event_type(found: ObservedPaths, *, is_shopify: bool, is_order: bool) -
     return FieldFinding(named.piped(["map", rows]), reason, ("several_event_types",)), known[0]
 
 
-def _by_shape(found: ObservedPaths, *, is_shopify: bool, is_order: bool) -> FieldFinding:
+def _by_shape(found: ObservedPaths, *, is_order: bool) -> FieldFinding:
     for each in found.values:  # a measure of Adobe XDM: `commerce.purchases.value` is 1
         if each.names[-3:-2] == ("commerce",) and each.names[-1] == "value":
             event_type = event_type_of(f"commerce {each.names[-2]}")
             if event_type and len(each.found) * 2 > len(each.values):
                 return FieldFinding(event_type, f"By the measure {each.path}.")
-    if is_shopify and is_order:
+    if is_order and _is_shopify_order(found):
         return FieldFinding(PURCHASE, "A Shopify order is a purchase.")
     if is_order:
         reason = "No list has the events' name, but they look like orders."
@@ -111,7 +111,7 @@ _PLATFORMS: Final = key_by_word("event_sources")
 _USUAL_PLATFORMS: Final = word_list("usual_platforms")
 
 
-def find_event_source(found: ObservedPaths, *, is_shopify: bool) -> FieldFinding:
+def find_event_source(found: ObservedPaths) -> FieldFinding:
     """Return where the events happen: by a platform that they name, else by their shape, else a website."""
     for each in found.values:
         words = [text.strip().lower() for text in each.texts]
@@ -129,7 +129,7 @@ def find_event_source(found: ObservedPaths, *, is_shopify: bool) -> FieldFinding
         return FieldFinding("WEBSITE", "The events have members of a browser.")
     if names & WORDS["offline"]:
         return FieldFinding("OFFLINE", "The events have members of a shop's till.")
-    if is_shopify:
+    if _is_shopify_order(found):
         return FieldFinding("WEBSITE", "Where a Shopify order usually happens.")
     return FieldFinding("WEBSITE", "Nothing in the events says where they happen.", ("assumed_website",))
 
@@ -155,14 +155,15 @@ _ANSWERS: Final = key_by_word("answers")
 
 def find_consent(found: ObservedPaths) -> FieldFinding:
     """Return the member `consent` of the mapping document."""
-    for mode, is_string in (("tcf", is_tcf), ("gpp", _is_gpp)):
+    for mode, is_string in (("tcf", is_tcf), ("gpp", is_gpp)):
         for each in found.values:
             if each.texts and sum(is_string(text.strip()) for text in each.texts) * 2 > len(each.texts):
                 member = {"mode": mode, "string": each.source}
                 return FieldFinding(member, f"Its values are {mode.upper()} strings.")
-    answers = [each for each in found.values if _is_answer(each)]
+    named = [each for each in found.values if _is_about_consent(each)]
+    answers = [each for each in named if all(map(_word, each.found))]
     if not answers:
-        unread = next(filter(_may_be_consent, found.values), None)
+        unread = next(filter(_may_be_consent, named), None)
         if unread is None:
             return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
         # No event passes until a person says what the values mean: `granted` would send those who refused.
@@ -186,24 +187,16 @@ def find_limited_data_use(found: ObservedPaths) -> FieldFinding | None:
     return None
 
 
-def _is_gpp(text: str) -> bool:
-    return text.startswith("DB") and GPP.fullmatch(text) is not None
-
-
 def _is_about_consent(each: ObservedPath) -> bool:
     name = "".join(map(joined, each.names))
     about = each.words & WORDS["consent"] or any(part in name for part in _CONSENT_PARTS)
     return bool(about and not each.words & WORDS["other_purpose"] and each.found)
 
 
-def _is_answer(each: ObservedPath) -> bool:
-    return _is_about_consent(each) and all(_word(value) is not None for value in each.found)
-
-
 def _may_be_consent(each: ObservedPath) -> bool:
-    """Return whether a path is named like consent, and its values are no times, ids or versions of texts."""
+    """Return whether the values of a path, named like consent, are no times, ids or versions of texts."""
     digits = max((sum(map(str.isdigit, str(value))) for value in each.found), default=0)
-    return _is_about_consent(each) and not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS
+    return not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS
 
 
 def _word(value: Any) -> str | None:

@@ -64,7 +64,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 def plain(names: Sequence[str]) -> tuple[str, ...]:
     """Leave out names that only say how a value is written, as `$date` of MongoDB and `S` of DynamoDB."""
-    meant = (name for name in names if name not in _WRAPPERS and words_of(name))
+    meant = (name for name in names if name not in WORDS["wrappers"] and words_of(name))
     return tuple(meant) or tuple(names[-1:])
 
 
@@ -79,8 +79,6 @@ def joined(name: str) -> str:
 
 # For each field its names, the best first.
 SYNONYMS: Final = {field: tuple(map(joined, names)) for field, names in table("synonyms").items()}
-GENERIC: Final = WORDS["generic"]
-_WRAPPERS: Final = WORDS["wrappers"]
 
 
 @lru_cache(maxsize=16384)
@@ -88,7 +86,7 @@ def rank(field: str, names: tuple[str, ...]) -> int:
     """Return how well the last of nested names fits a field: 0 if not, 100 if it is the usual name."""
     words = words_of(names[-1]) if names else ()
     own = _rank(field, words)
-    if len(names) > 1 and words and words[-1] in GENERIC and len(words) == 1:
+    if len(names) > 1 and words and words[-1] in WORDS["generic"] and len(words) == 1:
         above = max(_rank(field, words_of(names[-2])), _rank(field, words_of(names[-2]) + words))
         return max(above - 5, own - 40, 0)
     return own
@@ -99,7 +97,7 @@ def _rank(field: str, words: tuple[str, ...]) -> int:
     joined = "".join(words)
     if joined in synonyms:
         place = synonyms.index(joined)
-        return 100 - (min(place, 60) if joined in GENERIC else 40 * place // len(synonyms))
+        return 100 - (min(place, 60) if joined in WORDS["generic"] else 40 * place // len(synonyms))
     plain = "".join(word for word in words if not word.isdigit())
     if plain in synonyms:
         # `email1` is as good as `email`, and `email2` is the second one.

@@ -4,7 +4,6 @@ Samples of events have paths and kinds of values, but no values: these are inven
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +21,6 @@ from app.domain.suggestions.event_kinds import (
     find_event_source,
     find_event_type,
     find_limited_data_use,
-    is_shopify_order,
     spellings,
 )
 from app.domain.suggestions.names import rank
@@ -112,16 +110,14 @@ class _Suggesting:
         if country.source:
             codes = tuple(_code(value) for value in self.trial.values(country.source))
             self.trial = dataclasses.replace(self.trial, countries=codes)
-        is_shopify = is_shopify_order(self.found)
-        is_purchase = is_order(self.found, self.products)
-        kind, event_type = find_event_type(self.found, is_shopify=is_shopify, is_order=is_purchase)
+        kind, event_type = find_event_type(self.found, is_order=is_order(self.found, self.products))
         self.trial = dataclasses.replace(self.trial, event_type=event_type)
         name = FieldFinding(EVENT_NAMES[event_type], "The usual name of events of this type.")
         if pinned := self.settings.pins.get(event_type):
             name = FieldFinding(pinned, "The name that the advertiser's events of this type have.")
         self.document |= {"name": name.source, "action": ACTION}
         self._state("event_type", kind)
-        self._state("event_source", find_event_source(self.found, is_shopify=is_shopify))
+        self._state("event_source", find_event_source(self.found))
         self._state("event_name", name)
         self._state("country_code", country)
         self.document["fields"] = {}
@@ -150,8 +146,7 @@ class _Suggesting:
 
     def _find_fields(self, event_type: str) -> None:
         fields = self.document["fields"]
-        most = Counter(self.trial.countries).most_common(1)[0][0]
-        time = find_time(self.found, self.trial, self.settings.zone, self.settings.now, most)
+        time = find_time(self.found, self.trial, self.settings.zone, self.settings.now)
         self._state("event_timestamp", time, fields)
         for name in PERSONAL_FIELDS:
             self._state(name, find_person(name, self.found, self.trial), fields)

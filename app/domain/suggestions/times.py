@@ -63,10 +63,9 @@ _STEPS: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 
 
-def find_time(
-    found: ObservedPaths, trial: Trial, zone: str | None, now: datetime, country: str
-) -> FieldFinding:
-    """Return the source of the event's time. `country` is the most frequent country of the events."""
+def find_time(found: ObservedPaths, trial: Trial, zone: str | None, now: datetime) -> FieldFinding:
+    """Return the source of the event's time."""
+    country = Counter(trial.countries).most_common(1)[0][0]
     composed = (*_dates_with_clocks(found), *_times_with_offsets(found))
     read = [parts for each in (*composed, *found.values) if (parts := _parts_that_are_times(each, now))]
     read.sort(key=lambda parts: -max(score for score, _ in parts))
