@@ -10,26 +10,9 @@ from typing import Final
 import asyncpg
 
 from app.domain.ids import DEFAULT_ORGANISATION
-from app.domain.incidents.conditions import (
-    DestinationFacts,
-    Explained,
-    Finding,
-    channel_finding,
-    destination_findings,
-    explain,
-    in_general_words,
-    service_findings,
-)
+from app.domain.incidents import conditions, machine
 from app.domain.incidents.health import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
 from app.domain.incidents.kinds import KINDS, OTHERS, PAUSED, Kind
-from app.domain.incidents.machine import (
-    Incident,
-    Transition,
-    advance,
-    merged,
-    open_incident,
-    with_consequences,
-)
 from app.domain.notifications.channels import Channel, DeclaredChannel
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
@@ -57,8 +40,8 @@ class _Change:
 
     id: str
     organisation: str
-    incident: Incident
-    transition: Transition
+    incident: machine.Incident
+    transition: machine.Transition
 
 
 ACCEPTED_FOR = timedelta(days=30)
@@ -161,13 +144,13 @@ class IncidentMonitor:
             await outcome_history.record(connection, ages)
 
     async def _write(self, connection: PipelineConnection, changes: Sequence[_Change]) -> None:
-        updates = [(each.id, each.incident) for each in changes if each.transition is not Transition.OPENED]
-        await incidents.update(connection, updates)
+        known = [each for each in changes if each.transition is not machine.Transition.OPENED]
+        await incidents.update(connection, [(each.id, each.incident) for each in known])
         for change in changes:
             incident = change.incident
-            if change.transition is Transition.OPENED:
+            if change.transition is machine.Transition.OPENED:
                 await incidents.insert(connection, incident, id=change.id, organisation=change.organisation)
-            if change.transition is not Transition.UPDATED:
+            if change.transition is not machine.Transition.UPDATED:
                 self.telemetry.log(
                     f"incident.{change.transition.value}",
                     level=30,
@@ -198,11 +181,12 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
     is_open = {subject: each for subject, each in latest.items() if each.incident.is_open}
     findings = _findings_of_service(observation, is_open)
     watched = {each.id: each for each in observation.destinations}
-    explained = defaultdict[str, Explained](lambda: Explained({}))
+    explained = defaultdict[str, conditions.Explained](lambda: conditions.Explained({}))
     for destination in observation.destinations:
         open_kinds = {kind for kind in Kind if (destination.organisation, destination.id, kind) in is_open}
         facts = replace(destination.facts, open_kinds=open_kinds)
-        found = explain(destination_findings(facts, destination.alerting, observation.now), open_kinds)
+        problems = conditions.destination_findings(facts, destination.alerting, observation.now)
+        found = conditions.explain(problems, open_kinds)
         explained[destination.id] = found
         for kind, finding in found.findings.items():
             findings[destination.organisation, destination.id, kind] = finding
@@ -218,8 +202,8 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
             incident = is_open[subject]
             into = (organisation, destination_id, causes.cause)
             cause_id = changes[into].id if into in changes else latest[into].id
-            after = merged(incident.incident, cause_id, observation.now)
-            changes[subject] = _Change(incident.id, organisation, after, Transition.MERGED)
+            after = machine.merged(incident.incident, cause_id, observation.now)
+            changes[subject] = _Change(incident.id, organisation, after, machine.Transition.MERGED)
             continue
         found_now = findings.get(subject)
         change = _change(
@@ -237,7 +221,7 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
     return list(changes.values())
 
 
-def _is_accepted(stored: StoredIncident | None, finding: Finding | None, now: datetime) -> bool:
+def _is_accepted(stored: StoredIncident | None, finding: conditions.Finding | None, now: datetime) -> bool:
     """Return whether a person acknowledged the same finding, of a kind that this resolves, in 30 days."""
     if stored is None or finding is None or not KINDS[finding.kind].ends_acknowledged:
         return False
@@ -248,23 +232,23 @@ def _is_accepted(stored: StoredIncident | None, finding: Finding | None, now: da
 
 def _findings_of_service(
     observation: Observation, is_open: Mapping[_Subject, StoredIncident]
-) -> dict[_Subject, Finding]:
+) -> dict[_Subject, conditions.Finding]:
     """Return the problems of the service, as each organisation reads them, and those of channels."""
-    findings: dict[_Subject, Finding] = {}
-    destinations: dict[str, list[DestinationFacts]] = {}
+    findings: dict[_Subject, conditions.Finding] = {}
+    destinations: dict[str, list[conditions.DestinationFacts]] = {}
     for each in observation.destinations:
         destinations.setdefault(each.organisation, []).append(each.facts)
-    for found in service_findings(observation.service):
+    for found in conditions.service_findings(observation.service):
         findings[DEFAULT_ORGANISATION, None, found.kind] = found
         for organisation, facts in destinations.items():
             if organisation == DEFAULT_ORGANISATION:
                 continue
             known = is_open.get((organisation, None, found.kind))
-            general = in_general_words(found, facts, is_open=known is not None)
+            general = conditions.in_general_words(found, facts, is_open=known is not None)
             if general is not None:
                 findings[organisation, None, found.kind] = general
     for organisation, failing in observation.failing_channels.items():
-        if (problem := channel_finding(failing)) is not None:
+        if (problem := conditions.channel_finding(failing)) is not None:
             findings[organisation, None, problem.kind] = problem
     return findings
 
@@ -272,7 +256,7 @@ def _findings_of_service(
 def _change(
     subject: _Subject,
     stored: StoredIncident | None,
-    finding: Finding | None,
+    finding: conditions.Finding | None,
     destination: ObservedDestination | None,
     now: datetime,
     *,
@@ -284,7 +268,7 @@ def _change(
     """
     organisation, destination_id, kind = subject
     if stored is not None:
-        after, transition = advance(
+        after, transition = machine.advance(
             stored.incident,
             finding,
             now,
@@ -292,29 +276,29 @@ def _change(
             silent=silent,
             released=destination_id is not None and (destination is None or destination.releases(kind)),
         )
-        if transition is Transition.UNCHANGED:
+        if transition is machine.Transition.UNCHANGED:
             return None
         if after is not None:
-            if transition is Transition.RESOLVED and destination and destination.pauses(kind):
+            if transition is machine.Transition.RESOLVED and destination and destination.pauses(kind):
                 after = replace(after, summary=OTHERS[PAUSED].headline)
             return _Change(stored.id, stored.organisation, after, transition)
     if finding is None:
         return None
-    opened = open_incident(finding, destination_id, now, silent=silent)
-    return _Change(f"inc_{secrets.token_hex(10)}", organisation, opened, Transition.OPENED)
+    opened = machine.open_incident(finding, destination_id, now, silent=silent)
+    return _Change(f"inc_{secrets.token_hex(10)}", organisation, opened, machine.Transition.OPENED)
 
 
 def _with_consequences(
-    change: _Change | None, stored: StoredIncident | None, causes: Explained
+    change: _Change | None, stored: StoredIncident | None, causes: conditions.Explained
 ) -> _Change | None:
     """Return the change of a cause with its consequences. `stored` is its incident if it is open already."""
     if change is not None:
         if not change.incident.is_open:
             return change
-        return replace(change, incident=with_consequences(change.incident, causes))
+        return replace(change, incident=machine.with_consequences(change.incident, causes))
     if stored is None:
         return None
-    after = with_consequences(stored.incident, causes)
+    after = machine.with_consequences(stored.incident, causes)
     if after == stored.incident:
         return None
-    return _Change(stored.id, stored.organisation, after, Transition.UPDATED)
+    return _Change(stored.id, stored.organisation, after, machine.Transition.UPDATED)

@@ -10,17 +10,8 @@ from pydantic import Field
 
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState
+from app.domain.notifications import messages
 from app.domain.notifications.channels import DeclaredChannel
-from app.domain.notifications.messages import digest_body, incident_body
-from app.domain.notifications.policy import (
-    Batching,
-    ChannelLoad,
-    MessageType,
-    Preference,
-    SentMessages,
-    batching,
-    due_message,
-)
 from app.incidents.observation import Observation, ObservedDestination
 from app.store import PipelineConnection, incidents
 from app.store.incidents import StoredIncident, notifications
@@ -96,62 +87,57 @@ class MessagePlanner:
         stored = await incidents.current(connection)
         if not stored:
             return
+        now = observation.now
         sent = await notifications.sent(connection, [each.id for each in stored])
         loads = await notifications.loads(connection)
         watched = {each.id: each for each in observation.destinations}
-        is_explained = _is_explained(stored, observation.now)
+        is_explained = _is_explained(stored, now)
         merged = [each.id for each in stored if each.incident.merged_into is not None]
         for channel in channels:
             if merged:
                 await notifications.drop_unsent(
                     connection, channel.organisation, channel.key, merged, forget=True
                 )
-            due = [
-                (each, message)
-                for each in stored
-                if each.organisation == channel.organisation
-                and (
-                    message := _due_message(
-                        each,
-                        sent.get((each.id, channel.key), SentMessages()),
-                        watched.get(each.incident.destination or ""),
-                        channel,
-                        observation.now,
-                        is_explained=is_explained,
-                    )
-                )
-            ]
-            load = loads.get((channel.organisation, channel.key), ChannelLoad())
-            await self._write(connection, channel, due, load, observation.now)
+            due = []
+            for each in stored:
+                if each.organisation != channel.organisation:
+                    continue
+                got = sent.get((each.id, channel.key), messages.SentMessages())
+                destination = watched.get(each.incident.destination or "")
+                message = _due_message(each, got, destination, channel, now, is_explained=is_explained)
+                if message is not None:
+                    due.append((each, message))
+            load = loads.get((channel.organisation, channel.key), messages.ChannelLoad())
+            await self._write(connection, channel, due, load, now)
 
     async def _write(
         self,
         connection: PipelineConnection,
         channel: DeclaredChannel,
-        due: Sequence[tuple[StoredIncident, MessageType]],
-        load: ChannelLoad,
+        due: Sequence[tuple[StoredIncident, messages.MessageType]],
+        load: messages.ChannelLoad,
         now: datetime,
     ) -> None:
         if not due:
             return
         urgent = any(
-            message is MessageType.OPENED and stored.incident.severity is Severity.CRITICAL
+            message is messages.MessageType.OPENED and stored.incident.severity is Severity.CRITICAL
             for stored, message in due
         )
-        batches: list[tuple[MessageType, Sequence[str], bytes]] = []
-        match batching(due, load, urgent=urgent):
-            case Batching.WAIT:
+        batches: list[tuple[messages.MessageType, Sequence[str], bytes]] = []
+        match messages.batching(due, load, urgent=urgent):
+            case messages.Batching.WAIT:
                 return
-            case Batching.SINGLE:
+            case messages.Batching.SINGLE:
                 batches = [
-                    (message, [stored.id], incident_body(message, self._message_data(stored), now))
+                    (message, [stored.id], messages.incident_body(message, self._message_data(stored), now))
                     for stored, message in due
                 ]
-            case Batching.DIGEST:
+            case messages.Batching.DIGEST:
                 items = [(message, self._message_data(stored)) for stored, message in due]
-                body = digest_body(items, now, url=self._url)
-                batches = [(MessageType.DIGEST, [stored.id for stored, _ in due], body)]
-        resolved = [stored.id for stored, message in due if message is MessageType.RESOLVED]
+                body = messages.digest_body(items, now, url=self._url)
+                batches = [(messages.MessageType.DIGEST, [stored.id for stored, _ in due], body)]
+        resolved = [stored.id for stored, message in due if message is messages.MessageType.RESOLVED]
         if resolved:
             await notifications.drop_unsent(connection, channel.organisation, channel.key, resolved)
         for message, ids, body in batches:
@@ -181,16 +167,16 @@ class MessagePlanner:
 
 def _due_message(
     stored: StoredIncident,
-    sent: SentMessages,
+    sent: messages.SentMessages,
     destination: ObservedDestination | None,
     channel: DeclaredChannel,
     now: datetime,
     *,
     is_explained: bool,
-) -> MessageType | None:
+) -> messages.MessageType | None:
     """Return the type of the message that is due for this incident and channel; None if none is due."""
     incident = stored.incident
-    preference = Preference() if destination is None else destination.preference
+    preference = messages.Preference() if destination is None else destination.preference
     # A channel that got the message that it opened also gets the message that it resolved.
     if not preference.includes(incident, channel.name) and (incident.is_open or not sent.is_open):
         return None
@@ -198,7 +184,7 @@ def _due_message(
     muted = any(until is not None and until > now for until in muted_until)
     # If a wider cause explains the incident, send no message until some minutes after the end of the cause.
     muted = muted or (incident.is_silent and is_explained)
-    return due_message(incident, sent, now, muted=muted)
+    return messages.due_message(incident, sent, now, muted=muted)
 
 
 def _is_explained(stored: Sequence[StoredIncident], now: datetime) -> bool:

@@ -20,14 +20,16 @@ from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState, Transition, advance, open_incident
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.notifications.channels import read_emails, read_mail_server, read_webhooks
-from app.domain.notifications.messages import digest_body, incident_text, mail
-from app.domain.notifications.policy import (
+from app.domain.notifications.messages import (
     Batching,
     ChannelLoad,
     MessageType,
     SentMessages,
     batching,
+    digest_body,
     due_message,
+    incident_text,
+    mail,
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

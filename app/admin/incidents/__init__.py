@@ -17,7 +17,7 @@ from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, requi
 from app.domain.incidents import thresholds
 from app.domain.incidents.thresholds import MUTED_UNTIL
 from app.domain.notifications.channels import Channel, ChannelType
-from app.domain.notifications.policy import Preference, SentMessages
+from app.domain.notifications.messages import Preference, SentMessages
 from app.store import PipelineConnection, incidents, transactions
 from app.store.audit import AuditAction
 from app.store.destinations import figures, outcome_history

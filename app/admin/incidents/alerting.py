@@ -7,7 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field, create_model
 from app.admin.inputs import REPORT_ONCE, DestinationChange, Instant, RequestBody, validation_error
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES, Threshold
-from app.domain.notifications.policy import Preference
+from app.domain.notifications.messages import Preference
 
 
 def _member(name: str, default: bool | float) -> Any:

@@ -20,7 +20,7 @@ from app.console.destinations.visit import PAGE, CurrentDestination
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES
-from app.domain.notifications.policy import Preference
+from app.domain.notifications.messages import Preference
 
 router = PageRouter()
 

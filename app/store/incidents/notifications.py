@@ -7,7 +7,7 @@ from typing import Final
 
 from app.domain.incidents.kinds import Severity
 from app.domain.notifications.channels import DeclaredChannel
-from app.domain.notifications.policy import MINUTE, ChannelLoad, MessageType, SentMessages
+from app.domain.notifications.messages import MINUTE, ChannelLoad, MessageType, SentMessages
 from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql, transposed
 
 SQL: Final = read_sql(__file__)
