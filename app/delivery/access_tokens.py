@@ -16,7 +16,6 @@ from app.crypto import CannotDecrypt
 from app.delivery.worker import Worker
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
-from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
 from app.domain.outcomes.outcome import (
     Divisible,
     Forbidden,
@@ -26,6 +25,7 @@ from app.domain.outcomes.outcome import (
     Unauthorized,
     Unexpected,
 )
+from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
 from app.store.destinations import token_leases
 from app.store.destinations.token_leases import access_place, refresh_place
 from app.store.due_work import DestinationQueue

@@ -17,7 +17,7 @@ from app.delivery.lane_leases import LONGEST_BLOCK
 from app.delivery.worker import Worker
 from app.domain.id_digests import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
-from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY
+from app.domain.outcomes.settle import ENDPOINT_POLICY
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
 from app.store import (
     PipelineConnection,

@@ -8,7 +8,7 @@ import asyncpg
 
 from app.domain.ids import DestinationNumber
 from app.domain.incidents import thresholds
-from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
+from app.domain.incidents.conditions import DestinationFacts, ServiceFacts, earliest
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.messages import Preference
@@ -114,16 +114,14 @@ class Observer:
         if self._volumes_read_at is None or self.monotonic() - self._volumes_read_at >= _VOLUMES_EVERY_S:
             self._volumes_read_at = self.monotonic()
             self._volumes = await incident_facts.volumes(connection)
+        expiring_hours = [each.thresholds[Kind.EXPIRING].hours for each in settings.values()]
         known = await incident_facts.read(
             connection,
             watched,
             failing_s=[each.thresholds[Kind.FAILING].window_seconds for each in settings.values()],
             rejections_s=[each.thresholds[Kind.REJECTIONS].window_seconds for each in settings.values()],
             max_event_age=self.max_event_age,
-            expiring_within=max(
-                (timedelta(hours=each.thresholds[Kind.EXPIRING].hours) for each in settings.values()),
-                default=timedelta(0),
-            ),
+            expiring_within=timedelta(hours=max(expiring_hours, default=0)),
             volumes=self._volumes,
         )
         breakers = self._breaker_times(watched)
@@ -168,10 +166,7 @@ class Observer:
             without_worker_for=absent,
             waiting_events=sum(each.facts.waiting_events for each in destinations),
             oldest_waiting_at=oldest,
-            earliest_expiry_at=min(
-                (at for each in destinations if (at := each.facts.earliest_expiry_at) is not None),
-                default=None,
-            ),
+            earliest_expiry_at=earliest(each.facts.earliest_expiry_at for each in destinations),
             slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
         )
 

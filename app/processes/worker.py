@@ -18,7 +18,7 @@ from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.worker import CountWriter, Worker
-from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
+from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.domain.pacing.order import Capacity, Turns
 from app.processes import gc_tuning, parent_watch

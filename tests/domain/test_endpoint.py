@@ -4,13 +4,6 @@ from typing import get_args
 
 import pytest
 
-from app.domain.outcomes.missing_endpoint import (
-    ENDPOINT_POLICY,
-    PROBE_EVERY,
-    EndpointPolicy,
-    MissingRun,
-    has_answered,
-)
 from app.domain.outcomes.outcome import (
     OUTCOMES,
     Forbidden,
@@ -22,7 +15,16 @@ from app.domain.outcomes.outcome import (
     Throttled,
     TransportError,
 )
-from app.domain.outcomes.settle import RetryAll, RetryPolicy, settle
+from app.domain.outcomes.settle import (
+    ENDPOINT_POLICY,
+    PROBE_EVERY,
+    EndpointPolicy,
+    MissingRun,
+    RetryAll,
+    RetryPolicy,
+    has_answered,
+    settle,
+)
 from tests.tables import cases
 
 GONE = Missing("NOT_FOUND", "")

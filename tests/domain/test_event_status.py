@@ -16,8 +16,8 @@ from app.domain.outcomes.explain import (
     explain_duplicate,
     item_outcomes,
 )
-from app.domain.outcomes.missing_endpoint import has_answered
 from app.domain.outcomes.outcome import Forbidden, Missing, PerItemReply, ServerError, TransportError
+from app.domain.outcomes.settle import has_answered
 from app.domain.outcomes.status import FINAL, CountTotals, Status, status_of, tally
 from tests.tables import cases
 

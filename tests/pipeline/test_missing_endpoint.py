@@ -2,7 +2,7 @@
 
 import httpx
 
-from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY
+from app.domain.outcomes.settle import ENDPOINT_POLICY
 from tests.pipeline.world import World, event
 
 GONE = httpx.Response(404, json={"code": "NOT_FOUND", "message": "No such account"})

@@ -21,8 +21,7 @@ from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationNumber, KeyId, OrganisationId
-from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
-from app.domain.outcomes.settle import RetryPolicy
+from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy, RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.ingest.destination_cache import AgeLimits

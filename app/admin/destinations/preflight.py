@@ -10,8 +10,8 @@ from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.crypto import CannotDecrypt
 from app.domain.destination import REGION_NAMES, State
 from app.domain.mapping.document import holds_literal_time
-from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.outcome import Unauthorized
+from app.domain.outcomes.settle import PROBE_EVERY
 from app.store import driver_of, mappings
 from app.store.database import readiness
 from app.store.destinations import destinations, sign_ins, token_leases

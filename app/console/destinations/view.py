@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from app.admin.destinations.stats import DestinationStats
 from app.console.destinations.diagnosis_view import DiagnosisInput
 from app.console.wording import STATUSES, age, failed_requests, number, share, state_key
-from app.domain.outcomes.missing_endpoint import PROBE_EVERY
+from app.domain.outcomes.settle import PROBE_EVERY
 from app.domain.outcomes.status import EventCounts
 from app.store.destinations.outcome_history import OutcomeBucket
 

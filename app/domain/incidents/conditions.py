@@ -256,8 +256,8 @@ def in_general_words(
     if not (waiting or is_receiving or is_open):
         return None
     text, events = kinds.OTHERS[kinds.OPERATOR].headline, sum(each.waiting_events for each in waiting)
-    oldest_at = _earliest(each.oldest_waiting_at for each in waiting)
-    expires_at = _earliest(each.earliest_expiry_at for each in waiting)
+    oldest_at = earliest(each.oldest_waiting_at for each in waiting)
+    expires_at = earliest(each.earliest_expiry_at for each in waiting)
     return Finding(finding.kind, text, events, oldest_at, expires_at, kinds.OPERATOR)
 
 
@@ -280,7 +280,8 @@ def _waiting(
     )
 
 
-def _earliest(times: Iterable[datetime | None]) -> datetime | None:
+def earliest(times: Iterable[datetime | None]) -> datetime | None:
+    """Return the earliest time, without those that are None."""
     return min((time for time in times if time is not None), default=None)
 
 

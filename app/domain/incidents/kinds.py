@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from app.domain.outcomes.missing_endpoint import PROBE_EVERY
 from app.domain.outcomes.reasons import REASONS
+from app.domain.outcomes.settle import PROBE_EVERY
 from app.domain.toml_files import read_toml
 
 

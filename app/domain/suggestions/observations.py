@@ -273,9 +273,9 @@ class _Walk:
                     first = f"{path}[{'*' if path in self.mixed else 0}]"
                     self.member(name, member, first, names, f"{all_path}[*]")
                 elif type(member) is list:  # the products of another shipment
-                    self.only_lists(member, step(f"{all_path}[*]", name), (*names, name))
+                    self.only_lists(member, step(f"{all_path}[*]", name))
 
-    def only_lists(self, value: list[Any], path: str | None, names: tuple[str, ...]) -> None:
+    def only_lists(self, value: list[Any], path: str | None) -> None:
         if path in self.lists and all(type(each) is dict for each in value):
             found = self.lists[path][1][self.number]
             found.extend(value[: MAX_MEMBERS - len(found)])

@@ -209,9 +209,8 @@ def _may_be_hundredths(found: ObservedPaths, trial: Trial, source: Written) -> b
         if is_number(amount) and str(code).upper() not in WITHOUT_DECIMALS
     ]
     whole = all(number == int(number) and number >= _CENTS_FROM for number in numbers)
-    return (
-        whole and len(numbers) >= _ENOUGH and sum(number % 100 != 0 for number in numbers) * 2 > len(numbers)
-    )
+    uneven = sum(number % 100 != 0 for number in numbers)
+    return whole and len(numbers) >= _ENOUGH and uneven * 2 > len(numbers)
 
 
 def _has_lower_case_currency(found: ObservedPaths) -> bool:

@@ -51,9 +51,8 @@ _HALF_HOURS: Final = {"+05": "Asia/Kolkata", "+09": "Australia/Darwin"}  # witho
 # Excel counts days since 1899-12-30. Its times name no zone.
 _FROM_DAYS: Final = ("to_number", ["add", -25_569], ["multiply", 86_400], "round", "epoch_s")
 
-_PLAIN: Final = frozenset(
-    {"iso", "rfc2822", "epoch_s", "epoch_ms"}
-)  # read without the step `time` (interface §4.3)
+# The forms that are read without the step `time` (interface §4.3).
+_PLAIN: Final = frozenset({"iso", "rfc2822", "epoch_s", "epoch_ms"})
 _FROM_NANOSECONDS: Final = ("to_string", ["substring", 0, 16], ["time", {"formats": ["epoch_us"]}])
 # The steps that read the forms which are no format of the step `time`.
 _STEPS: Final[Mapping[str, tuple[Any, ...]]] = {
