@@ -70,7 +70,7 @@ _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)$")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 # After an even number of backslashes, which are escaped backslashes.
-_NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:

@@ -122,12 +122,12 @@ class MatchKeys:
         # For each match key its place in the event, the function that normalises a trait, whether it is
         # hashed, the JSON before its value, its rule and its step.
         self._rows = []
-        options: dict[str, Any] = {"rejects": False, "omitted": "match_key_dropped", "shows": False}
         for rule in MATCH_KEYS:
-            if rule.field in sources:
+            source = sources.get(rule.field)
+            if source is not None:
                 name, clean = rule.type.value, PROFILES[profile][rule.type].clean
                 step = FieldStep(
-                    rule.field, sources[rule.field], unchecked, objects, wire_type=name, **options
+                    rule.field, source, unchecked, objects, rejects=False, shows=False, wire_type=name
                 )
                 opening = f'{{"type":"{name}","values":['
                 self._rows.append((step.object, step.member, clean, rule.hashed, opening, rule, step))

@@ -94,21 +94,22 @@ class FieldStep:
         *,
         rejects: bool,
         absent: str | None = None,
-        omitted: str = "field_omitted",
         shows: bool = True,
         wire_type: str | None = None,
     ) -> None:
         """`rejects` says what an unreadable value costs if the source does not say it.
 
-        `absent` is the reason of the rejection if the field is required. `omitted` is the warning about a
-        value that was left out. `wire_type` is Amazon's type of a match key.
+        `absent` is the reason of the rejection if the field is required. `wire_type` is Amazon's type of a
+        match key.
         """
         self.name, self.source, self.read, self.check = name, source, source.read, check
         self.object, self.member = objects.place_of(source)
         self.place = source.path or name
         self.rejects = rejects if source.on_error is None else source.on_error == "reject"
         self.absent = None if absent is None else SourceFailed(absent, "is absent")
-        self.omitted, self.shows, self.wire_type = omitted, shows, wire_type
+        self.shows, self.wire_type = shows, wire_type
+        # The warning about a value that was left out.
+        self.omitted = "field_omitted" if wire_type is None else "match_key_dropped"
         # The value of a constant, which is the same for every event.
         self.fixed = None if source.paths else source.read({}, Reading(), check)
 

@@ -6,7 +6,6 @@ Source: IAB Tech Lab, "Consent string and vendor list formats v2", core string. 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
 MAX_LENGTH: Final = 8192
@@ -21,16 +20,11 @@ _VENDORS: Final = 230
 _ENTRY_COUNT: Final = (_VENDORS, 12)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bits:
-    number: int
-    length: int
-
-    def read(self, start: int, width: int) -> int:
-        """Return `width` bits as an unsigned number. Raises IndexError if the string is shorter."""
-        if start + width > self.length:
-            raise IndexError
-        return (self.number >> (self.length - start - width)) & ((1 << width) - 1)
+def _number(bits: str, start: int, width: int) -> int:
+    """Return `width` bits as an unsigned number. Raises IndexError if the string is shorter."""
+    if start + width > len(bits):
+        raise IndexError
+    return int(bits[start : start + width], 2)
 
 
 def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | None:
@@ -46,27 +40,28 @@ def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | Non
         raw = urlsafe_b64decode(core + "=" * (-len(core) % 4))
     except ValueError:
         return None
-    bits = _Bits(int.from_bytes(raw, "big"), len(raw) * 8)
+    bits = f"{int.from_bytes(raw, 'big'):0{len(raw) * 8}b}"
     try:
-        if bits.read(*_VERSION) != 2:
+        if _number(bits, *_VERSION) != 2:
             return None
-        purposes_given = bits.read(*_PURPOSES_CONSENT)
         vendor_given = _vendor_given(bits, vendor)
     except IndexError:
         return None
-    return vendor_given and all(1 <= p <= 24 and (purposes_given >> (24 - p)) & 1 for p in purposes)
+    first, number = _PURPOSES_CONSENT
+    return vendor_given and all(1 <= p <= number and bits[first + p - 1] == "1" for p in purposes)
 
 
-def _vendor_given(bits: _Bits, vendor: int) -> bool:
-    last = bits.read(*_MAX_VENDOR_ID)
-    if not bits.read(*_IS_RANGE):
-        bits.read(_VENDORS, last)  # a truncated field makes the string invalid
-        return 1 <= vendor <= last and bool(bits.read(_VENDORS + vendor - 1, 1))
+def _vendor_given(bits: str, vendor: int) -> bool:
+    last = _number(bits, *_MAX_VENDOR_ID)
+    if not _number(bits, *_IS_RANGE):
+        if len(bits) < _VENDORS + last:  # a truncated field makes the string invalid
+            raise IndexError
+        return 1 <= vendor <= last and bits[_VENDORS + vendor - 1] == "1"
     offset = _VENDORS + 12
     consented = False
-    for _ in range(bits.read(*_ENTRY_COUNT)):
-        is_range, start = bits.read(offset, 1), bits.read(offset + 1, 16)
-        end = bits.read(offset + 17, 16) if is_range else start
+    for _ in range(_number(bits, *_ENTRY_COUNT)):
+        is_range, start = _number(bits, offset, 1), _number(bits, offset + 1, 16)
+        end = _number(bits, offset + 17, 16) if is_range else start
         offset += 33 if is_range else 17
         consented = consented or start <= vendor <= end
     return consented
