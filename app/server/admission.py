@@ -46,7 +46,7 @@ _SENTENCES: Final = {
 
 def shed_problem(reason: ShedReason) -> Problem:
     """Return the error response for a shed request, without `Retry-After`."""
-    journey_code = admission.SHED_SPECS[reason].code
+    journey_code = reason.code
     error = ErrorCode.TOO_MANY_REQUESTS if journey_code is JourneyCode.RATE_LIMIT else ErrorCode.UNAVAILABLE
     return Problem(error, _SENTENCES[reason], extra={"code": journey_code.value})
 

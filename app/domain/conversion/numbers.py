@@ -89,7 +89,7 @@ def number_text(number: int | Decimal) -> str:
 
 
 def as_text(value: Any) -> str | SourceFailed:
-    """Read a text, or a number as its plain digits. Other types are no texts."""
+    """Read a text whose characters decide, or a number as its plain digits. Other types are no texts."""
     if type(value) is str:
         return value
     return number_text(value) if is_number(value) else wrong_type(value, "a text is expected")

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, EVENT_SOURCES, EVENT_TYPES, read_country
-from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
+from app.domain.conversion.failures import SourceFailed, wrong_type
 from app.domain.conversion.numbers import as_integer, as_text, is_number, text_of
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
@@ -30,11 +30,6 @@ _MIN_VALUE: Final = -_MAX_VALUE
 MAX_UNITS: Final = 2**31 - 1  # the schema's int32
 MAX_TRAIT_LENGTH: Final = 1024
 MAX_CUSTOM_LENGTH: Final = 256
-MAX_USER_AGENT: Final = 512
-MAX_AMAZON_EVENT_ID: Final = 512
-MAX_AD_EVENT_KEY: Final = 512
-MAX_TOKENS: Final = 1024
-MAX_ADDRESSES: Final = 1024  # characters of a list of IP addresses
 
 # The failure of a value that would send an email address or a phone number in clear, in any field.
 PERSONAL: Final = SourceFailed("personal", "looks like an email address or a phone number")
@@ -46,7 +41,7 @@ is_plain: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII).fullmatch
 _WITH_PORT: Final = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII)
 
 
-def _clear_text(value: Any, reason: str, limit: int) -> str | SourceFailed:
+def _clear_text(value: Any, reason: str, *, limit: int) -> str | SourceFailed:
     """Read a text, or a number as a text, that is sent in clear."""
     text = value if isinstance(value, SourceFailed) else as_text(value)
     if isinstance(text, SourceFailed):
@@ -58,17 +53,12 @@ def _clear_text(value: Any, reason: str, limit: int) -> str | SourceFailed:
     return PERSONAL if holds_personal_text(text) else text
 
 
-def _read_text(value: Any) -> str | SourceFailed:
-    """Read a text, or a number as a text, whose characters decide."""
-    return UNCLEAR if isinstance(value, Invented) else as_text(value)
-
-
 def _choice(name: str, choices: Container[str]) -> Check:
     """Return the check of a field whose value is one of `choices`. Upper and lower case matter."""
     failed = SourceFailed(f"{name}_invalid", "is not in Amazon's list")
 
     def check(value: Any) -> str | SourceFailed:
-        text = _read_text(value)
+        text = as_text(value)
         return text if isinstance(text, SourceFailed) or text in choices else failed
 
     return check
@@ -82,7 +72,7 @@ def check_country(value: Any) -> str | SourceFailed:
     """Read a country code."""
     if type(value) is str and value in COUNTRIES:
         return value
-    text = _read_text(value)
+    text = as_text(value)
     if isinstance(text, SourceFailed):
         return text
     return read_country(text) or SourceFailed("country_invalid", "is not a country in Amazon's list")
@@ -117,7 +107,7 @@ def check_price(value: Any) -> int | Decimal | SourceFailed:
 
 
 def _currency(value: Any) -> str | SourceFailed:
-    text = _read_text(value)
+    text = as_text(value)
     if isinstance(text, SourceFailed):
         return text
     code = text.strip(" ").upper() if text.isascii() else ""
@@ -136,7 +126,7 @@ def _units(value: Any) -> int | SourceFailed:
 
 def _event_id(value: Any) -> str | SourceFailed:
     """Read the eventId for Amazon. Refuse an email address, a phone number, and the form of a derived id."""
-    text = _clear_text(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID)
+    text = _clear_text(value, "amazon_event_id_invalid", limit=512)
     if text is PERSONAL or (isinstance(text, str) and is_personal_id(text)):
         return SourceFailed("event_id_personal", PERSONAL.sentence)
     if isinstance(text, str) and DERIVED_SHAPE.match(text):
@@ -147,7 +137,7 @@ def _event_id(value: Any) -> str | SourceFailed:
 
 def _ip_address(value: Any) -> str | SourceFailed:
     """Read the first public address of a list such as `X-Forwarded-For`, without its port."""
-    text = _clear_text(_read_text(value), "ip_address_invalid", MAX_ADDRESSES)
+    text = _clear_text(value, "ip_address_invalid", limit=1024)
     if isinstance(text, SourceFailed):
         return text
     failed = SourceFailed("ip_address_invalid", "is not an IP address")
@@ -179,7 +169,7 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 def _measurement_tokens(value: Any) -> str | SourceFailed:
     """Read the `aref` parameter of ad clicks: `<token>.<milliseconds>`, separated by `|`."""
-    text = _clear_text(_read_text(value), "measurement_token_invalid", MAX_TOKENS)
+    text = _clear_text(value, "measurement_token_invalid", limit=1024)
     if isinstance(text, str) and not _TOKENS.fullmatch(text):
         sentence = "is not a list of <10 letters or digits>.<13 digits>, separated by |"
         return SourceFailed("measurement_token_invalid", sentence)
@@ -199,7 +189,7 @@ def check_custom(value: Any) -> str | SourceFailed:
     """Read a custom value as text, as `UnusualText` if Amazon's documents differ on it."""
     if type(value) is str and is_plain(value):
         return value
-    text = _clear_text(text_of(value), "custom_data_invalid", MAX_CUSTOM_LENGTH)
+    text = _clear_text(text_of(value), "custom_data_invalid", limit=MAX_CUSTOM_LENGTH)
     return text if isinstance(text, SourceFailed) or is_plain(text) else UnusualText(text)
 
 
@@ -221,13 +211,13 @@ OPTIONAL_MEMBERS: Final[Mapping[str, OptionalMember]] = {
         _limited_data_use, ',"dataProcessingOptions":{"options":"LIMITED_DATA_USE"}', precedes=True
     ),
     "user_agent": OptionalMember(
-        lambda value: _clear_text(value, "user_agent_invalid", MAX_USER_AGENT),
+        lambda value: _clear_text(value, "user_agent_invalid", limit=512),
         ',"deviceInfo":{"userAgent":',
         "}",
     ),
     "aref_measurement_tokens": OptionalMember(_measurement_tokens, ',"arefMeasurementTokens":'),
     "amazon_ad_event_key": OptionalMember(
-        lambda value: _clear_text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY), ',"amazonAdEventKey":'
+        lambda value: _clear_text(value, "ad_event_key_invalid", limit=512), ',"amazonAdEventKey":'
     ),
 }
 
