@@ -10,8 +10,7 @@ from typing import Any, Final
 from app.domain.conversion import numbers
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
 from app.domain.conversion.numbers import is_number, plain, read_number, text_of
-from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
-from app.domain.mapping.paths import Step as PathStep
+from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
 from app.domain.mapping.reading import OVER_BUDGET, Reading
 from app.domain.mapping.steps import Step, read_amount, unreadable
 
@@ -142,7 +141,7 @@ def sum_step(arguments: list[Any]) -> Step | str:
 
 
 def _product(
-    member: Any, factors: list[tuple[PathStep, ...]], decimal: str | None, reading: Reading
+    member: Any, factors: list[Path], decimal: str | None, reading: Reading
 ) -> Decimal | SourceFailed | None:
     """Return the product of a member's numbers; None if it lacks the first one. Others count as 1."""
     product: Decimal | None = None

@@ -39,6 +39,7 @@ class Each:
 EACH: Final = Each()
 
 Step = str | int | Each
+Path = tuple[Step, ...]
 
 
 IMPASSABLE: Final = object()
@@ -49,7 +50,7 @@ UNREACHABLE: Final = SourceFailed(
 
 
 @lru_cache(maxsize=4096)  # mappings of a thousand destinations have few different paths
-def parse_path(text: str) -> tuple[Step, ...] | None:
+def parse_path(text: str) -> Path | None:
     """Parse a path: a str for a name, an int for an index, or `EACH`. Return None if it is invalid."""
     if len(text) > MAX_PATH_LENGTH:
         return None
@@ -73,12 +74,12 @@ def parse_path(text: str) -> tuple[Step, ...] | None:
     return tuple(steps) if 1 <= len(steps) <= MAX_STEPS and steps.count(EACH) <= MAX_EACH else None
 
 
-def last_name(steps: tuple[Step, ...]) -> str:
+def last_name(steps: Path) -> str:
     """Return the last name in a path. Return an empty text if the path has only indexes."""
     return next((step for step in reversed(steps) if isinstance(step, str)), "")
 
 
-def walk(value: Any, steps: tuple[Step, ...]) -> Any:
+def walk(value: Any, steps: Path) -> Any:
     """Return the value at a path without `EACH`, None if it is absent, or `IMPASSABLE`.
 
     Below an `Invented` text anything may be: the result is that text.
@@ -95,7 +96,7 @@ def walk(value: Any, steps: tuple[Step, ...]) -> Any:
     return value
 
 
-def collect(value: Any, steps: tuple[Step, ...], reading: Reading) -> Any:
+def collect(value: Any, steps: Path, reading: Reading) -> Any:
     """Return the list of values at a path with `EACH`, in order, or `SourceFailed`.
 
     A member in which the rest of the path is absent, null or blank gives nothing. An object counts as a list
@@ -110,9 +111,7 @@ def collect(value: Any, steps: tuple[Step, ...], reading: Reading) -> Any:
     return reading.derived(found) if failed is None else failed
 
 
-def _gather(
-    value: Any, steps: tuple[Step, ...], place: int, found: list[Any], reading: Reading
-) -> SourceFailed | None:
+def _gather(value: Any, steps: Path, place: int, found: list[Any], reading: Reading) -> SourceFailed | None:
     """Append the values at the steps from `place` on, of which the first is `EACH`."""
     members = [value] if type(value) is dict else value
     if type(members) is not list:

@@ -180,11 +180,11 @@ def _calculation(name: str, calculate: Callable[[Decimal, Decimal], Decimal]) ->
 
     def compile_step(arguments: list[Any]) -> Step | str:
         argument = plain(arguments[0]) if len(arguments) == 1 else None
-        if not is_number(argument) or not _has_few_digits(argument):
+        constant = Decimal(argument) if is_number(argument) else None
+        if constant is None or abs(constant) >= 10**_MAX_DIGITS or numbers.result(constant) != constant:
             return f"takes a number with at most {_MAX_DIGITS} digits before and after the point"
-        if name == "divide" and argument == 0:
+        if name == "divide" and constant == 0:
             return "takes a number other than 0"
-        constant = Decimal(argument)
 
         def shape(number: int | Decimal) -> Any:
             operand = numbers.operand(number)
@@ -195,11 +195,6 @@ def _calculation(name: str, calculate: Callable[[Decimal, Decimal], Decimal]) ->
         return on_number(name, shape)
 
     return compile_step
-
-
-def _has_few_digits(number: int | Decimal) -> bool:
-    exact = Decimal(number)
-    return abs(exact) < 10**_MAX_DIGITS and numbers.result(exact) == exact
 
 
 def _round(arguments: list[Any]) -> Step | str:

@@ -9,8 +9,7 @@ from typing import Any, Final
 from app.domain.conversion.failures import UNCLEAR, SourceFailed
 from app.domain.conversion.numbers import plain
 from app.domain.mapping import pipes
-from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, is_empty, parse_path, walk
-from app.domain.mapping.paths import Step as PathStep
+from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, is_empty, parse_path, walk
 from app.domain.mapping.pipes import MadeStep
 from app.domain.mapping.reading import OVER_BUDGET, Reading
 from app.domain.mapping.steps import Step, StepProblem
@@ -40,7 +39,6 @@ class Problems(list[MappingProblem]):
 # Takes the value that a source gave. Returns the value for Amazon, or `SourceFailed`.
 Check = Callable[[Any], Any]
 Read = Callable[[dict[str, Any], Reading, Check], Any]
-Pattern = tuple[PathStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +72,8 @@ class Source:
     checks: int = 1  # values that are checked at most
     names: tuple[str, ...] = ()
     functions: frozenset[str] = frozenset()
-    compared: tuple[Pattern, ...] = ()
-    members: tuple[Pattern, ...] = ()
+    compared: tuple[Path, ...] = ()
+    members: tuple[Path, ...] = ()
     texts: str = ""
     tried: tuple[str, ...] = ()
 
@@ -85,7 +83,7 @@ class Source:
         return self.paths[0] if self.paths else None
 
     @property
-    def patterns(self) -> tuple[Pattern, ...]:
+    def patterns(self) -> tuple[Path, ...]:
         """The steps of all that it reads."""
         return self.members or tuple(parse_path(path) or () for path in self.paths)
 
@@ -191,7 +189,7 @@ def _text_of(written: Any, bare: str) -> str:
     return repr([(name, named[name]) for name in (*KINDS, "pipe") if named.get(name)])
 
 
-def _read_in_members(paths: Sequence[str], made: Iterable[MadeStep]) -> tuple[Pattern, ...]:
+def _read_in_members(paths: Sequence[str], made: Iterable[MadeStep]) -> tuple[Path, ...]:
     """Return where steps find members of the values at the paths, which are lists or objects."""
     return tuple(
         (*(parse_path(path) or ()), *between, *(parse_path(member) or ()))

@@ -7,8 +7,7 @@ from typing import Any, Final, NamedTuple
 from app.domain.conversion.failures import Invented, SourceFailed, wrong_type
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.mapping import pipes
-from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, collect, is_empty, parse_path, walk
-from app.domain.mapping.paths import Step as PathStep
+from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
 from app.domain.mapping.pipes import MadeStep, compile_step
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.steps import StepProblem
@@ -34,7 +33,7 @@ class Placeholder(NamedTuple):
     """The value at a path, after steps without arguments."""
 
     text: str
-    path: tuple[PathStep, ...]
+    path: Path
     steps: tuple[MadeStep, ...]
 
 
@@ -83,7 +82,7 @@ def _placeholder(text: str, written_steps: str) -> Placeholder | str:
     return Placeholder(text, path, tuple(steps))
 
 
-def path_value(path: tuple[PathStep, ...], pipe: tuple[MadeStep, ...]) -> Value:
+def path_value(path: Path, pipe: tuple[MadeStep, ...]) -> Value:
     """Return a function that reads a path and applies the steps."""
     has_each, steps = EACH in path, tuple(each.step for each in pipe)
 

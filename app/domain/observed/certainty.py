@@ -13,9 +13,9 @@ from app.domain.conversion.failures import Invented
 from app.domain.conversion.numbers import number_text, read_number
 from app.domain.identity.keys import HASHED_FIELDS, Profile
 from app.domain.mapping.document import Mapping
-from app.domain.mapping.paths import EACH, Step, parse_path, walk
+from app.domain.mapping.paths import EACH, Path, Step, parse_path, walk
 from app.domain.mapping.pipes import ALWAYS, PIPES, WHERE
-from app.domain.mapping.sources import Pattern, Source
+from app.domain.mapping.sources import Source
 from app.domain.observed.schema_sample import (
     LISTED,
     MORE_ITEMS,
@@ -86,7 +86,7 @@ def _is_custom(field: str) -> bool:
     return field.startswith("custom_data.")
 
 
-def _covers(pattern: Pattern, steps: Pattern) -> bool:
+def _covers(pattern: Path, steps: Path) -> bool:
     """Return whether a value at `steps` belongs to what a path reads."""
     if not pattern:
         return True
@@ -169,7 +169,7 @@ class StandIns:
         )
 
     def _shows(
-        self, field: str, source: Source, kind: ValueKind, steps: Pattern, *, exact: bool, unmapped: bool
+        self, field: str, source: Source, kind: ValueKind, steps: Path, *, exact: bool, unmapped: bool
     ) -> bool:
         """Return whether a stand-in for a value shows what the field's source does with the value.
 
@@ -220,7 +220,7 @@ class StandIns:
                 _put_unknown(content, steps)
 
 
-def _put_unknown(content: dict[str, Any], steps: Pattern) -> None:
+def _put_unknown(content: dict[str, Any], steps: Path) -> None:
     """Put a text that may be absent where a path leads, if no value is known there.
 
     It is put in the known members of a list that lack it. If none does, the list gets further members.

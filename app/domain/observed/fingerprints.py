@@ -14,13 +14,12 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.mapping.document import compile_parts
-from app.domain.mapping.paths import Step, parse_path
+from app.domain.mapping.paths import Path, parse_path
 
 MOST_TEXTS: Final = 20
 MOST_PATHS: Final = 400
 _SIZE: Final = 16
 
-Pattern = tuple[Step, ...]
 _decoder: Final = msgspec.msgpack.Decoder(dict[str, bytes | None])
 
 
@@ -85,7 +84,7 @@ def match_key_paths(document: Mapping[str, Any]) -> set[str]:
     return {path for _, source in compile_parts(dict(document)).match_keys for path in source.paths}
 
 
-def _pattern(path: str) -> Pattern:
+def _pattern(path: str) -> Path:
     """Return the steps of a path, in which every index is the same."""
     steps = parse_path(path) or ()
     return tuple(step if isinstance(step, str) else 0 for step in steps)
