@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.pipes import PIPES, make_step, run
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import StepProblem
+from app.domain.mapping.reading import Reading, StepProblem
 from tests.tables import cases
 
 

@@ -49,6 +49,11 @@ def wrong_type(value: object, expectation: str) -> SourceFailed:
     return SourceFailed("wrong_type", f"is {_JSON_TYPES.get(type(value), 'a number')}, where {expectation}")
 
 
+def unreadable(what: str) -> SourceFailed:
+    """Return the failure for a value that a step cannot read."""
+    return SourceFailed("transform_failed", what)
+
+
 def characters(value: object, form: str) -> object:
     """Return a value for a reader of `form`: an invented text of that form as a plain text."""
     return str(value) if isinstance(value, Invented) and value.form == form else value

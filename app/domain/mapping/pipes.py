@@ -15,12 +15,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion import numbers
-from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, wrong_type
-from app.domain.conversion.numbers import TEXT_EXPECTED, as_integer, is_number, plain, text_of
+from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, unreadable, wrong_type
+from app.domain.conversion.numbers import TEXT_EXPECTED, as_integer, is_number, plain, read_amount, text_of
 from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
-from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
-from app.domain.mapping.steps import Step, StepProblem, on_number, on_text, read_amount, unreadable
+from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading, Step, StepProblem, on_number, on_text
 from app.domain.toml_files import read_toml
 
 MAX_PIPE_STEPS: Final = 16
