@@ -87,7 +87,10 @@ _JSON_TYPES: Final = {"time": "text", "integer": "number"}
 
 
 class SchemaMismatch(NamedTuple):
-    """A path of a draft that does not fit recent events: a stable code, and the path in the document."""
+    """A path of a draft that does not fit recent events.
+
+    `code` is stable, `field` is the place in the document, and `path` is the path in the event.
+    """
 
     code: str
     field: str
