@@ -154,14 +154,10 @@ AMAZON: Final = DestinationType(
         for code in sorted(amazon_codes.COUNTRIES)
     ],
 )
-TYPES: Final = (AMAZON,)
+_TEXT: Final = " ".join((AMAZON.type, AMAZON.name, AMAZON.vendor, AMAZON.summary, AMAZON.help)).casefold()
 
 
 def search(words: str | None) -> list[DestinationType]:
     """Return the destination types with all these words in name, vendor, summary or help, in any case."""
     wanted = (words or "").casefold().split()
-    return [kind for kind in TYPES if all(word in _text(kind) for word in wanted)]
-
-
-def _text(kind: DestinationType) -> str:
-    return " ".join((kind.type, kind.name, kind.vendor, kind.summary, kind.help)).casefold()
+    return [AMAZON] if all(word in _TEXT for word in wanted) else []

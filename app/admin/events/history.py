@@ -14,7 +14,9 @@ from app.domain.event import event_key
 from app.domain.event_query import EventQuery
 from app.store import PipelineConnection, ledger
 from app.store.events import attempts, batches, rejections
+from app.store.events.attempts import MappedDuplicate
 from app.store.events.batches import BatchRow, DestinationRef, Mappings
+from app.store.ledger import LedgerRow
 
 ATTEMPT: Final = "att"  # the kind of the ids of attempts
 _MOST_REJECTIONS = 50  # of one event
@@ -38,26 +40,24 @@ async def read_event_history(
             for mapping in mappings.values()
             if mapping_id in (None, mapping.id)
         }
-        generation = await ledger.current_generation(connection)
-        found = await ledger.find(connection, generation, list(keys))
-        places = {key: (row.batch, row.place) for key, row in found.items()}
-        if not found:
-            duplicates = {row.key: row for row in await attempts.mapped_duplicates(connection, list(keys))}
-            places = {key: (row.batch, row.place) for key, row in duplicates.items()}
+        rows: dict[bytes, LedgerRow | MappedDuplicate] = {}
+        rows |= await ledger.find(connection, await ledger.current_generation(connection), list(keys))
+        if not rows:
+            rows |= {row.key: row for row in await attempts.mapped_duplicates(connection, list(keys))}
         wanted = EventQuery(event_id=event_id, mapping_id=mapping_id)
         records = await rejections.newest(connection, [destination.number], wanted, limit=_MOST_REJECTIONS)
-        if not places and records:
+        if not rows and records:
             return rejected_history(destination, event_id, mapping_id, records)
-        if not places:
+        if not rows:
             raise Refusal(ErrorCode.NOT_FOUND, "This destination accepted no event with this id.")
-        if len(places) > 1:
-            raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=sorted(keys[key] for key in places))
-        ((key, (batch, place)),) = places.items()
-        location = EventLocation(destination, event_id, keys[key], batch, place)
+        if len(rows) > 1:
+            raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=sorted(keys[key] for key in rows))
+        ((key, row),) = rows.items()
+        location = EventLocation(destination, event_id, keys[key], row.batch, row.place)
         reader = _Reader(connection, context, destination, mappings)
-        if found:
-            return replace(await reader.accepted(location), rejections=records)
-        return await reader.duplicate(location, duplicates[key])
+        if isinstance(row, MappedDuplicate):
+            return await reader.duplicate(location, row)
+        return replace(await reader.accepted(location), rejections=records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class _Reader:
             raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
         raise _dropped()
 
-    async def duplicate(self, location: EventLocation, duplicate: attempts.MappedDuplicate) -> EventHistory:
+    async def duplicate(self, location: EventLocation, duplicate: MappedDuplicate) -> EventHistory:
         """Return the history of the event whose mapped Amazon event id this duplicate repeated.
 
         This original event may belong to another destination of the advertiser. The history then lacks the

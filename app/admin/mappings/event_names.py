@@ -153,49 +153,46 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
     name, waiting = clean_event_name(to), 0
-    advertiser = AdvertiserId(advertiser_id)
+    republished, unchanged = list[StoredMapping](), list[StoredMapping]()
     async with context.transaction() as change:
-        await _require_all_visible(change.connection, context.caller, advertiser)
-        before, republished, unchanged = await _rename(change, advertiser, event_type, name)
-        if before.name != name:
-            old = {"name": before.name}
+        await _require_all_visible(change.connection, context.caller, advertiser_id)
+        affected = await destinations.of_advertiser(change.connection, advertiser_id)
+        pin = require_found(await event_names.lock(change.connection, advertiser_id, event_type), _NOT_PINNED)
+        if pin.name != name:
+            republished, unchanged = await _rename(change, pin, name, [each.id for each in affected])
+            old = {"name": pin.name}
             new = {"name": name, "mappings": [mapping.id for mapping in republished]}
-            await change.record(AuditAction.EVENT_NAME_RENAMED, f"{advertiser}/{event_type}", old, new)
-            for destination in await destinations.of_advertiser(change.connection, advertiser):
+            await change.record(AuditAction.EVENT_NAME_RENAMED, f"{advertiser_id}/{event_type}", old, new)
+            for destination in affected:
                 waiting += await batches.waiting(change.driver, destination.number)
     changed, left = (
         [MappingReference(each.id, each.destination, each.name) for each in found]
         for found in (republished, unchanged)
     )
-    return RenamedEvent(advertiser_id, event_type, name, before.name, changed, left, waiting)
+    return RenamedEvent(advertiser_id, event_type, name, pin.name, changed, left, waiting)
 
 
 async def _rename(
-    change: Update, advertiser: AdvertiserId, event_type: str, name: str
-) -> tuple[Pin, list[StoredMapping], list[StoredMapping]]:
+    change: Update, pin: Pin, name: str, destination_ids: Sequence[DestinationId]
+) -> tuple[list[StoredMapping], list[StoredMapping]]:
     """Change a pinned name and publish a new version of each mapping with that constant event type.
 
-    Without the new versions, all events of these mappings would be rejected. Returns the previous pin, the
-    republished mappings, and the mappings that keep the old name because they read the type from the event.
-    Raises Refusal (404) if no name is pinned.
+    Without the new versions, all events of these mappings would be rejected. Returns the republished
+    mappings, and those that keep the old name because they read the type from the event.
     """
     connection = change.connection
-    ids = [destination.id for destination in await destinations.of_advertiser(connection, advertiser)]
-    before = require_found(await event_names.lock(connection, advertiser, event_type), _NOT_PINNED)
-    if before.name == name:
-        return before, [], []
-    await event_names.rename(connection, advertiser, event_type, name)
-    published = await mappings.published_of(connection, ids, lock_rows=True)
-    republished, unchanged = _users_of_name(published, event_type, before.name)
+    await event_names.rename(connection, pin.advertiser_id, pin.event_type, name)
+    published = await mappings.published_of(connection, destination_ids, lock_rows=True)
+    republished, unchanged = _users_of_name(published, pin.event_type, pin.name)
     for mapping in republished:
         assert mapping.published is not None
         if mapping.draft.get("event_name") == mapping.published.get("event_name"):
             await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
         document = {**mapping.published, "event_name": name}
-        note = f"Event renamed from “{before.name}” to “{name}”."
+        note = f"Event renamed from “{pin.name}” to “{name}”."
         await mappings.publish(connection, mapping.id, document, change.by, note)
-    await destinations.touch_advertiser(connection, advertiser)
-    return before, republished, unchanged
+    await destinations.touch_advertiser(connection, pin.advertiser_id)
+    return republished, unchanged
 
 
 def _users_of_name(
@@ -218,7 +215,7 @@ def _users_of_name(
     return constant, from_event
 
 
-async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
+async def pin_name(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
     """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned.
 
     If a mapping reads the type from the event, the name is pinned when the first event of a type is stored.
@@ -266,4 +263,4 @@ async def pin_for_advertiser(
     """Pin the names of a destination's published mappings for its new advertiser."""
     for mapping in await mappings.published_of(connection, [destination]):
         assert mapping.published is not None
-        await pin(connection, advertiser, compile_or_refuse(mapping.published, is_published=True))
+        await pin_name(connection, advertiser, compile_or_refuse(mapping.published, is_published=True))

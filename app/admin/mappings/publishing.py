@@ -19,7 +19,7 @@ from app.admin.copies import copied
 from app.admin.destinations import find_visible, reading
 from app.admin.inputs import read_note
 from app.admin.mappings.drafts import MappingDetails, find_mapping, reread
-from app.admin.mappings.event_names import pin
+from app.admin.mappings.event_names import pin_name
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_version
 from app.domain.destination import State
@@ -100,7 +100,7 @@ async def publish_mapping(
     compiled = compile_or_refuse(before.draft)
     if before.published_version is not None and before.draft == before.published:
         return
-    await pin(change.connection, destination.advertiser_id, compiled)
+    await pin_name(change.connection, destination.advertiser_id, compiled)
     version = await mappings.publish(change.connection, before.id, before.draft, change.by, note)
     await destinations.count_published(change.connection, destination.id)
     # A note is free text: the audit records only that the note exists.
@@ -145,7 +145,7 @@ async def _use_version(
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     pinned = {each.event_type: each.name for each in pins}.get(compiled.constant_event_type or "")
     if pinned is None or pinned == compiled.event_name:
-        await pin(connection, destination.advertiser_id, compiled)
+        await pin_name(connection, destination.advertiser_id, compiled)
         await mappings.point_at(connection, mapping.id, earlier.version)
         return
     document = {**earlier.document, "event_name": pinned}
