@@ -55,7 +55,7 @@ async def test_batches_that_cannot_contain_an_id_cost_no_statement() -> None:
     connection = CountingConnection()
     wanted = EventQuery(any_id="nothing-like-it")
     found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
-    assert (found.items, found.following, found.back_to) == ([], None, NOW)
+    assert (found.items, found.following, found.back_to) == ({}, None, NOW)
     assert connection.arguments == []
 
 
@@ -64,5 +64,5 @@ async def test_exceptions_are_read_of_the_batch_with_the_id_only() -> None:
     connection = CountingConnection()
     wanted = EventQuery(any_id="order-31")
     found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
-    assert [item.event.event_id for item in found.items] == ["order-31"]
+    assert [event.event_id for event in found.items.values()] == ["order-31"]
     assert connection.arguments == [([31], [1])]
