@@ -21,6 +21,7 @@ from app.store.ledger import LedgerRow
 ATTEMPT: Final = "att"  # the kind of the ids of attempts
 _MOST_REJECTIONS = 50  # of one event
 
+_DROPPED = "The event was accepted, but its history was deleted after the retention period."
 _STATE_MISSING = (
     "The event was accepted, but its delivery state is missing: stored data is damaged. "
     "Ask the operator to run doctor."
@@ -85,7 +86,7 @@ class _Reader:
                 return replace(described, event_id=location.event_id, mapping_id=location.mapping_id)
         if not found and await batches.has_content(self.connection, location.batch):
             raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
-        raise _dropped()
+        raise Refusal(ErrorCode.NOT_FOUND, _DROPPED)
 
     async def duplicate(self, location: EventLocation, duplicate: MappedDuplicate) -> EventHistory:
         """Return the history of the event whose mapped Amazon event id this duplicate repeated.
@@ -98,12 +99,12 @@ class _Reader:
         is_here = duplicate.destination == here.id
         origin = here if is_here else await batches.destination(self.connection, duplicate.destination)
         if origin is None:
-            raise _dropped()
+            raise Refusal(ErrorCode.NOT_FOUND, _DROPPED)
         mappings = await batches.mappings(self.connection, [origin.id])
         found = await batches.batches(self.connection, origin.number, [duplicate.batch])
         shape = _shape_at(found[0], duplicate.place) if found else None
         if shape is None:
-            raise _dropped()
+            raise Refusal(ErrorCode.NOT_FOUND, _DROPPED)
         there = replace(self, destination=origin, mappings=mappings)
         original = await there._describe(found[0], duplicate.place, shape)
         may_name = is_here or self.context.caller.sees(origin.id)
@@ -127,9 +128,3 @@ class _Reader:
 
 def _shape_at(batch: BatchRow, place: int) -> EventMetadata | None:
     return next((shape for shape in read_shapes(batch.shapes) or () if shape.place == place), None)
-
-
-def _dropped() -> Refusal:
-    return Refusal(
-        ErrorCode.NOT_FOUND, "The event was accepted, but its history was deleted after the retention period."
-    )
