@@ -11,7 +11,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -150,14 +149,14 @@ def empty_database_url(office: Office, database_names: Iterator[str]) -> Iterato
         yield address
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A session of the owner of the tables."""
     async with connected(database_url) as connection:
         yield connection
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on the test's own database, for the organisation `default`."""
     made = create_async_engine(database_url)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-import pytest_asyncio
+import pytest
 
 Script = Callable[["Heard", asyncio.StreamWriter], Awaitable[None]]
 
@@ -75,7 +75,7 @@ async def listening(script: Script, tls: ssl.SSLContext | None = None) -> AsyncI
 Listen = Callable[..., Awaitable[Listener]]
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def listen() -> AsyncIterator[Listen]:
     """Start listeners that end with the test."""
     async with AsyncExitStack() as stack:

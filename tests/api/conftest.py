@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-import pytest_asyncio
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.organisations.scope import prepare_engine
@@ -10,7 +10,7 @@ from tests.api.world import ApiWorld, make_world
 from tests.databases import ROLES, acting_as
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[ApiWorld]:
     """The web, assembled, with Amazon and the pipeline played by fakes; the database role is the API's."""
     limited = create_async_engine(acting_as(database_url, ROLES.api), hide_parameters=True)

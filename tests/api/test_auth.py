@@ -74,8 +74,7 @@ async def test_two_keys_in_one_request_are_refused(world: ApiWorld, headers: lis
 
 async def test_a_key_is_returned_once_and_stored_as_a_hash(world: ApiWorld) -> None:
     """POST gives it, GET does not, and the table does not hold it."""
-    answer = await world.call("POST", "/keys", {"name": "engine", "scopes": ["events:write"]})
-    assert answer.status_code == 201
+    answer = await world.call("POST", "/keys", {"name": "engine", "scopes": ["events:write"]}, status=201)
     made = answer.json()
     assert re.fullmatch(r"ack_[0-9A-Za-z]{43}", made["key"])
     listed = (await world.call("GET", "/keys")).json()["items"]
@@ -186,8 +185,7 @@ async def test_a_key_for_some_destinations_knows_no_others(world: ApiWorld) -> N
     assert [item["id"] for item in listed] == [mine["id"]]
     assert (await world.call("GET", f"/destinations/{mine['id']}", key=key)).status_code == 200
     assert (await world.call("GET", f"/destinations/{other['id']}", key=key)).status_code == 404
-    answer = await world.call("POST", f"/destinations/{other['id']}/pause", key=key)
-    assert answer.status_code == 404
+    await world.call("POST", f"/destinations/{other['id']}/pause", key=key, status=404)
     answer = await world.call("POST", "/destinations", {"name": "x"}, key=key)
     assert answer.status_code in (403, 422)
 
@@ -250,8 +248,7 @@ async def test_keys_are_listed_in_pages(world: ApiWorld) -> None:
 
 async def test_an_unauthenticated_body_is_not_even_read(world: ApiWorld) -> None:
     """401 comes before what is wrong with the body, and 403 too."""
-    answer = await world.call("POST", "/destinations", b"{nonsense", key=None)
-    assert answer.status_code == 401
+    await world.call("POST", "/destinations", b"{nonsense", key=None, status=401)
     key = await world.key("events:write")
     answer = await world.call("POST", "/destinations", b"{nonsense", key=key)
     assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")

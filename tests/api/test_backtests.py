@@ -92,8 +92,7 @@ async def test_a_backtest_needs_something_published_and_a_draft_that_can_be(worl
     """422 with what is missing."""
     path = await world.mapping_path()
     assert (await world.call("POST", f"{path}/backtest")).json()["error"] == "not_publishable"
-    answer = await world.call("POST", f"{path}/backtest", {"mapping": {"name": "x"}})
-    assert answer.status_code == 422
+    answer = await world.call("POST", f"{path}/backtest", {"mapping": {"name": "x"}}, status=422)
     assert {"field": "mapping.consent", "problem": "missing"} in answer.json()["fields"]
 
 
@@ -115,8 +114,7 @@ async def test_a_damaged_schema_sample_is_left_out(world: ApiWorld) -> None:
     await world.sql("UPDATE schema_samples SET content = substring(content FOR 9) WHERE events = 6")
     assert (await world.call("GET", f"{destination}/event-schema")).json()["events"] == 4
     await world.call("PATCH", mapping, {"fields": MAPPING["fields"]})
-    answer = await world.call("POST", f"{mapping}/backtest")
-    assert answer.status_code == 200, answer.text
+    await world.call("POST", f"{mapping}/backtest", status=200)
 
 
 async def test_what_another_path_would_add(world: ApiWorld) -> None:
@@ -125,8 +123,7 @@ async def test_what_another_path_would_add(world: ApiWorld) -> None:
     mapping = await world.publish_mapping(made["id"])
     await world.create_mapping(made["id"], name="A draft")
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
-    answer = await world.call("GET", f"/destinations/{made['id']}/match-quality")
-    assert answer.status_code == 200, answer.text
+    answer = await world.call("GET", f"/destinations/{made['id']}/match-quality", status=200)
     (item,) = answer.json()["items"]
     assert (item["mapping_id"], item["events"], item["sendable_share"]) == (mapping["id"], 10, 1.0)
     assert item["coverage"]["EMAIL"] == {"hashed_here": 10, "came_hashed": 0, "unhashed": 0, "changed": 0}

@@ -86,8 +86,7 @@ async def test_a_body_without_a_single_reading_is_400(world: ApiWorld, body: byt
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"x"', b"true"])
 async def test_a_body_that_is_no_object_is_422(world: ApiWorld, body: bytes) -> None:
     """In the one shape, with the field `body`."""
-    answer = await world.call("POST", "/destinations", body)
-    assert answer.status_code == 422
+    answer = await world.call("POST", "/destinations", body, status=422)
     assert answer.json()["fields"][0]["field"] == "body"
 
 
@@ -118,8 +117,7 @@ async def test_another_media_type_is_415(world: ApiWorld, headers: dict[str, str
 async def test_json_with_the_charset_utf8_is_accepted(world: ApiWorld) -> None:
     """The one parameter that is common."""
     headers = {"Content-Type": 'application/json; charset="UTF-8"'}
-    answer = await world.call("POST", "/destinations", DESTINATION, headers=headers)
-    assert answer.status_code == 201
+    await world.call("POST", "/destinations", DESTINATION, headers=headers, status=201)
 
 
 @pytest.mark.reads_only
@@ -150,8 +148,7 @@ async def test_no_value_that_was_sent_is_repeated(world: ApiWorld) -> None:
         {**DESTINATION, "rate_limit": {"burst": secret, secret: secret}},
         {**DESTINATION, "name": [secret]},
     ):
-        answer = await world.call("POST", "/destinations", body)
-        assert answer.status_code == 422
+        answer = await world.call("POST", "/destinations", body, status=422)
         assert secret not in answer.text
 
 

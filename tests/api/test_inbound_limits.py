@@ -7,7 +7,6 @@ from random import Random
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from app.api.access.inbound_limits import EXCHANGE_EVERY_S, IDLE_S, InboundLimits
 from app.domain.ids import OrganisationId
@@ -81,7 +80,7 @@ class Deployment:
         return count
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     opened = await asyncpg.connect(database_url.replace("+asyncpg", ""), server_settings={SETTING: EVERY})
     yield opened

@@ -88,9 +88,7 @@ async def test_thresholds_are_merged_and_audited(world: ApiWorld) -> None:
     made = await world.create_destination()
     path = f"/destinations/{made['id']}"
     body = {"alerting": {"failing": {"share": 0.25, "min_requests": 3}, "dead_letters": {"enabled": False}}}
-    answer = await world.call("PATCH", path, body)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["version"] > made["version"]
+    assert (await world.call("PATCH", path, body, status=200)).json()["version"] > made["version"]
     answer = await world.call("PATCH", path, {"alerting": {"failing": {"window_seconds": 30}}})
     failing = answer.json()["alerting"]["failing"]
     assert (failing["share"], failing["min_requests"], failing["window_seconds"]) == (0.25, 3, 30)
@@ -121,8 +119,7 @@ async def test_thresholds_are_merged_and_audited(world: ApiWorld) -> None:
 async def test_a_bad_threshold_is_refused(world: ApiWorld, alerting: Any, field: str, problem: str) -> None:
     """With its path and the problem. Nothing is stored."""
     made = await world.create_destination()
-    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"alerting": alerting})
-    assert answer.status_code == 422, answer.text
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"alerting": alerting}, status=422)
     assert answer.json()["fields"] == [{"field": "alerting" + field, "problem": problem}]
 
 
@@ -148,8 +145,7 @@ async def test_the_notifications_of_a_destination_are_set(world: ApiWorld) -> No
         "channels": None, "kinds": "all", "min_severity": "warning",
     }  # fmt: skip
     body = {"channels": ["ops"], "kinds": ["failing", "backlog"], "min_severity": "critical"}
-    answer = await world.call("PUT", path, body)
-    assert answer.status_code == 200, answer.text
+    answer = await world.call("PUT", path, body, status=200)
     assert answer.json() == {**body, "kinds": ["backlog", "failing"]}
     assert (await world.call("GET", path)).json() == answer.json()
     for bad in ({"channels": ["none"]}, {"kinds": ["x"]}, {"min_severity": "high"}, {"url": "https://x"}):

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest_asyncio
+import pytest
 
 from app.admin.events.history import ATTEMPT
 from app.api.http.query_parameters import parameters_of
@@ -33,7 +33,7 @@ from tests.pipeline.service import Service, serving
 from tests.pipeline.world import event, stamp
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def service(database_url: str) -> AsyncIterator[Service]:
     """A service whose responses are not compared with the description, which would take the loop's time."""
     async with serving(database_url) as made:

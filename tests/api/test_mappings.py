@@ -16,8 +16,7 @@ RENAME = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
 async def test_a_mapping_is_made_on_a_draft_destination(world: ApiWorld) -> None:
     """201 with `id`; the draft's own members come back as they were sent."""
     made = await world.create_destination()
-    answer = await world.call("POST", f"/destinations/{made['id']}/mappings", MAPPING)
-    assert answer.status_code == 201
+    answer = await world.call("POST", f"/destinations/{made['id']}/mappings", MAPPING, status=201)
     mapping = answer.json()
     assert mapping["id"].startswith("map_")
     assert {name: mapping[name] for name in MAPPING} == MAPPING
@@ -30,8 +29,7 @@ async def test_a_mapping_is_made_on_a_draft_destination(world: ApiWorld) -> None
 async def test_a_draft_may_lack_what_publishing_needs(world: ApiWorld) -> None:
     """A name suffices; `problems` says what publishing needs."""
     made = await world.create_destination()
-    answer = await world.call("POST", f"/destinations/{made['id']}/mappings", {"name": "Empty"})
-    assert answer.status_code == 201
+    answer = await world.call("POST", f"/destinations/{made['id']}/mappings", {"name": "Empty"}, status=201)
     lacking = {problem["field"] for problem in answer.json()["problems"]}
     assert lacking >= {"country_code", "event_type", "event_source", "event_name", "consent"}
     published = await world.call("POST", f"/destinations/{made['id']}/mappings/{answer.json()['id']}/publish")
@@ -62,8 +60,7 @@ async def test_what_a_draft_says_must_be_right(world: ApiWorld, change: dict[str
     """422 with the place, at POST and at PATCH; nothing is stored."""
     made = await world.create_destination()
     path = f"/destinations/{made['id']}/mappings"
-    answer = await world.call("POST", path, {**MAPPING, **change})
-    assert answer.status_code == 422
+    answer = await world.call("POST", path, {**MAPPING, **change}, status=422)
     assert field in {found["field"] for found in answer.json()["fields"]}
     assert (await world.call("GET", path)).json()["items"] == []
 
@@ -77,8 +74,7 @@ async def test_a_mapping_needs_a_name(world: ApiWorld) -> None:
     made = await world.create_destination()
     path = f"/destinations/{made['id']}/mappings"
     for body in ({}, {"name": None}):
-        answer = await world.call("POST", path, body)
-        assert answer.status_code == 422
+        answer = await world.call("POST", path, body, status=422)
         assert answer.json()["fields"] == [{"field": "name", "problem": "missing"}]
     mapping = await world.create_mapping(made["id"])
     assert (await world.call("PATCH", f"{path}/{mapping['id']}", {"name": None})).status_code == 422
@@ -200,8 +196,7 @@ async def test_moving_a_draft_to_another_advertiser_keeps_to_its_names(world: Ap
 async def test_rename_changes_the_pin_and_published_mappings_follow(world: ApiWorld) -> None:
     """An explicit, audited act; the mapping has a new version with the new name, and so does its draft."""
     path = await world.mapping_path(published=True)
-    answer = await world.call("POST", RENAME, {"to": "In the cart"})
-    assert answer.status_code == 200
+    answer = await world.call("POST", RENAME, {"to": "In the cart"}, status=200)
     assert (answer.json()["previous_name"], answer.json()["name"]) == ("Added to cart", "In the cart")
     after = (await world.call("GET", path)).json()
     assert [one["id"] for one in answer.json()["mappings"]] == [after["id"]]
@@ -295,8 +290,7 @@ async def test_rollback_to_no_version_is_refused(world: ApiWorld) -> None:
         ({"version": 10**30}, "out_of_range"),
         ({}, "missing"),
     ):
-        answer = await world.call("POST", path, body)
-        assert answer.status_code == 422
+        answer = await world.call("POST", path, body, status=422)
         assert answer.json()["fields"] == [{"field": "version", "problem": problem}]
 
 
@@ -305,8 +299,7 @@ async def test_rollback_takes_the_pinned_name(world: ApiWorld) -> None:
     path = await world.mapping_path(published=True)
     await world.call("PATCH", path, {"country_code": "DE"})
     await world.call("POST", f"{path}/publish")
-    renamed = await world.call("POST", RENAME, {"to": "In the cart"})
-    assert renamed.json()["waiting_events"] == 0
+    assert (await world.call("POST", RENAME, {"to": "In the cart"})).json()["waiting_events"] == 0
     answer = await world.call("POST", f"{path}/rollback", {"version": 1})
     assert (answer.status_code, answer.json()["published_version"]) == (200, 4)
     versions = (await world.call("GET", f"{path}/versions")).json()["items"]
@@ -336,15 +329,13 @@ async def test_a_mapping_is_found_under_its_own_destination_only(world: ApiWorld
     """404 under another one."""
     first, second = await world.create_destination(), await world.create_destination(name="Second")
     mapping = await world.create_mapping(first["id"])
-    answer = await world.call("GET", f"/destinations/{second['id']}/mappings/{mapping['id']}")
-    assert answer.status_code == 404
+    await world.call("GET", f"/destinations/{second['id']}/mappings/{mapping['id']}", status=404)
 
 
 async def test_preview_shows_what_would_be_sent(world: ApiWorld) -> None:
     """On a draft destination, with the saved draft; no trait in clear in the answer, nothing stored."""
     path = await world.mapping_path() + "/preview"
-    answer = await world.call("POST", path, {"event": EVENT})
-    assert answer.status_code == 200
+    answer = await world.call("POST", path, {"event": EVENT}, status=200)
     shown = answer.json()
     assert shown["ok"] is True
     assert shown["amazon_event"]["eventDescription"]["name"] == "Added to cart"
@@ -366,9 +357,7 @@ async def test_preview_takes_an_unsaved_mapping(world: ApiWorld) -> None:
 async def test_preview_answers_200_also_when_ok_is_false(world: ApiWorld) -> None:
     """The event would be refused: code, reason, field and detail say so."""
     path = await world.mapping_path() + "/preview"
-    answer = await world.call("POST", path, {"event": {**EVENT, "event": {}}})
-    assert answer.status_code == 200
-    shown = answer.json()
+    shown = (await world.call("POST", path, {"event": {**EVENT, "event": {}}}, status=200)).json()
     assert (shown["ok"], shown["code"], shown["reason"]) == (False, "BAD_REQUEST", "timestamp_missing")
     answer = await world.call("POST", path, {"event": {**EVENT, "event_id": "ada@example.com"}})
     assert (answer.json()["ok"], answer.json()["reason"]) == (False, "event_id_personal")

@@ -16,10 +16,8 @@ KEY = {"name": "engine", "scopes": [scope for scope in Scope if scope is not Sco
 
 async def organisation(world: ApiWorld, id_: str = "acme", **changes: Any) -> str:
     """Create an organisation and return a key of it with every scope that it can have."""
-    made = await world.call("POST", "/organisations", {"id": id_, "name": "Acme", **changes})
-    assert made.status_code == 201, made.text
-    key = await world.call("POST", f"/keys?organisation_id={id_}", KEY)
-    assert key.status_code == 201, key.text
+    await world.call("POST", "/organisations", {"id": id_, "name": "Acme", **changes}, status=201)
+    key = await world.call("POST", f"/keys?organisation_id={id_}", KEY, status=201)
     return str(key.json()["key"])
 
 
@@ -81,13 +79,11 @@ async def test_only_the_bootstrap_key_makes_platform_keys(world: ApiWorld) -> No
     assert (await world.call("POST", "/keys", wanted, key=platform)).status_code == 403
     inside = await world.call("POST", "/keys?organisation_id=acme", wanted)
     assert (inside.status_code, inside.json()["fields"][0]["field"]) == (422, "scopes")
-    theirs = await world.call("POST", "/destinations?organisation_id=acme", DESTINATION)
-    assert theirs.status_code == 201
+    theirs = await world.call("POST", "/destinations?organisation_id=acme", DESTINATION, status=201)
     of_acme = await world.call("GET", "/destinations?organisation_id=acme", key=platform)
     assert [item["id"] for item in of_acme.json()["items"]] == [theirs.json()["id"]]
     assert (await world.call("GET", "/destinations", key=platform)).json()["items"] == []
-    nowhere = await world.call("GET", "/destinations?organisation_id=unknown", key=platform)
-    assert nowhere.status_code == 404
+    await world.call("GET", "/destinations?organisation_id=unknown", key=platform, status=404)
 
 
 async def test_platform_keys_are_hidden_from_the_keys_of_default(world: ApiWorld) -> None:
@@ -115,8 +111,7 @@ async def test_for_a_key_of_an_organisation_there_is_no_other(world: ApiWorld, n
 async def test_the_limit_on_destinations_holds(world: ApiWorld) -> None:
     """429 at the limit; an archived destination frees its place; other organisations are not concerned."""
     key = await organisation(world, limits={"destinations": 1})
-    first = await world.call("POST", "/destinations", DESTINATION, key=key)
-    assert first.status_code == 201
+    first = await world.call("POST", "/destinations", DESTINATION, key=key, status=201)
     second = await world.call("POST", "/destinations", {**DESTINATION, "name": "B"}, key=key)
     assert (second.status_code, second.json()["error"]) == (429, "destination_limit")
     assert int(second.headers["retry-after"]) > 0

@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin.access import Caller, Scope
@@ -137,7 +136,7 @@ UNKNOWN_IDS = {
 }
 
 
-@pytest_asyncio.fixture(params=["statements", "row-level security"])
+@pytest.fixture(params=["statements", "row-level security"])
 async def two(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[Two]:
     """Two organisations, behind one wall alone."""
     role = await _restricted_role(database_url) if request.param != "statements" else None
@@ -197,13 +196,11 @@ async def _made(world: ApiWorld) -> Two:
         made = await world.call("POST", "/organisations", {"id": name, "name": f"Organisation {name}"})
         assert made.status_code == 201, made.text
         wanted = {"name": f"engine of {name}", "scopes": EVERY_SCOPE}
-        key = await world.call("POST", f"/keys?organisation_id={name}", wanted)
-        assert key.status_code == 201, key.text
+        key = await world.call("POST", f"/keys?organisation_id={name}", wanted, status=201)
         keys[name] = key.json()["key"]
         destination = await world.call(
-            "POST", "/destinations", {**DESTINATION, "name": f"Shop of {name}"}, key=keys[name]
+            "POST", "/destinations", {**DESTINATION, "name": f"Shop of {name}"}, key=keys[name], status=201
         )
-        assert destination.status_code == 201, destination.text
         path = f"/destinations/{destination.json()['id']}/mappings"
         mapping = await world.call(
             "POST", path, {**MAPPING, "name": f"Cart of {name}", "event_name": f"Cart {name}"}, key=keys[name]

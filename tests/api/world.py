@@ -167,21 +167,23 @@ class ApiWorld:
         *,
         key: str | None = BOOTSTRAP,
         headers: Mapping[str, str] | None = None,
+        status: int | None = None,
         **settings: Any,
     ) -> httpx.Response:
+        """Return the response; `status` is the status that it must have."""
         given = dict(headers or {})
         if key is not None:
             given.setdefault("Authorization", f"Bearer {key}")
         if body is not None:
             given.setdefault("Content-Type", "application/json")
             settings["content"] = body if isinstance(body, bytes) else json.dumps(body)
-        return await self.client.request(method, path, headers=given, **settings)
+        answer = await self.client.request(method, path, headers=given, **settings)
+        assert status in (None, answer.status_code), (method, path, answer.status_code, answer.text)
+        return answer
 
     async def create_destination(self, **changes: Any) -> dict[str, Any]:
         """Make a destination and return it."""
-        answer = await self.call("POST", "/destinations", {**DESTINATION, **changes})
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+        return (await self.call("POST", "/destinations", {**DESTINATION, **changes}, status=201)).json()
 
     async def create_mapping(self, destination: str, **changes: Any) -> dict[str, Any]:
         """Make a mapping of a destination and return it."""
@@ -205,8 +207,7 @@ class ApiWorld:
 
     async def state_of_sign_in(self, destination: str) -> str:
         """Begin a sign-in and return its state."""
-        answer = await self.call("POST", f"/destinations/{destination}/connect")
-        assert answer.status_code == 200, answer.text
+        answer = await self.call("POST", f"/destinations/{destination}/connect", status=200)
         return parse_qs(urlsplit(answer.json()["authorize_url"]).query)["state"][0]
 
     async def connect(self, destination: dict[str, Any]) -> dict[str, Any]:

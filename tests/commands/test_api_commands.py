@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from app import cli
 from app.commands.api.client import ApiUnreachable
@@ -34,7 +33,7 @@ Outcome = tuple[int, str, str]
 Command = Callable[..., Coroutine[Any, Any, Outcome]]
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
     """A service with its API on a port; `world.port` is its."""
     async with served_world(database_url) as (made, port):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-import pytest_asyncio
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.ids import DEFAULT_ORGANISATION
@@ -12,7 +12,7 @@ from app.store.organisations.scope import prepare_engine, scoped_engine
 from tests.api.world import ApiWorld, make_world
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def world(engine: AsyncEngine) -> AsyncIterator[ApiWorld]:
     """The API on the test's own database."""
     made = make_world(engine)
@@ -20,7 +20,7 @@ async def world(engine: AsyncEngine) -> AsyncIterator[ApiWorld]:
     await made.client.aclose()
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def empty_instance(empty_database_url: str) -> AsyncIterator[AsyncEngine]:
     """Another instance, migrated and empty."""
     await asyncio.to_thread(upgrade, empty_database_url)

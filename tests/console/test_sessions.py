@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
@@ -29,7 +28,7 @@ LOCKED = [route for route in ROUTES if route[2]]
 WRITES = [route for route in LOCKED if route[1] == "POST"]
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def world(engine: AsyncEngine) -> AsyncIterator[ApiWorld]:
     """The web, assembled, reached over https as in production."""
     made = make_world(engine)

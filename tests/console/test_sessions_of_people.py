@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access.people import PersonClaims
@@ -75,7 +74,7 @@ class Signing:
             return await provider.post(BACK_CHANNEL, data={"logout_token": token})
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def signing(engine: AsyncEngine) -> AsyncIterator[Signing]:
     made = Signing(make_world(engine))
     yield made

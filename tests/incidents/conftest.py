@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import pytest_asyncio
+import pytest
 
 from app.domain.notifications.channels import Channel, read_webhooks
 from app.incidents.delivery import ChannelClients, NotificationDelivery
@@ -133,7 +133,7 @@ class Watch:
         await self.clients.close()
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def watch(database_url: str) -> AsyncIterator[Watch]:
     """A world with a monitor and a receiver that takes everything."""
     async with make_world(database_url, with_roles=True) as world, webhook_receiver() as receiver:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
 from tests.pipeline.processes import Operator, Product, running_product
@@ -17,14 +16,14 @@ OPENS_WITHIN, RESOLVES_WITHIN = 20.0, 70.0  # the interface's 15 and 60 s, and w
 pytestmark = pytest.mark.long
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def receiver() -> AsyncIterator[WebhookReceiver]:
     """A receiver that verifies every signature."""
     async with webhook_receiver() as made:
         yield made
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def operator(database_url: str, tmp_path: Path, receiver: WebhookReceiver) -> AsyncIterator[Operator]:
     """The operator of one API process, one worker and the sandbox, which notify the receiver."""
     product = Product(

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from app.amazon.client import EventsClient
 from app.store.destinations.token_leases import access_place
@@ -16,7 +15,7 @@ from tests.pipeline.world import event
 BODY = {"count": 3, "dataset_name": "Shop_Test", "event_name": "Test conversion"}
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def destination(service: Service) -> str:
     """A destination of an application that sends to the world's Amazon."""
     state = service.client._transport.app.state  # type: ignore[attr-defined]

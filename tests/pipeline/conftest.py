@@ -2,21 +2,21 @@
 
 from collections.abc import AsyncIterator
 
-import pytest_asyncio
+import pytest
 
 from tests.api.description import check_responses
 from tests.pipeline.service import Service, serving
 from tests.pipeline.world import World, make_world
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
     """Both halves of the pipeline on the test's own database, each with its role's rights; no worker yet."""
     async with make_world(database_url, with_roles=True) as made:
         yield made
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def service(database_url: str) -> AsyncIterator[Service]:
     """The pipeline behind its API; each response is compared with its description."""
     async with serving(database_url) as made:

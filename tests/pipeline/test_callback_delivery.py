@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-import pytest_asyncio
 
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
@@ -67,7 +66,7 @@ class Receiver:
         return Counter(one["state"] for one in self.taken)
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     made = Receiver()
     async with listening(made.answer) as listener:

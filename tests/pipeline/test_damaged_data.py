@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.privacy import erasure
@@ -22,7 +21,7 @@ from tests.pipeline.test_replaying import refuse
 from tests.pipeline.world import World, event, eventually
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def api(world: World, engine: AsyncEngine) -> AsyncIterator[web.ApiWorld]:
     """The API on the same database as the pipeline."""
     made = web.make_world(engine)

@@ -16,7 +16,6 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-import pytest_asyncio
 
 from app.store.database.privileges import TABLES
 from tests.databases import SESSIONS_HERE, WAITING_LOCKS
@@ -66,7 +65,7 @@ class Locked:
         assert took < BOUND_S, (method, path, took)
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def locked(database_url: str) -> AsyncIterator[Locked]:
     async with serving(database_url) as service:
         foreign = await asyncpg.connect(service.world.resources.dsn)

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import httpx
-import pytest_asyncio
+import pytest
 
 from tests.pipeline.amazon import Request
 from tests.pipeline.manual_clock import ManualClock
@@ -39,7 +39,7 @@ class Bucket:
         return httpx.Response(429, headers=headers)
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def worlds(database_url: str) -> AsyncIterator[list[World]]:
     """Four workers' worlds on one database and one Amazon."""
     async with AsyncExitStack() as stack:

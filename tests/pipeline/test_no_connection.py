@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from tests.pipeline.processes import ADMIN, Product
 from tests.pipeline.tcp_proxy import Proxy
@@ -87,7 +86,7 @@ class Api:
                 await asyncio.sleep(0.05)
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
     async with unwilling(database_url) as (postgres, address), httpx.AsyncClient(timeout=20) as client:
         product = Product(address, tmp_path / "log.txt")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from app.api.privacy import SubjectSearchView
 from app.store.database import privileges
@@ -23,7 +22,7 @@ def _random_key(name: str) -> str:
     return f"{name}:{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def operator(database_url: str, owner: asyncpg.Connection, tmp_path: Path) -> AsyncIterator[Operator]:
     """An API process and a worker with their own roles; the owner migrated before."""
     await privileges.grant(owner, ROLES)  # takes what PUBLIC has, too

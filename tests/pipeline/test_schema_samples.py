@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.batch import expand
@@ -31,7 +30,7 @@ OPTIONAL: dict[str, Any] = {
 }
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def sampler(world: World) -> AsyncIterator[SchemaSampler]:
     """The sampler of an intake that replaces the one of the world."""
     resources = world.receiving or world.resources

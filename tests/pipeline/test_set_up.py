@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest_asyncio
+import pytest
 import yaml
 
 from tests.pipeline.other_amazon import OtherAmazon
@@ -21,7 +21,7 @@ GRANTED = {"amznAdStorage": "GRANTED", "amznUserData": "GRANTED"}
 FIELDS = {**MAPPING["fields"], "phone": {"path": "user.phone"}, "first_name": {"path": "user.first_name"}}
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]:
     """Somebody with the admin key, the API, a worker and the sandbox, each a process."""
     async with running_product(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from dev.postgres.postmaster import free_port
 from tests.pipeline.amazon import Request
@@ -99,7 +98,7 @@ class Balancer:
         return str(answer.status_code)
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]:
     """Two API processes, each on a port of its own, two workers and the sandbox."""
     product = Product(database_url, tmp_path / "everything.log")

@@ -107,8 +107,7 @@ class Caller:
         assert answer.status_code == 201, answer.text
 
     async def accepted(self, **query: str) -> dict[str, Any]:
-        answer = await self.http.get("/_sandbox/events", params={"limit": "10000"} | query)
-        return dict(answer.json())
+        return dict((await self.http.get("/_sandbox/events", params={"limit": "10000"} | query)).json())
 
     async def requests(self) -> list[dict[str, Any]]:
         answer = await self.http.get("/_sandbox/requests", params={"limit": "10000"})

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from app.store.database import migrate, privileges
 from app.store.database.partitions import create_ahead
@@ -85,7 +84,7 @@ API_FORBIDDEN = (
 )
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def sessions(
     database_url: str, owner: asyncpg.Connection
 ) -> AsyncIterator[dict[str, asyncpg.Connection]]:

@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from app.domain.ids import DEFAULT_ORGANISATION, AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import PerItemReply, SentRequest
@@ -19,7 +18,7 @@ from tests.databases import connected
 BATCHES = [BatchId(1), BatchId(2)]
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A lane of ours by fence 7, an attempt that was sent, and the two batches that it carries."""
     async with connected(database_url, server_settings={"timezone": "UTC"}) as connection:
@@ -105,7 +104,7 @@ async def test_a_new_owner_waits_for_what_is_being_written(
 LANE, LEASE = LaneId(1), timedelta(seconds=50)
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def sessions(database_url: str) -> AsyncIterator[tuple[asyncpg.Connection, ...]]:
     """Two workers' sessions and one that is no worker; a free lane."""
     connections = [await asyncpg.connect(database_url.replace("+asyncpg", "")) for _ in range(3)]

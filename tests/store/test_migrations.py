@@ -6,7 +6,6 @@ from datetime import datetime
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from app.domain.ids import BatchId
 from app.store import ledger
@@ -18,14 +17,14 @@ VERSION_TABLE = "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY K
 LOCK = "BEGIN; LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE"
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def empty(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A session on a database without tables."""
     async with connected(empty_database_url) as connection:
         yield connection
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def other(empty_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Another session on it."""
     async with connected(empty_database_url) as connection:

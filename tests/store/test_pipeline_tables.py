@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from app.domain.ids import BatchId, DestinationNumber
 from app.store import attempts, batches, counts, flush, ledger
@@ -24,7 +23,7 @@ from tests.tables import cases
 NOW = datetime.now(UTC)
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """One connection, configured as in the pipeline."""
     async with connected(database_url) as connection:
