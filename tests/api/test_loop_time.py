@@ -10,6 +10,7 @@ import gc
 import itertools
 import json
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -20,10 +21,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from app.admin.context import ComputationThread
 from app.admin.events.history import ATTEMPT
 from app.api.http.query_parameters import parameters_of
 from app.console import pages
 from app.crypto import OpaqueTexts
+from app.domain.ids import OrganisationId
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, pack, take_sample
 from app.store.destinations.schema_samples import RING
@@ -289,3 +292,35 @@ async def test_a_post_of_5000_events_is_answered_in_slices(service: Service) -> 
             assert answer.status_code == 202, answer.text
             times.append(round(loop_time.take() * 1_000))
     assert min(times) <= MOST_MS, times
+
+
+OURS, THEIRS = OrganisationId("ours"), OrganisationId("theirs")
+
+
+async def test_a_computation_runs_outside_the_event_loop() -> None:
+    """With its arguments; its error is raised where it was requested."""
+    thread = ComputationThread()
+    assert await thread.run(OURS, threading.get_ident) != threading.get_ident()
+    assert await thread.run(OURS, int, "11", base=2) == 3
+    try:
+        await thread.run(OURS, int, "x")
+    except ValueError:
+        return
+    raise AssertionError("the error is lost")
+
+
+async def test_an_organisation_waits_for_at_most_one_computation_of_another() -> None:
+    """However many the other requested before."""
+    thread, order = ComputationThread(), list[str]()
+    release = threading.Event()
+    requests = [
+        asyncio.create_task(thread.run(THEIRS, release.wait, 20)),
+        *(asyncio.create_task(thread.run(THEIRS, order.append, f"theirs {number}")) for number in range(5)),
+    ]
+    await asyncio.sleep(0)
+    requests.append(asyncio.create_task(thread.run(OURS, order.append, "ours")))
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(*requests)
+    assert order[0] == "ours"
+    assert order[1:] == [f"theirs {number}" for number in range(5)]
