@@ -1,13 +1,17 @@
-"""The explanation of an event's status: what happened and what to do, each mentioned once."""
+"""Why an event is where it is: the vocabulary of failures, their causes, and the explanation of a status."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import asyncpg
 import pytest
 
+from app.console.mappings.view import WARNING_SENTENCES
 from app.domain.outcomes.explain import EventState, explain
-from app.domain.outcomes.reasons import REASONS
+from app.domain.outcomes.reasons import NO_ANSWER, REASONS, WARNINGS, JourneyCode, failure_cause
 from app.domain.outcomes.status import Status
+from app.store.events.failures import CAUSE
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
 
@@ -56,3 +60,47 @@ def test_amazons_message_ends_with_one_full_stop(message: str) -> None:
     """Whatever punctuation Amazon sent."""
     explanation = explain(state_of(Status.DEAD, "amazon_refused", message=message))
     assert "Amazon's message: Not valid. " in explanation
+
+
+# One table, and a page that says the same.
+PAGE = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text()
+
+
+def test_the_page_has_no_other_words() -> None:
+    """What is gone from the table is gone from the page."""
+    rows = [line.split("`")[1] for line in PAGE.splitlines() if line.startswith("| `")]
+    assert sorted(rows) == sorted([*JourneyCode, *REASONS, *WARNINGS, *WARNING_SENTENCES])
+
+
+def test_every_code_is_one_of_the_journeys_nine() -> None:
+    """The canvas knows no tenth."""
+    assert len(JourneyCode) == 9
+    assert {row.code for row in REASONS.values()} <= set(JourneyCode)
+
+
+ANSWERS = [
+    (None, None),
+    ("BAD_REQUEST", None),
+    ("BAD_REQUEST", "events[3]: The value is not valid."),
+    ("BAD_REQUEST", "events[417].userData: not valid, see events[417]"),
+    ("BAD_REQUEST", "Grün\u00a0\tund\n'quoted' \\d {}"),
+    (None, "events[9]"),
+]
+
+
+def test_the_position_in_the_request_does_not_matter() -> None:
+    """Code and message do."""
+    assert failure_cause("A", "events[1]: No.") == failure_cause("A", "events[22]: No.")
+    assert failure_cause("A", "No.") != failure_cause("B", "No.") != failure_cause("B", "Yes.")
+    assert failure_cause(None, None) == failure_cause(None, "") == NO_ANSWER
+
+
+@pytest.mark.parametrize(("code", "message"), ANSWERS)
+async def test_postgres_finds_the_same_cause(
+    owner: asyncpg.Connection, code: str | None, message: str | None
+) -> None:
+    """The list filters in Python, a replay in SQL."""
+    found = await owner.fetchval(
+        f"SELECT {CAUSE} FROM (SELECT $1::text AS amazon_code, $2::text AS amazon_message) e", code, message
+    )
+    assert found == failure_cause(code, message)

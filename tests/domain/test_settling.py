@@ -1,4 +1,4 @@
-"""What follows from each reply of Amazon, and how long a retry waits."""
+"""What follows from each reply of Amazon, how long a retry waits, and when 404s make a destination wait."""
 
 import re
 from typing import get_args
@@ -10,16 +10,22 @@ from hypothesis import strategies as st
 from app.domain.outcomes import outcome as o
 from app.domain.outcomes import settle as module
 from app.domain.outcomes.settle import (
+    ENDPOINT_POLICY,
+    PROBE_EVERY,
     Dead,
     Deferred,
     Delivered,
+    EndpointPolicy,
+    MissingRun,
     PerItem,
     Retry,
     RetryAll,
     RetryPolicy,
     Settlement,
+    has_answered,
     settle,
 )
+from tests.tables import cases
 
 POLICY = RetryPolicy(first_wait=2, longest_wait=300, item_tries=12)
 
@@ -180,3 +186,80 @@ def test_the_table_of_replies_is_complete_and_true() -> None:
         re.findall(r"^    .+?  +(\w+)  +(PerItem|RetryAll|Deferred)\b", module.__doc__ or "", re.MULTILINE)
     )
     assert rows == {type(reply).__name__: type(settled(reply)).__name__ for reply in EXAMPLES}
+
+
+# Three 404s in a row over a minute, whatever lies between them that says nothing of the endpoint.
+GONE = o.Missing("NOT_FOUND", "")
+
+
+def run_of(*replies: tuple[float, o.Reply]) -> MissingRun:
+    run = MissingRun(replies[0][0])
+    for now, reply in replies:
+        run = run.after(reply, now)
+    return run
+
+
+@cases(
+    ("replies", "is_over"),
+    {
+        "three over a minute": ([(0, GONE), (30, GONE), (60, GONE)], True),
+        "three in less than a minute": ([(0, GONE), (1, GONE), (59, GONE)], False),
+        "two": ([(0, GONE), (61, GONE)], False),
+        "more than three": ([(0, GONE), (1, GONE), (2, GONE), (61, GONE)], True),
+        "a time-out between": ([(0, GONE), (9, o.TransportError("timeout")), (30, GONE), (60, GONE)], True),
+        "a 500 between": ([(0, GONE), (9, o.ServerError("x")), (30, GONE), (60, GONE)], True),
+        "an answer between": ([(0, GONE), (9, o.PerItemReply(())), (30, GONE), (60, GONE)], False),
+        "a 429 between": ([(0, GONE), (9, o.Throttled(None)), (30, GONE), (60, GONE)], False),
+        "counted from the first": ([(0, o.TransportError("cut")), (30, GONE), (60, GONE), (89, GONE)], False),
+    },
+)
+def test_when_a_destination_waits(replies: list[tuple[float, o.Reply]], is_over: bool) -> None:
+    """The policy of interface §3."""
+    assert run_of(*replies).is_too_long(ENDPOINT_POLICY, replies[-1][0]) is is_over
+
+
+def test_the_times_that_are_in_force() -> None:
+    """Interface §3: three in a row over 60 s, a probe every 5 minutes."""
+    assert EndpointPolicy(times=3, over=60, probe_every=300) == ENDPOINT_POLICY
+    assert PROBE_EVERY == "every 5 minutes"
+
+
+@pytest.mark.parametrize(
+    ("reply", "answered"),
+    [
+        (GONE, False),
+        (o.TransportError("timeout"), False),
+        (o.ServerError("x"), False),
+        (o.Throttled(None), True),
+        (o.Forbidden(), True),
+    ],
+)
+def test_what_shows_that_the_endpoint_is_there(reply: o.Reply, answered: bool) -> None:
+    """Any answer that Amazon gives to a known account."""
+    assert has_answered(reply) is answered
+
+
+def test_nothing_dies_of_a_404() -> None:
+    """However often it came: the request as a whole is tried again."""
+    settled = settle(GONE, [1_000, 0], policy=RetryPolicy(), jitter=0.5)
+    assert isinstance(settled, RetryAll)
+    assert settled.reason == "endpoint_not_found"
+
+
+def test_every_reply_has_a_name_in_the_history() -> None:
+    """A reply without one could not be settled: its events would be sent again without end."""
+    assert o.OUTCOMES.keys() == set(get_args(o.Reply))
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (o.Missing("NOT_FOUND", "no such path"), "no such path"),
+        (o.TransportError("timeout"), "timeout"),
+        (o.Forbidden(), None),
+        (o.PerItemReply(()), None),
+    ],
+)
+def test_the_message_of_an_attempt(reply: o.Reply, message: str | None) -> None:
+    """The words of Amazon, else why there are none."""
+    assert o.SentRequest(reply, 500, None, 12).message == message
