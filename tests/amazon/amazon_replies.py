@@ -4,26 +4,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.outcomes.outcome import (
-    Divisible,
-    Forbidden,
-    ItemAccepted,
-    ItemFailed,
-    ItemRefused,
-    ItemUnknown,
-    Missing,
-    PerItemReply,
-    Reply,
-    ServerError,
-    Throttled,
-    Unauthorized,
-    Unexpected,
-)
+from app.domain.outcomes import outcome
 
-TAKEN = ItemAccepted()
-MISSING = ItemUnknown("missing_index")
-CONTRADICTORY = ItemUnknown("contradictory")
-UNREADABLE = ServerError("amazon_unreadable")
+TAKEN = outcome.ItemAccepted()
+MISSING = outcome.ItemUnknown("missing_index")
+CONTRADICTORY = outcome.ItemUnknown("contradictory")
+UNREADABLE = outcome.ServerError("amazon_unreadable")
 
 
 @dataclass(frozen=True)
@@ -31,7 +17,7 @@ class Row:
     """One answer to a request of `sent` conversions."""
 
     rule: str
-    reply: Reply
+    reply: outcome.Reply
     status: int = 207
     body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)  # by names in lower case
@@ -50,8 +36,8 @@ def no(index: Any, *codes: str, message: str = "no", **more: str) -> dict[str, A
     return {"index": index, "errors": [{"code": code, "message": message, **more} for code in codes]}
 
 
-def answered(*outcomes: Any) -> PerItemReply:
-    return PerItemReply(tuple(outcomes))
+def answered(*outcomes: Any) -> outcome.PerItemReply:
+    return outcome.PerItemReply(tuple(outcomes))
 
 
 def listed(rule: str, body: Any, *outcomes: Any) -> Row:
@@ -66,12 +52,12 @@ def unreadable(rule: str, body: bytes) -> Row:
 
 def refused(rule: str, code: str, *codes: str) -> Row:
     """An event whose errors have these codes and are permanent; the first one is kept."""
-    return listed(rule, {"error": [no(0, *codes or (code,))]}, ItemRefused(code, "no"))
+    return listed(rule, {"error": [no(0, *codes or (code,))]}, outcome.ItemRefused(code, "no"))
 
 
 def failed(rule: str, *codes: str) -> Row:
     """An event whose errors have these codes and may pass."""
-    return listed(rule, {"error": [no(0, *codes)]}, ItemFailed(codes[0], "no"))
+    return listed(rule, {"error": [no(0, *codes)]}, outcome.ItemFailed(codes[0], "no"))
 
 
 ROWS = (
@@ -115,7 +101,7 @@ ROWS = (
         "indexes count from zero in the list sent",
         {"success": ok(0, 2), "error": [no(1, "BAD_REQUEST")]},
         TAKEN,
-        ItemRefused("BAD_REQUEST", "no"),
+        outcome.ItemRefused("BAD_REQUEST", "no"),
         TAKEN,
     ),
     listed("the order of the reply does not matter", {"success": ok(1, 0)}, TAKEN, TAKEN),
@@ -125,7 +111,7 @@ ROWS = (
     listed(
         "errors of an index named twice are read together",
         {"error": [no(0, "CONFLICT"), no(0, "BAD_REQUEST")]},
-        ItemRefused("BAD_REQUEST", "no"),
+        outcome.ItemRefused("BAD_REQUEST", "no"),
     ),
     listed("an index past the end names no event", {"success": ok(0, 7)}, TAKEN),
     listed("a negative index names no event, not even the last", {"success": ok(0, -1)}, TAKEN, MISSING),
@@ -159,56 +145,56 @@ ROWS = (
     listed(
         "an error without a reason is permanent",
         {"error": [{"index": 0}]},
-        ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason."),
+        outcome.ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason."),
     ),
     listed(
         "an error whose code is no text is permanent",
         {"error": [{"index": 0, "errors": [{"code": ["X"], "message": 5}]}]},
-        ItemRefused("UNSPECIFIED", ""),
+        outcome.ItemRefused("UNSPECIFIED", ""),
     ),
     listed(
         "the place that Amazon points to is kept",
         {"error": [no(0, "BAD_REQUEST", message="Bad time", fieldLocation="$.events[0].eventTime")]},
-        ItemRefused("BAD_REQUEST", "Bad time", "$.events[0].eventTime"),
+        outcome.ItemRefused("BAD_REQUEST", "Bad time", "$.events[0].eventTime"),
     ),
     listed(
         "a place that is no path is left out",
         {"error": [no(0, "BAD_REQUEST", message="", fieldLocation="see <b>")]},
-        ItemRefused("BAD_REQUEST", "", None),
+        outcome.ItemRefused("BAD_REQUEST", "", None),
     ),
     # The request as a whole.
     Row(
         "400 is divided",
-        Divisible("BAD_REQUEST", "Too bad"),
+        outcome.Divisible("BAD_REQUEST", "Too bad"),
         400,
         {"code": "BAD_REQUEST", "message": "Too bad"},
     ),
-    Row("400 without a body is divided", Divisible("BAD_REQUEST", ""), 400),
-    Row("413 is divided", Divisible("CONTENT_TOO_LARGE", ""), 413, b"<html>too large</html>"),
-    Row("401 speaks of the token", Unauthorized(), 401, {"code": "UNAUTHORIZED"}),
-    Row("403 speaks of the account", Forbidden(), 403, {"code": "FORBIDDEN"}),
-    Row("429 waits as long as Amazon says", Throttled(7.0), 429, headers={"retry-after": "7"}),
-    Row("429 may say nothing", Throttled(None), 429),
-    Row("500 is Amazon's", ServerError("amazon_error"), 500, {"error": "Internal server error"}),
-    Row("502 is Amazon's", ServerError("amazon_error"), 502),
-    Row("503 may name a wait", ServerError("amazon_error", 3.0), 503, headers={"retry-after": "3"}),
-    Row("504 is Amazon's", ServerError("amazon_error"), 504),
-    Row("408 is a server too slow", ServerError("amazon_error"), 408),
-    Row("a 500 with a good body is no success", ServerError("amazon_error"), 500, {"success": ok(0)}),
+    Row("400 without a body is divided", outcome.Divisible("BAD_REQUEST", ""), 400),
+    Row("413 is divided", outcome.Divisible("CONTENT_TOO_LARGE", ""), 413, b"<html>too large</html>"),
+    Row("401 speaks of the token", outcome.Unauthorized(), 401, {"code": "UNAUTHORIZED"}),
+    Row("403 speaks of the account", outcome.Forbidden(), 403, {"code": "FORBIDDEN"}),
+    Row("429 waits as long as Amazon says", outcome.Throttled(7.0), 429, headers={"retry-after": "7"}),
+    Row("429 may say nothing", outcome.Throttled(None), 429),
+    Row("500 is Amazon's", outcome.ServerError("amazon_error"), 500, {"error": "Internal server error"}),
+    Row("502 is Amazon's", outcome.ServerError("amazon_error"), 502),
+    Row("503 may name a wait", outcome.ServerError("amazon_error", 3.0), 503, headers={"retry-after": "3"}),
+    Row("504 is Amazon's", outcome.ServerError("amazon_error"), 504),
+    Row("408 is a server too slow", outcome.ServerError("amazon_error"), 408),
+    Row("a 500 with a good body is no success", outcome.ServerError("amazon_error"), 500, {"success": ok(0)}),
     Row(
         "301 is not followed; the path is not known",
-        Missing("HTTP_301", ""),
+        outcome.Missing("HTTP_301", ""),
         301,
         headers={"location": "https://elsewhere.example/"},
     ),
-    Row("304 is unexpected", Unexpected(304, "HTTP_304", ""), 304),
+    Row("304 is unexpected", outcome.Unexpected(304, "HTTP_304", ""), 304),
     Row(
         "404 knows no such path or account",
-        Missing("NOT_FOUND", "No such account"),
+        outcome.Missing("NOT_FOUND", "No such account"),
         404,
         {"code": "NOT_FOUND", "message": "No such account"},
     ),
-    Row("418 is unexpected", Unexpected(418, "HTTP_418", ""), 418),
-    Row("422 is unexpected", Unexpected(422, "HTTP_422", ""), 422),
-    Row("a status beyond all tables is unexpected", Unexpected(999, "HTTP_999", ""), 999),
+    Row("418 is unexpected", outcome.Unexpected(418, "HTTP_418", ""), 418),
+    Row("422 is unexpected", outcome.Unexpected(422, "HTTP_422", ""), 422),
+    Row("a status beyond all tables is unexpected", outcome.Unexpected(999, "HTTP_999", ""), 999),
 )
