@@ -17,7 +17,7 @@ from app.domain.notifications.channels import read_webhooks
 from app.processes.application import create_application
 from tests.api.test_backtests import WITH, saw
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
-from tests.console.test_sessions import COOKIE, PAGE, WRITES, csrf, sign_in
+from tests.console.test_sessions import COOKIE, WRITES, csrf, new_browser, sign_in
 
 INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
 D = "/console/destinations/{destination_id}"
@@ -78,10 +78,7 @@ async def case(engine: AsyncEngine, database_url: str) -> AsyncIterator[Case]:
             registry=CollectorRegistry(),
             callback_configured=True,
         )
-        transport = httpx.ASGITransport(create_application(world.context))
-        world.client = httpx.AsyncClient(
-            transport=transport, base_url=PUBLIC, headers={**PAGE, "Origin": PUBLIC}
-        )
+        world.client = new_browser(httpx.ASGITransport(create_application(world.context)))
         made = await world.create_destination()
         await world.connect(made)
         mapping = await world.publish_mapping(made["id"])
@@ -113,10 +110,7 @@ Act = Callable[[Case], Awaitable[httpx.Response]]
 
 async def end_another_session(case: Case) -> httpx.Response:
     """End the session of another browser."""
-    ours = case.world.client
-    async with httpx.AsyncClient(
-        transport=ours._transport, base_url=PUBLIC, headers={**PAGE, "Origin": PUBLIC}
-    ) as other:
+    async with new_browser(case.world.client._transport) as other:
         await other.post("/console/sign-in", data={"key": BOOTSTRAP})
         case.ids["session_id"] = (await case.world.call("GET", "/sessions")).json()["items"][-1]["id"]
         return await case.post("/console/sessions/{session_id}/end")

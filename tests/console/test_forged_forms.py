@@ -14,10 +14,10 @@ import pytest
 
 from app.admin.access.people import ROLES, PersonRole
 from tests.api.world import PUBLIC, ApiWorld
-from tests.console.test_sessions import COOKIE, csrf, sign_in, world
+from tests.console.test_sessions import COOKIE, csrf, sign_in
 from tests.console.test_sessions_of_people import Signing, signing
 
-__all__ = ["signing", "world"]  # fixtures
+__all__ = ["signing"]  # a fixture
 KEYS: Final = "/console/keys"
 FORM: Final = {"name": "forged", "purpose": "journey"}
 HOST: Final = PUBLIC.removeprefix("https://")

@@ -10,9 +10,7 @@ from app.domain.incidents.machine import Incident, IncidentState
 from app.domain.notifications.messages import SentMessages
 from app.store.destinations.figures import RequestRow
 from app.store.incidents import StoredIncident
-from tests.console.test_confirmations import INCIDENT, Case, case
-
-__all__ = ["case"]
+from tests.console.test_confirmations import INCIDENT, Case
 
 OPENED = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

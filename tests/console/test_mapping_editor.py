@@ -15,9 +15,7 @@ from app.domain.mapping.presets import event_id_presets
 from app.domain.observed.schema_sample import take_sample
 from tests.api.test_backtests import SAMPLED_AT, WITH, ready, saw
 from tests.api.world import EVENT, MAPPING, ApiWorld
-from tests.console.test_sessions import sign_in, submit, world
-
-__all__ = ["world"]  # a fixture
+from tests.console.test_sessions import sign_in, submit
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FORM = {

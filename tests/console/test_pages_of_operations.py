@@ -9,11 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
 from app.admin.access.people import ROLES, PersonRole
-from tests.console.test_confirmations import Case, D, case
+from tests.console.test_confirmations import Case, D
 from tests.console.test_sessions import csrf, sign_in
 from tests.store.test_audit_chain import tamper_with
-
-__all__ = ["case"]  # a fixture
 
 PERSON = "ada.lovelace@example.com"
 

@@ -9,9 +9,7 @@ import pytest
 
 from app.admin.access.people import ROLES, PersonRole
 from tests.api.world import ApiWorld
-from tests.console.test_sessions import LOCKED, csrf, sign_in, world
-
-__all__ = ["world"]  # a fixture
+from tests.console.test_sessions import LOCKED, csrf, sign_in
 
 ORDER = [PersonRole.VIEWER, PersonRole.OPERATOR, PersonRole.EDITOR, PersonRole.ADMIN]
 SCOPES = ROLES

@@ -28,13 +28,16 @@ LOCKED = [route for route in ROUTES if route[2]]
 WRITES = [route for route in LOCKED if route[1] == "POST"]
 
 
+def new_browser(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+    """Return a browser that is not signed in."""
+    return httpx.AsyncClient(transport=transport, base_url=PUBLIC, headers={**PAGE, "Origin": PUBLIC})
+
+
 @pytest.fixture
 async def world(engine: AsyncEngine) -> AsyncIterator[ApiWorld]:
     """The web, assembled, reached over https as in production."""
     made = make_world(engine)
-    made.client = httpx.AsyncClient(
-        transport=made.client._transport, base_url=PUBLIC, headers={**PAGE, "Origin": PUBLIC}
-    )
+    made.client = new_browser(made.client._transport)
     yield made
     await made.client.aclose()
 

@@ -16,7 +16,7 @@ from app.console.access.sign_in import BACK_CHANNEL, CALLBACK
 from app.oidc_client import OidcClient
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 from tests.console.identity_provider import ISSUER, Provider, from_now
-from tests.console.test_sessions import COOKIE, submit
+from tests.console.test_sessions import COOKIE, new_browser, submit
 
 GROUPS = (("admin", "leads"), ("viewer", "all"), ("platform", "ops"), ("privacy", "legal"))
 
@@ -41,8 +41,7 @@ class Signing:
         self.world.client = self.browser()
 
     def browser(self) -> httpx.AsyncClient:
-        headers = {"Accept": "text/html", "Origin": PUBLIC}
-        return httpx.AsyncClient(transport=self.world.client._transport, base_url=PUBLIC, headers=headers)
+        return new_browser(self.world.client._transport)
 
     async def start(self, browser: httpx.AsyncClient | None = None, **query: str) -> str:
         """Start a sign-in and return its state; the provider knows its nonce."""

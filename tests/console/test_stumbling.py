@@ -7,9 +7,7 @@ import pytest
 
 from app.admin.access.people import ROLES, PersonRole
 from tests.api.world import MAPPING, PUBLIC, ApiWorld
-from tests.console.test_sessions import COOKIE, csrf, sign_in, submit, world
-
-__all__ = ["world"]  # a fixture
+from tests.console.test_sessions import COOKIE, csrf, sign_in, submit
 
 
 async def test_the_fifty_first_mapping_is_a_page_further(world: ApiWorld) -> None:

@@ -4,9 +4,7 @@ import re
 
 import pytest
 
-from tests.console.test_confirmations import Case, case
-
-__all__ = ["case"]  # a fixture
+from tests.console.test_confirmations import Case
 
 _PAGE = "/console/destinations/{destination_id}"
 
