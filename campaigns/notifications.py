@@ -11,43 +11,34 @@ import json
 import os
 import secrets
 import tempfile
-import threading
 import time
 from base64 import b64encode
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from dev.drills.load import Load
 from dev.drills.stage import Stage
+from tests.listening import SilentHandler, handling
 
 FAULTY_S, PERIOD_S = 15.0, 40.0
 MOST = {"healthy": 0, "flicker": 2}
 
 
-def receiver(messages: list[str]) -> ThreadingHTTPServer:
-    """Start a webhook receiver that notes type and kind of each message."""
+class Receiver(SilentHandler):
+    """Takes webhooks, and notes type and kind of each message."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            messages.append(f"{body['type']} {body['data'].get('kind')}")
-            self.send_response(204)
-            self.end_headers()
+    messages: ClassVar[list[str]] = []
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    return server
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.messages.append(f"{body['type']} {body['data'].get('kind')}")
+        self.send_response(204)
+        self.end_headers()
 
 
-def run(mode: str, minutes: float, folder: Path) -> int:
+def run(mode: str, minutes: float, folder: Path, url: str) -> int:
     """Print the messages and the counts; return 1 if there were too many messages."""
-    messages: list[str] = []
-    server = receiver(messages)
-    os.environ["NOTIFY_WEBHOOKS"] = f"ops=http://127.0.0.1:{server.server_port}/hook"
+    os.environ["NOTIFY_WEBHOOKS"] = f"ops={url}/hook"
     os.environ["NOTIFY_SECRETS"] = f"ops=whsec_{b64encode(secrets.token_bytes(24)).decode()}"
     stage, changes, faulty = Stage(folder), 0, False
     try:
@@ -66,7 +57,7 @@ def run(mode: str, minutes: float, folder: Path) -> int:
         counts = stage.drain()
     finally:
         stage.close()
-        server.shutdown()
+    messages = Receiver.messages
     print(f"{mode}: {minutes:g} minutes, {changes} changes, {len(messages)} messages: {messages}; {counts}")
     return int(len(messages) > MOST[mode] or counts["dead"] > 0)
 
@@ -76,6 +67,9 @@ def main() -> int:
     parser.add_argument("mode", choices=sorted(MOST))
     parser.add_argument("--minutes", type=float, required=True)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="conversions-campaign-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="conversions-campaign-") as name,
+        handling(Receiver) as server,
+    ):
         Path(name).chmod(0o755)
-        return run(chosen.mode, chosen.minutes, Path(name))
+        return run(chosen.mode, chosen.minutes, Path(name), f"http://127.0.0.1:{server.server_port}")

@@ -1,12 +1,18 @@
-"""HTTP servers on real sockets, each with a script that may misbehave."""
+"""HTTP servers on real sockets: with a script that may misbehave, of the product, and in a thread."""
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import uvicorn
+
+from app.server.server import Server
 
 Script = Callable[["Heard", asyncio.StreamWriter], Awaitable[None]]
 
@@ -90,3 +96,48 @@ def content_of(body: bytes, status: str = "207 Multi-Status", *headers: str) -> 
     """Return a complete answer."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Content-Type: application/json", *headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+@asynccontextmanager
+async def serving(server: Server) -> AsyncIterator[int]:
+    """Run the server of a process in this event loop; yield its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0)
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            await asyncio.wait_for(task, 10)
+
+
+@contextmanager
+def serving_in_a_thread(config: uvicorn.Config) -> Iterator[str]:
+    """Run an application with an event loop of its own; yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)
+            assert not thread.is_alive()
+
+
+class SilentHandler(BaseHTTPRequestHandler):
+    """Prints no line about a request."""
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@contextmanager
+def handling(handler: type[SilentHandler]) -> Iterator[ThreadingHTTPServer]:
+    """Serve a handler in threads."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +21,8 @@ from app.server.admission import AdmissionController, Permit
 from app.server.connection_limits import ConnectionLimits
 from app.server.request_head import read_head
 from app.server.server import Server
+from tests.listening import serving
+from tests.pipeline.world import eventually
 from tests.tables import cases
 
 LIMITS = ConnectionLimits(
@@ -75,7 +77,6 @@ async def running(
     keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
 ) -> AsyncIterator[Running]:
     """Serve `application` on a port of its own; with bounds, shed by the server."""
-    listener = socket.create_server(("127.0.0.1", 0))
     registry = CollectorRegistry()
     admission = None
     if bounds is not None:
@@ -99,14 +100,8 @@ async def running(
         registry=registry,
         admission=admission,
     )
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0)
-    try:
-        yield Running(server, int(listener.getsockname()[1]), registry)
-    finally:
-        server.should_exit = True
-        await asyncio.wait_for(serving, 10)
+    async with serving(server) as port:
+        yield Running(server, port, registry)
 
 
 @pytest.fixture
@@ -269,7 +264,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) ->
     client = await Client.of(server)
     await client.say("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
 
-    await until(lambda: server.closed("reading") == 1)
+    await eventually(lambda: server.closed("reading") == 1)
     client.writer.close()
 
 
@@ -335,10 +330,8 @@ async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(ser
         while not connection.transport.get_write_buffer_size():  # below the level at which writing pauses
             await loop.sock_sendall(client, b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
             await asyncio.sleep(0.01)
-        until = time.monotonic() + KEEP_ALIVE_SECONDS + LIMITS.read_s + 2 * SWEEP_S + SLACK_S
-        while server.server.server_state.connections:
-            assert time.monotonic() < until
-            await asyncio.sleep(0.05)
+        within_s = KEEP_ALIVE_SECONDS + LIMITS.read_s + 2 * SWEEP_S + SLACK_S
+        await eventually(lambda: not server.server.server_state.connections, seconds=within_s)
     assert server.closed("reading") == 1
 
 
@@ -362,14 +355,6 @@ async def test_a_defect_in_the_deadline_check_of_one_connection_ends_only_that_o
     assert "connection.defect" in caplog.text
 
 
-async def until(found: Callable[[], bool]) -> None:
-    """Wait for something that is about to happen."""
-    end = time.monotonic() + 30
-    while not found():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
-
-
 async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_head() -> None:
     """Those that were served before are kept, and the new one is served like them."""
     async with running(limits=replace(LIMITS, head_s=60), keep_alive_seconds=60) as server:
@@ -377,7 +362,7 @@ async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_hea
         await served.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await served.reader.readuntil(b"\r\n\r\n0")
         others = [await Client.of(server) for _ in range(LIMITS.connections - 2)]
-        await until(lambda: len(server.server.server_state.connections) == LIMITS.connections)
+        await eventually(lambda: len(server.server.server_state.connections) == LIMITS.connections)
         await silent.say("GET / HT")
         extra = await Client.of(server)
         assert await asyncio.wait_for(silent.reader.read(), 30) == b""
@@ -396,7 +381,7 @@ async def test_where_every_connection_waits_for_an_answer_one_more_gets_503(
     busy = [await Client.of(server) for _ in range(LIMITS.connections)]
     for client in busy:
         await client.say("GET /held HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    await until(lambda: len(server.server.server_state.tasks) == LIMITS.connections)
+    await eventually(lambda: len(server.server.server_state.tasks) == LIMITS.connections)
     extra = await Client.of(server)
     answer, _ = await extra.ended()
     assert status_of(answer) == 503
@@ -412,15 +397,15 @@ async def test_leaving_ends_every_connection_with_an_answer(blocked: asyncio.Eve
         address = f"http://127.0.0.1:{leaving.port}"
         assert "connection" not in (await client.get(address)).headers
         slow = asyncio.create_task(client.get(address + "/held"))
-        await until(lambda: len(leaving.server.server_state.tasks) == 1)
+        await eventually(lambda: len(leaving.server.server_state.tasks) == 1)
         leaving.server.should_exit = True
-        await until(lambda: leaving.server._waiting.shutdown_begun)
+        await eventually(lambda: leaving.server._waiting.shutdown_begun)
         answers = [await client.get(address) for _ in range(6)]
         assert {answer.status_code for answer in answers} == {200}
         # The first came on a connection that was idle; the others needed new ones.
         assert [answer.headers.get("connection") for answer in answers] == ["close"] * len(answers)
         leaving.server._skip_delay.set()
-        await until(lambda: not leaving.server.servers[0].is_serving())
+        await eventually(lambda: not leaving.server.servers[0].is_serving())
         blocked.set()
         assert (await slow).status_code == 200
 

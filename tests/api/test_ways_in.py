@@ -1,8 +1,6 @@
 """`POST /events` has one endpoint, in front of the framework, whatever its query and however it came."""
 
 import asyncio
-import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,6 +17,8 @@ from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import HSTS_HEADERS, Server
 from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake
+from tests.listening import serving
+from tests.pipeline.world import eventually
 from tests.tables import cases
 
 # With and without a query, which here says what holds anyway.
@@ -43,22 +43,17 @@ def within(app: Any) -> httpx.AsyncClient:
 @asynccontextmanager
 async def served(app: Any, *headers: tuple[str, str]) -> AsyncIterator[int]:
     """Serve an application as the process does; yields the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Server(
-            app,
-            keep_alive_seconds=5,
-            shutdown_delay_s=0,
-            limits=ConnectionLimits(),
-            registry=CollectorRegistry(),
-            admission=app.state.admission if hasattr(app, "state") else None,
-            headers=headers,
-        )
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            await asyncio.sleep(0)
-        yield int(listener.getsockname()[1])
-        server.should_exit = True
-        await asyncio.wait_for(serving, 10)
+    server = Server(
+        app,
+        keep_alive_seconds=5,
+        shutdown_delay_s=0,
+        limits=ConnectionLimits(),
+        registry=CollectorRegistry(),
+        admission=app.state.admission if hasattr(app, "state") else None,
+        headers=headers,
+    )
+    async with serving(server) as port:
+        yield port
 
 
 async def every_way(
@@ -175,9 +170,7 @@ async def test_a_caller_that_hangs_up_harms_nobody(world: ApiWorld) -> None:
             writer.write(part)
             await writer.drain()
             writer.transport.abort()
-        until = time.monotonic() + 30
-        while app.state.admission._posts and time.monotonic() < until:
-            await asyncio.sleep(0)
+        await eventually(lambda: not app.state.admission._posts, every=0)
         assert app.state.admission._posts == 0
         assert b"HTTP/1.1 202" in await exchanged(port, post(EVENT % 2, CLOSE))
 
@@ -191,14 +184,11 @@ async def test_a_length_is_charged_however_it_is_spelt(world: ApiWorld, length: 
     async with served(app) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head)
-        until = time.monotonic() + 30
-        while not app.state.admission._posts and time.monotonic() < until:
-            await asyncio.sleep(0)
+        await eventually(lambda: app.state.admission._posts, every=0)
         # What is declared, as it is less than the reserve.
         assert app.state.admission._process.body_bytes == 1000
         writer.transport.abort()
-        while app.state.admission._posts and time.monotonic() < until:
-            await asyncio.sleep(0)
+        await eventually(lambda: not app.state.admission._posts, every=0)
         assert app.state.admission._process.body_bytes == 0
         too_large = length % (5 * 1024 * 1024 + 1)
         got = await exchanged(

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from app.commands.checkpoint import Checkpoint, Progress
 from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
+from tests.listening import SilentHandler
 from tests.pipeline import fork_server
 from tests.pipeline.processes import ADMIN, Product, running_product
 from tests.pipeline.world import BEGAN, eventually
@@ -136,7 +137,7 @@ class Listening(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class _Answering(BaseHTTPRequestHandler):
+class _Answering(SilentHandler):
     server: Listening
 
     def do_POST(self) -> None:
@@ -150,9 +151,6 @@ class _Answering(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 import asyncio
 import base64
 import hashlib
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from app import cli
 from app.commands import health
 from tests.config_as_code.files import acme, file
 from tests.databases import ROLES, acting_as
+from tests.listening import SilentHandler, handling
 from tests.pipeline import fork_server
 
 pytestmark = pytest.mark.process
@@ -210,7 +209,7 @@ def test_every_command_has_help() -> None:
         assert f"\n    {name} " in shown
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
+class Answer(SilentHandler):
     """Answers readiness as a process does."""
 
     reasons: tuple[str, ...] = ()
@@ -221,18 +220,12 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps({"reasons": self.reasons}).encode())
 
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
-
 
 @pytest.fixture
 def port() -> Iterator[int]:
     """A process that is ready."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
+    with handling(Answer) as server:
+        yield server.server_port
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from sandbox import create_sandbox
 from sandbox.conformance import requests, signing
 from sandbox.conformance.caller import Caller
 from sandbox.conformance.command import Line, lines, run
+from tests.listening import serving_in_a_thread
 from tests.pipeline.other_amazon import OtherAmazon
 from tests.tables import cases
 
@@ -53,19 +53,8 @@ class Altered:
         await self._app(scope, receive, altered)
 
 
-@contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
+def served(app: ASGIApp) -> AbstractContextManager[str]:
+    return serving_in_a_thread(uvicorn.Config(app, log_level="critical", lifespan="off"))
 
 
 @pytest.fixture

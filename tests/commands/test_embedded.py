@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, end_orphans, free_port, is_of_cluster, port_taken
 from tests.databases import execute, running
 from tests.tables import cases
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -147,9 +147,7 @@ def test_backends_that_do_not_notice_are_ended(folder: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
     os.kill(found.pid, signal.SIGKILL)
     end_orphans(home)
-    deadline = time.monotonic() + 60
-    while any(is_of_cluster(pid, home) for pid in backends):
-        assert time.monotonic() < deadline
+    wait_until(lambda: not any(is_of_cluster(pid, home) for pid in backends))
     cluster.stop()
 
 

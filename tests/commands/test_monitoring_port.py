@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from app.processes.listeners import listen
 from app.settings import Settings, SettingsError
 from dev.postgres.postmaster import free_port
 from tests.pipeline.processes import Product
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -84,11 +84,8 @@ def test_it_listens_to_this_machine_only_and_to_nothing_where_no_port_is_set(pro
     product.kill("watched")
     product.more = {}
     product.work("unwatched")
-    until = time.monotonic() + 60
     # Its own sessions with the database stand: it got as far as it goes.
-    while len(sockets_of(product.children["unwatched"].pid)) < 5:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until(lambda: len(sockets_of(product.children["unwatched"].pid)) >= 5)
     assert listening_ports(product, "unwatched") == set()
 
 

@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,19 +18,11 @@ import pytest
 
 from dev.postgres.postmaster import PidFile, free_port, is_of_cluster
 from tests.commands.test_monitoring_port import ports_of
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 90
-
-
-def eventually(what: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Wait for a condition; fail when it does not come true."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.05)
 
 
 @dataclass
@@ -67,7 +58,7 @@ class Machine:
                 start_new_session=True,
             )
         self.launched.append(process)
-        eventually(lambda: "Ctrl-C stops everything" in self.screen or process.poll() is not None)
+        wait_until(lambda: "Ctrl-C stops everything" in self.screen or process.poll() is not None)
         assert process.poll() is None, self.screen
         return process
 
@@ -110,7 +101,7 @@ def machine_in(folder: Path) -> Iterator[Machine]:
         process.wait()
     if (pid := made.postmaster()) is not None:
         os.kill(pid, signal.SIGQUIT)
-        eventually(lambda: made.postmaster() is None)
+        wait_until(lambda: made.postmaster() is None)
 
 
 @pytest.fixture
@@ -143,7 +134,7 @@ def test_a_first_start_takes_the_event_on_the_screen_and_ctrl_c_leaves_nothing(m
     assert machine.postmaster() not in machine.group(launcher)
     answer = machine.send()
     assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
-    eventually(lambda: len(machine.arrived()) == 1)
+    wait_until(lambda: len(machine.arrived()) == 1)
     os.killpg(launcher.pid, signal.SIGINT)
     assert launcher.wait(60) == 0, machine.screen
     assert machine.group(launcher) == set()
@@ -161,7 +152,7 @@ def test_every_process_can_be_watched_on_a_port_of_its_own(large_machine: Machin
         return sorted(filter(None, found))
 
     # The welcome screen waits for the API, not for workers.
-    eventually(lambda: len(owned()) == 4)
+    wait_until(lambda: len(owned()) == 4)
     assert owned() == [[port] for port in wanted]
     for port in wanted:
         assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 200
@@ -192,7 +183,7 @@ def test_children_end_when_their_launcher_is_killed(machine: Machine) -> None:
     launcher = machine.run()
     launcher.kill()
     launcher.wait()
-    eventually(lambda: machine.group(launcher) == set())
+    wait_until(lambda: machine.group(launcher) == set())
     for port in (machine.port, machine.sandbox_port):
         socket.create_server(("127.0.0.1", port)).close()
 
@@ -204,7 +195,7 @@ def test_a_child_that_is_killed_is_started_again(machine: Machine) -> None:
     assert postmaster is not None
     for pid in (*(machine.group(launcher) - {launcher.pid}), postmaster):
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: machine.postmaster() not in {None, postmaster})
+    wait_until(lambda: machine.postmaster() not in {None, postmaster})
 
     def takes_events() -> bool:
         try:
@@ -212,8 +203,8 @@ def test_a_child_that_is_killed_is_started_again(machine: Machine) -> None:
         except httpx.HTTPError:
             return False
 
-    eventually(takes_events)
-    eventually(lambda: len(machine.arrived()) >= 1)
+    wait_until(takes_events)
+    wait_until(lambda: len(machine.arrived()) >= 1)
     for name in ("API process", "worker process", "sandbox process", "Postgres"):
         assert f"{name} exited" in machine.screen
 

@@ -2,8 +2,7 @@
 
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from dev.launcher import _watch
 from dev.postgres.cluster import EmbeddedError
 from dev.postgres.postmaster import free_port
 from tests.pipeline.processes import Product
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -34,18 +34,11 @@ def lines(product: Product, event: str) -> list[dict[str, Any]]:
     return [line for line in found if line["event"] == event]
 
 
-def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize("command", ["serve", "work"])
 def test_a_process_waits_for_the_migration(product: Product, empty_database_url: str, command: str) -> None:
     """One sentence instead of a traceback; and no restart is needed."""
     address = product.watched(command)
-    until(lambda: product.log.exists() and lines(product, "database.waiting"))
+    wait_until(lambda: product.log.exists() and lines(product, "database.waiting"))
     [waiting] = lines(product, "database.waiting")
     assert waiting["reason"].endswith(f"needs {schema_revision.required()}: run migrate")
     assert waiting["level"] == "warning"
@@ -63,7 +56,7 @@ def test_a_process_says_what_it_waits_for(product: Product, command: str) -> Non
     port = free_port()
     product.database_url = product.database_url.replace(str(parts.port), str(port))
     product.watched(command)
-    until(lambda: product.log.exists() and lines(product, "database.waiting"))
+    wait_until(lambda: product.log.exists() and lines(product, "database.waiting"))
     [started], [waiting] = lines(product, "process.started"), lines(product, "database.waiting")
     place = {
         "servers": f"127.0.0.1:{port}",

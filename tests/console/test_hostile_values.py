@@ -1,6 +1,5 @@
 """Hostile values in every field that a person, a journey or Amazon fills: text everywhere, markup nowhere."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -91,9 +90,7 @@ def hostile(product: Product) -> Hostile:
     one |= {"event_id": event_id, "journey": {"execution_id": marked("run")}, MARK: {MARK: MARK}}
     one["event"]["properties"][MARK] = RTL
     case.send([one])
-    until = time.monotonic() + 60
-    while case.ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 1:
-        assert time.monotonic() < until
+    case.until(lambda: case.counts(made)["delivered"] >= 1)
     return Hostile(case, made, mapping, event_id)
 
 

@@ -38,6 +38,14 @@ class Clicks:
         target.select_option(label=label)
 
 
+def reload_until_visible(row: Locator) -> None:
+    until = time.monotonic() + 60
+    while not row.count():
+        assert time.monotonic() < until
+        row.page.wait_for_timeout(200)
+        row.page.reload()
+
+
 def test_a_newcomer_gets_from_nothing_to_one_delivered(anonymous: Site) -> None:
     """Catalogue, details, sign-in with Allow, mapping with preview, publish, test event, Events manager."""
     site, page, walk = anonymous, anonymous.page, Clicks()
@@ -102,11 +110,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(anonymous: Site) -> None:
     # R14: where to look, and that nothing there is not yet an error.
     walk.click(page.get_by_role("link", name="Open the sandbox's Events manager"), "Open the Events manager")
     counted = page.get_by_role("row", name="Added to cart ADD_TO_SHOPPING_CART WEBSITE")
-    until = time.monotonic() + 60
-    while not counted.count():
-        assert time.monotonic() < until
-        page.wait_for_timeout(200)
-        page.reload()
+    reload_until_visible(counted)
     expect(counted).to_contain_text("1")
 
     # The overview agrees; its figures move while the page is open.
@@ -171,11 +175,7 @@ def test_a_pasted_order_arrives_with_its_value(site: Site) -> None:
     walk.click(page.get_by_role("button", name="Send test event"), "Send test event")
     walk.click(page.get_by_role("link", name="Open the sandbox's Events manager"), "Open the Events manager")
     sent = page.get_by_role("region", name="Latest events").get_by_role("row", name="Purchase")
-    until = time.monotonic() + 60
-    while not sent.count():
-        assert time.monotonic() < until
-        page.wait_for_timeout(200)
-        page.reload()
+    reload_until_visible(sent)
     assert sent.get_by_role("cell").all_text_contents()[1:4] == ["1249.9", "EUR", "3"]
     assert len(walk.done) == 9
     assert walk.typed == 3

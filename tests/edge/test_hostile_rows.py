@@ -7,7 +7,6 @@ those whose route or field this API does not have.
 import json
 import socket
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tests.edge.hostile_inputs import ROWS, Target, bytes_of, request
 from tests.edge.service import EdgeService
 from tests.edge.wire import Exchange, Response, Wire
 from tests.pipeline.processes import ADMIN
+from tests.waiting import wait_until
 
 # Rows by their prefix or id, and where they are held.
 ELSEWHERE = {
@@ -78,12 +78,12 @@ def accepted(service: EdgeService, target: Target, *, sender_left: bool = False)
     A post whose sender left may still be stored: it counts for its own row, not for the next one. Metrics are
     up to a second old, so only newer ones than the first tell that this post has ended.
     """
-    deadline = time.monotonic() + 60
     old = service.text("/metrics") if sender_left else ""
     # The gauge counts no request but posts of events.
-    while (text := service.text("/metrics")) == old or "event_requests_in_flight 0.0" not in text:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(
+        lambda: (text := service.text("/metrics")) != old and "event_requests_in_flight 0.0" in text,
+        every=0.02,
+    )
     return int(service.call("GET", f"/destinations/{target.destination}/stats")["counts"]["accepted"])
 
 

@@ -1,8 +1,6 @@
 """Spans reach an OTLP collector, if the extra is installed: request, request to Amazon, callback."""
 
-import http.server
 import sys
-import threading
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -11,12 +9,13 @@ import pytest
 from app.domain.trace import is_sampled
 from app.processes.spans import OtlpSpans
 from app.settings import Settings, SettingsError
+from tests.listening import SilentHandler, handling
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNSAMPLED = TRACEPARENT[:-2] + "00"
 
 
-class Collector(http.server.BaseHTTPRequestHandler):
+class Collector(SilentHandler):
     """Keeps the body of each export."""
 
     bodies: ClassVar[list[bytes]] = []
@@ -28,19 +27,13 @@ class Collector(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
-
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """A collector on this machine."""
     Collector.bodies = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with handling(Collector) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def test_the_caller_decides_what_is_sampled() -> None:

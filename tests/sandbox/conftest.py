@@ -1,8 +1,5 @@
 """A sandbox with a clock of its own, and a caller that has signed in to it."""
 
-import asyncio
-import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sandbox import create_sandbox
+from tests.listening import serving_in_a_thread
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 CLIENT = "amzn1.application-oa2-client.tests"
@@ -180,7 +178,6 @@ def event() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(params=["httptools", "h11"])
 def served(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a sandbox behind a real uvicorn, once for each of its HTTP implementations."""
-    listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         create_sandbox(clock=Clock()),
         http=request.param,
@@ -188,13 +185,8 @@ def served(request: pytest.FixtureRequest) -> Iterator[str]:
         access_log=False,
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=10)
-    assert not thread.is_alive()
+    with serving_in_a_thread(config) as address:
+        yield address
 
 
 @pytest.fixture
