@@ -22,7 +22,7 @@ from campaigns.running import say, throwaway_database
 from tests.event_loop import turns
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.rows import BY_ORDER, MAPPING
-from tests.pipeline.service import serving
+from tests.pipeline.service import Service, serving
 from tests.pipeline.world import World, event
 
 DESTINATIONS = 6
@@ -154,8 +154,7 @@ class UnreliableAmazon:
 class Driver:
     """Posts events and does to the service what operators and bad days do."""
 
-    world: World
-    client: httpx.AsyncClient
+    service: Service
     amazon: UnreliableAmazon
     luck: random.Random
     destinations: list[str] = field(default_factory=list)
@@ -165,10 +164,9 @@ class Driver:
     )  # replay id: number of events that the response reported
     erasures: list[str] = field(default_factory=list)
 
-    async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        answer = await self.client.request(method, path, json=body, params=query)
-        assert answer.status_code < 300, (method, path, answer.text)
-        return answer.json()
+    @property
+    def world(self) -> World:
+        return self.service.world
 
     async def run(self, events: int) -> None:
         for number in range(DESTINATIONS):
@@ -187,9 +185,9 @@ class Driver:
                 # An accepted event id with other content, which names the Amazon event id of its neighbour.
                 known = self.luck.choice(self.posted[dst])
                 posted.insert(0, sale(known, order=posted[0]["order"], other=True))
-            answer = await self.ask("POST", "/events", posted, destination_id=dst)
-            statuses = [one["status"] for one in answer["results"]]
-            assert statuses == ["rejected"] * conflicts + ["accepted"] * size, answer
+            results = await self.service.post(dst, *posted)
+            statuses = [one["status"] for one in results]
+            assert statuses == ["rejected"] * conflicts + ["accepted"] * size, results
             self.posted[dst] += numbers
             left -= size
             await self._disturb()
@@ -203,7 +201,7 @@ class Driver:
         self.amazon.always = "none"
         await self._settled()
         for id_ in self.erasures:
-            while (await self.ask("GET", f"/subjects/erasures/{id_}"))["status"] != "finished":
+            while (await self.service.get(f"/subjects/erasures/{id_}"))["status"] != "finished":
                 await asyncio.sleep(0.05)
 
     async def _refuse_and_erase(self, number: int) -> None:
@@ -211,7 +209,7 @@ class Driver:
         for dst, answer in ((self.destinations[0], "418"), (self.destinations[1], "none")):
             await self._settled()
             self.amazon.always = answer
-            await self.ask("POST", "/events", [sale(number)], destination_id=dst)
+            await self.service.do(f"/events?destination_id={dst}", [sale(number)])
             self.posted[dst].append(number)
             await self._settled()
             number += 1
@@ -219,15 +217,15 @@ class Driver:
         await self._erase(number - 1)
 
     async def _erase(self, person: int) -> None:
-        requested = await self.ask("POST", "/subjects/erase", {"email": f"person{person}@example.com"})
+        requested = await self.service.do("/subjects/erase", {"email": f"person{person}@example.com"})
         self.erasures.append(requested["id"])
 
     async def _disturb(self) -> None:
         dst = self.luck.choice(self.destinations)
         drawn = self.luck.random()
         if drawn < 0.10:
-            await self.ask("POST", f"/destinations/{dst}/pause")
-            await self.ask("POST", f"/destinations/{dst}/resume")
+            await self.service.do(f"/destinations/{dst}/pause", None)
+            await self.service.do(f"/destinations/{dst}/resume", None)
         elif drawn < 0.25:
             await self._replay(self.luck.choice(self.destinations[:3]))
         elif drawn < 0.40 and self.posted[dst]:
@@ -236,7 +234,7 @@ class Driver:
             await self._reconnect()
 
     async def _replay(self, dst: str) -> None:
-        done = await self.ask("POST", f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
+        done = await self.service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
         if done.get("replay_id"):
             self.replays[done["replay_id"]] = done["replayed"]
 
@@ -261,7 +259,7 @@ class Driver:
         until = time.monotonic() + 120
         while True:
             await self._reconnect()
-            stats = [await self.ask("GET", f"/destinations/{dst}/stats") for dst in self.destinations]
+            stats = [await self.service.get(f"/destinations/{dst}/stats") for dst in self.destinations]
             if not any(one["waiting"] for one in stats):
                 return
             assert time.monotonic() < until, [one["counts"] for one in stats]
@@ -307,7 +305,7 @@ class Judge:
             histories = {}
             for number in self._driver.posted[dst]:
                 name = event(number)["event_id"]
-                histories[name] = await self._driver.ask("GET", f"/events/{name}", destination_id=dst)
+                histories[name] = await self._driver.service.get(f"/events/{name}", destination_id=dst)
                 self._judge_event(name, histories[name], [one for one in log if name in one.ids])
                 replayed.update(one["replay_id"] for one in histories[name].get("replays", ()))
             await self._judge_sums(dst, histories)
@@ -362,7 +360,7 @@ class Judge:
 
     async def _judge_sums(self, dst: str, histories: dict[str, dict[str, Any]]) -> None:
         statuses = Counter(one["status"] for one in histories.values())
-        counts = (await self._driver.ask("GET", f"/destinations/{dst}/stats"))["counts"]
+        counts = (await self._driver.service.get(f"/destinations/{dst}/stats"))["counts"]
         for status in FINAL:
             self._expect(counts[status] == statuses[status], "stats", dst, f"{status}: {counts}, {statuses}")
             listed = dict.fromkeys(await self._listed(dst, status=status), status)
@@ -382,15 +380,9 @@ class Judge:
         charted = sum(bucket.delivered for bucket in history[number])
         self._expect(charted == counts["delivered"], "charts", dst, f"{charted}, {counts['delivered']}")
 
-    async def _listed(self, dst: str, **query: Any) -> list[str]:
-        names: list[str] = []
-        cursor: dict[str, str] = {}
-        while True:
-            page = await self._driver.ask("GET", f"/destinations/{dst}/events", limit=200, **query, **cursor)
-            names += [one["event_id"] for one in page["items"]]
-            if page["next_cursor"] is None:
-                return names
-            cursor = {"cursor": page["next_cursor"]}
+    async def _listed(self, dst: str, **query: str) -> list[str]:
+        items = await self._driver.service.pages(f"/destinations/{dst}/events", limit="200", **query)
+        return [one["event_id"] for one in items]
 
 
 async def compare(database_url: str, *, events: int, seed: int) -> Report:
@@ -400,7 +392,7 @@ async def compare(database_url: str, *, events: int, seed: int) -> Report:
     async with serving(database_url, amazon.fake) as service:
         world = service.world
         world.amazon.script = amazon.answer
-        driver = Driver(world, service.client, amazon, luck)
+        driver = Driver(service, amazon, luck)
         world.work()
         await driver.run(events)
         await world.stop_workers()

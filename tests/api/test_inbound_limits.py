@@ -11,20 +11,14 @@ import pytest
 from app.api.access.inbound_limits import EXCHANGE_EVERY_S, IDLE_S, InboundLimits
 from app.domain.ids import OrganisationId
 from app.store.organisations.scope import EVERY, SETTING
+from tests.clock import Clock
+from tests.databases import connected
 from tests.pipeline.service import serving
 from tests.pipeline.world import event, eventually
 
 ACME = OrganisationId("default")
 LIMIT = 100
 STEP_S = 0.005
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -82,9 +76,8 @@ class Deployment:
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    opened = await asyncpg.connect(database_url.replace("+asyncpg", ""), server_settings={SETTING: EVERY})
-    yield opened
-    await opened.close()
+    async with connected(database_url, server_settings={SETTING: EVERY}) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(

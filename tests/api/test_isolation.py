@@ -321,12 +321,11 @@ WITHOUT_POLICY = {
 
 
 @pytest.mark.parametrize("two", ["row-level security"], indirect=True)
-async def test_row_level_security_holds_without_any_where(two: Two, database_url: str) -> None:
+async def test_row_level_security_holds_without_any_where(two: Two, owner: asyncpg.Connection) -> None:
     """In every table: nothing is read, changed, deleted or added for another organisation.
 
     And without the policy of any one table, this is seen.
     """
-    owner = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     await owner.execute("SELECT create_day_partitions(current_date)")
     numbers = await _with_pipeline_rows(owner)
     async with two.world.context.pool.acquire() as c:
@@ -357,7 +356,6 @@ async def test_row_level_security_holds_without_any_where(two: Two, database_url
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     async with c.transaction():
                         await c.execute(statement, *values)
-    await owner.close()
 
 
 async def _has_rows(c: Any, table: str, organisation: str) -> bool:

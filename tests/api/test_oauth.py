@@ -14,6 +14,7 @@ from app.amazon.tokens import SignIn
 from app.store.destinations.token_leases import access_place, refresh_place
 from sandbox import create_sandbox
 from tests.api.world import ACCESS, PUBLIC, REFRESH, ApiWorld, make_world
+from tests.clock import Clock
 from tests.tables import cases
 
 
@@ -256,15 +257,6 @@ async def test_no_parameter_moves_the_redirect(world: ApiWorld, target: str) -> 
 CLIENT = "amzn1.application-oa2-client.tests"
 
 
-class Clock:
-    """The sandbox's clock; the product's own stands still."""
-
-    now = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @cases(
     ("minutes", "status"),
     {
@@ -274,7 +266,8 @@ class Clock:
 )
 async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: float, status: int) -> None:
     """Then a page says to begin again, and the destination is a draft as before."""
-    clock = Clock()
+    # Of the sandbox; the product's own stands still.
+    clock = Clock(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp())
     sandbox = httpx.ASGITransport(create_sandbox(clock=clock, monotonic=clock))
     sign_in = SignIn(
         CLIENT, SecretStr("secret"), f"{PUBLIC}/oauth/amazon/callback", "http://amazon.test", sandbox

@@ -74,18 +74,16 @@ async def test_a_silent_connection_ends_the_others_and_all_come_back(database_ur
 @pytest.mark.parametrize("number", ["1", "$1"])
 @pytest.mark.parametrize("method", ["execute", "fetch", "fetchrow", "fetchval"])
 async def test_every_way_to_run_a_statement_notices_silence(
-    database_url: str, method: str, number: str
+    database_url: str, owner: asyncpg.Connection, method: str, number: str
 ) -> None:
     """With and without arguments, which the driver runs in different ways."""
     dsn = database_url.replace("+asyncpg", "")
-    owner = await asyncpg.connect(dsn)
     await owner.execute("SELECT pg_advisory_lock(1)")
     connection = await Servers().connect(dsn, timeout=5, command_timeout=0.2)
     with pytest.raises(TimeoutError):
         arguments = [1] if number == "$1" else []
         await getattr(connection, method)(f"SELECT pg_advisory_lock({number})", *arguments)
     assert connection.is_closed()
-    await owner.close()
 
 
 async def test_each_connection_notices_when_the_other_end_is_gone(database_url: str) -> None:

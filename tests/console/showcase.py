@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-import asyncpg
 import httpx
 
 from app.domain.mapping.presets import EXAMPLE_MAPPING
+from tests.databases import connected
 from tests.pipeline.processes import ADMIN, Product
 
 MAPPING: dict[str, Any] = {
@@ -333,8 +333,7 @@ async def spread(dsn: str, luck: random.Random) -> None:
 
     What was sent in seconds would be a single bucket of every chart.
     """
-    connection = await asyncpg.connect(dsn)
-    try:
+    async with connected(dsn) as connection:
         rows = await connection.fetch("SELECT id FROM attempts WHERE settled_at IS NOT NULL ORDER BY id")
         back = sorted((luck.uniform(60, 3500) for _ in rows), reverse=True)
         await connection.executemany(
@@ -373,5 +372,3 @@ async def spread(dsn: str, luck: random.Random) -> None:
             ON CONFLICT DO NOTHING
             """
         )
-    finally:
-        await connection.close()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,17 +24,10 @@ from app.admin.access.people import (
 )
 from app.domain.sign_in import Identity, Logout, OidcFailure
 from app.oidc_client import OidcClient
+from tests.clock import Clock
 from tests.console.identity_provider import ISSUER, LOGOUT_EVENT, Provider, from_now
 
 NOW = int(time.time())
-
-
-@dataclass
-class Clock:
-    elapsed: float = 0.0
-
-    def __call__(self) -> float:
-        return self.elapsed
 
 
 def client_of(provider: Any, clock: Clock | None = None) -> OidcClient:
@@ -45,7 +37,7 @@ def client_of(provider: Any, clock: Clock | None = None) -> OidcClient:
         "secret",
         "https://app.example/console/oidc/callback",
         transport=httpx.MockTransport(provider),
-        monotonic=clock or Clock(),
+        monotonic=clock or Clock(0.0),
     )
 
 
@@ -118,7 +110,7 @@ async def test_a_new_signing_key_is_found() -> None:
     assert isinstance(await client.exchange("code", **arguments), Identity)
     provider.key = RSAKey.generate_key(2048, {"kid": "two"})
     assert isinstance(await client.exchange("code", **arguments), OidcFailure)
-    clock.elapsed += 60
+    clock.now += 60
     assert isinstance(await client.exchange("code", **arguments), Identity)
     assert provider.asked.count("/keys") == 2
 
@@ -129,7 +121,7 @@ async def test_a_provider_that_is_away_is_named() -> None:
     client = client_of(provider, clock)
     assert isinstance(await client.authorization_url(state="s", nonce="n", code_verifier="v" * 48), str)
     provider.away = True
-    clock.elapsed += 11
+    clock.now += 11
     failure = await client.authorization_url(state="s", nonce="n", code_verifier="v" * 48)
     assert failure == OidcFailure("provider_unavailable", is_provider=True)
 
@@ -181,7 +173,7 @@ async def test_a_malformed_key_set_is_a_failure_and_not_cached(keys: Any) -> Non
     client = client_of(provider, clock)
     arguments = {"code_verifier": "verifier" * 8, "nonce": "nonce-1"}
     assert isinstance(await client.exchange("code", **arguments), OidcFailure)
-    provider.keys, clock.elapsed = None, 140.0
+    provider.keys, clock.now = None, 140.0
     assert isinstance(await client.exchange("code", **arguments), Identity)
 
 

@@ -27,6 +27,7 @@ from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
 from app.store.lanes import StaleOwner
+from tests.clock import Clock
 from tests.crashes import stored
 from tests.crashes.amazon import StandIn
 from tests.crashes.evidence import Evidence
@@ -48,16 +49,6 @@ def event(name: str) -> dict[str, Any]:
 
 
 _TODAY = datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z")
-
-
-@dataclass
-class Clock:
-    """A clock that a test advances."""
-
-    now: float = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(frozen=True, slots=True, repr=False)

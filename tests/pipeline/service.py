@@ -31,6 +31,15 @@ class Service:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def pages(self, path: str, **query: str) -> list[Any]:
+        """Return the items of all pages of a list. On a busy machine a page of a search can end early."""
+        page = await self.get(path, **query)
+        items = list(page["items"])
+        while page["next_cursor"] is not None:
+            page = await self.get(path, **query, cursor=page["next_cursor"])
+            items += page["items"]
+        return items
+
     async def send(self, path: str, **body: Any) -> httpx.Response:
         return await self.client.post(path, json=body)
 

@@ -18,7 +18,7 @@ from app.delivery.balance_check import BalanceCheck, BalanceJob
 from app.delivery.database_gauges import DatabaseGauges
 from app.store.database import backups, balance
 from app.telemetry import Telemetry
-from tests.crashes.rehearsal import Clock
+from tests.clock import Clock
 from tests.pipeline.amazon import Request, items
 from tests.pipeline.world import World, event, eventually
 

@@ -61,20 +61,15 @@ async def test_each_accepted_event_has_its_record(service: Service) -> None:
     results = await service.world.post(dst, *with_string, event(9, mapping_id=mapping))
     assert [one.status for one in results] == ["accepted"] * 5 + ["rejected"]
 
-    found: list[dict[str, Any]] = []
-    query: dict[str, str] = {"limit": "2"}
-    while True:
-        page = await service.get(f"/destinations/{dst}/consent-records", **query)
-        found += page["items"]
-        if page["next_cursor"] is None:
-            break
-        query["cursor"] = page["next_cursor"]
+    records = f"/destinations/{dst}/consent-records"
+    found = await service.pages(records, limit="2")
     assert [one["event_id"] for one in found] == [f"ord-{n}" for n in reversed(range(5))]
     for one in found:
         assert set(one) == {field.name for field in fields(ConsentRecord)}
         assert (one["basis"], one["source"], one["decision"]) == ("tcf", "consent.tcf", "granted")
         assert one["string_sha256"] == hashlib.sha256(TCF.encode()).hexdigest()
         assert (one["mapping_id"], one["mapping_version"], one["signal"]) == (mapping, 1, None)
+    page = await service.get(records)
     assert page["stopped"] == [{"reason": "consent_missing", "basis": "tcf", "events": 1}]
     assert TCF not in str(page)
 

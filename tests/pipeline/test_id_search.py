@@ -44,13 +44,8 @@ def with_ids(number: int) -> dict[str, Any]:
 
 
 async def search(service: Service, **query: str) -> list[str]:
-    """Return the ids of the events on all pages. On a busy machine a page can end early."""
-    found, page = [], await service.get("/event-search", **query)
-    while True:
-        found += [item["event_id"] for item in page["items"]]
-        if page["next_cursor"] is None:
-            return found
-        page = await service.get("/event-search", **query, cursor=page["next_cursor"])
+    """Return the ids of the events on all pages."""
+    return [item["event_id"] for item in await service.pages("/event-search", **query)]
 
 
 async def batches_read(world: World, id_: str) -> list[int]:

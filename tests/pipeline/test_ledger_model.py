@@ -105,23 +105,21 @@ async def test_a_name_that_another_process_pinned_is_met(world: World) -> None:
         assert [result(r) for r in results] == ["event_name_conflict None", "accepted"]
 
 
-async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World) -> None:
+async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World, owner: asyncpg.Connection) -> None:
     """The second flush waits for the first, and then reads the name that it pinned."""
     one = await world.destination(mapping=mapping_with_types("One"), advertiser="1")
     two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
     await world.post(two, sale("w", "W", kind="SEARCH"))
-    other = await asyncpg.connect(world.resources.dsn)
-    await other.execute("BEGIN")
-    await other.execute(
+    await owner.execute("BEGIN")
+    await owner.execute(
         "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
         "SELECT organisation_id, advertiser_id, 'LEAD', 'One' FROM destinations WHERE id = $1",
         one,
     )
     posting = asyncio.create_task(world.post(two, sale("x", "A"), sale("y", "B", kind="SEARCH")))
     await eventually(lambda: world.fetch(WAITING_LOCKS))
-    await other.execute("COMMIT")
+    await owner.execute("COMMIT")
     assert [result(r) for r in await posting] == ["event_name_conflict None", "accepted"]
-    await other.close()
 
 
 async def test_a_single_round_trip_flush_claims_the_mapped_id_too(world: World) -> None:

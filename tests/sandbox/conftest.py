@@ -11,22 +11,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sandbox import create_sandbox
+from tests.clock import Clock
 from tests.listening import serving_in_a_thread
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 CLIENT = "amzn1.application-oa2-client.tests"
 RETURN_TO = "http://product.example:8000/oauth/amazon/callback"
 ADVERTISERS = {"na": "1000000001", "eu": "2000000001", "fe": "3000000001"}
-
-
-@dataclass
-class Clock:
-    """A clock that a test sets; wall and monotonic time move together."""
-
-    now: float = NOON
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -114,7 +105,7 @@ class Caller:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOON)
 
 
 @pytest.fixture
@@ -179,7 +170,7 @@ def event() -> Callable[..., dict[str, Any]]:
 def served(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a sandbox behind a real uvicorn, once for each of its HTTP implementations."""
     config = uvicorn.Config(
-        create_sandbox(clock=Clock()),
+        create_sandbox(clock=Clock(NOON)),
         http=request.param,
         log_level="error",
         access_log=False,

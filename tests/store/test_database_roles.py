@@ -12,7 +12,7 @@ from app.store.database import migrate, privileges
 from app.store.database.partitions import create_ahead
 from app.store.database.privileges import SEQUENCES, TABLES, RoleNames, scram_verifier
 from app.store.organisations.scope import EVERY, SETTING
-from tests.databases import ROLES, acting_as
+from tests.databases import ROLES, acting_as, connected
 from tests.pipeline import fork_server
 
 DDL = (
@@ -277,20 +277,17 @@ async def test_the_command_makes_roles_that_can_sign_in(
     unlucky = run("migrate")
     assert (unlucky.returncode, "MIGRATION_DATABASE_URL" in unlucky.stderr) == (1, True), unlucky.stderr
     assert "Traceback" not in unlucky.stderr
-    office = await asyncpg.connect(empty_database_url.replace("+asyncpg", ""))
-    attributes = "SELECT rolname FROM pg_roles WHERE rolname LIKE '%' || $1 AND {} ORDER BY 1"
-    replicating = await office.fetch(attributes.format("rolreplication"), f"\\_{name}")
-    mightier = await office.fetch(
-        attributes.format("(rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls)"), f"\\_{name}"
-    )
-    try:
+    async with connected(empty_database_url) as office:
+        attributes = "SELECT rolname FROM pg_roles WHERE rolname LIKE '%' || $1 AND {} ORDER BY 1"
+        replicating = await office.fetch(attributes.format("rolreplication"), f"\\_{name}")
+        mightier = await office.fetch(
+            attributes.format("(rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls)"), f"\\_{name}"
+        )
         assert [row[0] for row in replicating] == [f"backup_{name}"]
         assert mightier == []
         for role in (f"api_{name}", f"worker_{name}", f"backup_{name}"):
             await office.execute(f'DROP OWNED BY "{role}"')
             await office.execute(f'DROP ROLE "{role}"')
-    finally:
-        await office.close()
 
 
 def test_without_other_urls_nothing_is_granted() -> None:
