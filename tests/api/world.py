@@ -31,6 +31,7 @@ from app.ingest.intake import EventResult
 from app.processes.application import create_application
 from app.store import PipelineConnection, driver_of
 from tests.api.description import check_responses
+from tests.domain.conversions import DOCUMENT
 
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
 PUBLIC = "https://conversions.example"
@@ -285,15 +286,8 @@ def cache_queries(statements: list[str]) -> list[str]:
 
 DESTINATION = {"name": "Acme US", "advertiser_id": "580123456789", "region": "NA", "currency": "USD"}
 MAPPING = {
-    "name": "Cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": {"path": "user.country", "default": "US"},
+    **DOCUMENT,
     "fields": {"event_timestamp": {"path": "event.timestamp"}, "email": {"path": "user.email"}},
-    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
-    "consent": {"mode": "granted"},
 }
 EVENT = {
     "event_id": "ord-1001",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.pipeline.processes import ADMIN, Product
 
@@ -26,6 +26,15 @@ ARGUMENTS = (
 )
 PATIENCE_MS = 60_000  # ends a test that hangs; what is asked for comes much sooner
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run Debian's chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
 
 
 @dataclass

@@ -36,19 +36,17 @@ def browser(product: Product) -> Iterator["Browser"]:
 
     In CI it must be there; elsewhere the tests that need it are skipped by name.
     """
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
-    from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS
+    from tests.console.browsing import CHROMIUM, PATIENCE_MS, chromium
 
     expect.set_options(timeout=PATIENCE_MS)
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("no chromium in CI: apt-get install chromium")
         pytest.skip("no chromium on this machine")
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with chromium() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.console.browsing import ARGUMENTS, CHROMIUM, Site, window
+from tests.console.browsing import CHROMIUM, Site, chromium, window
 from tests.console.showcase import Cast, furnish, opened
 from tests.console.test_marketer import shop
 from tests.databases import own_cluster
@@ -153,13 +153,11 @@ def main() -> None:
         Product(cluster.url, Path(logs) / "everything.log").complete() as product,
     ):
         cast = furnish(product, cluster.url.replace("+asyncpg", "", 1))
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        with chromium() as browser:
             if folder is None:
                 make_pictures(browser, product, cast)
             else:
                 capture_all(browser, product, cast, folder)
-            browser.close()
 
 
 if __name__ == "__main__":

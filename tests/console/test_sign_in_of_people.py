@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from dev.postgres.postmaster import free_port
-from tests.console.browsing import ARGUMENTS, CHROMIUM, PATIENCE_MS
+from tests.console.browsing import CHROMIUM, PATIENCE_MS, chromium
 from tests.databases import Office, execute
 from tests.pipeline.processes import ADMIN, Product
 
@@ -112,10 +112,8 @@ def product(
 
 @pytest.fixture(scope="module")
 def browser(product: tuple[Product, Provider]) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with chromium() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture

@@ -11,15 +11,12 @@ from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.evaluate import PendingRequest, SenderAccess
 from app.store.destinations.token_leases import access_place, refresh_place
+from tests.domain.conversions import DOCUMENT
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 
 MAPPING: dict[str, Any] = {
-    "name": "Cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
+    **DOCUMENT,
     "country_code": "US",
     "fields": {
         "event_timestamp": {"path": "event.timestamp"},
@@ -27,7 +24,6 @@ MAPPING: dict[str, Any] = {
         "value": {"path": "event.total"},
     },
     "custom_data": [{"name": "brand", "path": "event.brand"}],
-    "consent": {"mode": "granted"},
 }
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from markdown import Markdown  # type: ignore[import-untyped]
 from playwright._impl._driver import compute_driver_executable
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from dev.site import markdown, navigation, search
 from dev.site.command import build_site
-from tests.console.browsing import ARGUMENTS, CHROMIUM
+from tests.console.browsing import CHROMIUM, chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "runbooks" / "backlog.md"
@@ -169,8 +169,7 @@ def test_the_search_box_is_in_view_and_no_page_is_too_wide(site: Path) -> None:
     """The theme scrolls the menu to the current page. A phone shows the sections of a long page."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         for name in ("index.html", "api.html", "data-protection.html", "runbooks/volume-drop.html"):
             page.set_viewport_size({"width": 1280, "height": 800})
@@ -180,7 +179,6 @@ def test_the_search_box_is_in_view_and_no_page_is_too_wide(site: Path) -> None:
             expect(page.locator(".wy-menu a.current").last).to_be_in_viewport(ratio=1)
             page.set_viewport_size({"width": 390, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
-        browser.close()
 
 
 def test_lists_are_indented_as_the_site_needs_it() -> None:
