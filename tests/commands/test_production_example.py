@@ -7,6 +7,7 @@ import re
 import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,8 +77,7 @@ def test_each_service_starts_with_its_own_role(database: str, tmp_path: Path) ->
         folder.mkdir()
         ended = run(service, environment_of(service, values, folder))
         assert ended.returncode == 0, (service, ended.stderr)
-    product = Product(database, tmp_path / "log")
-    try:
+    with closing(Product(database, tmp_path / "log")) as product:
         for service in ("api-a", "worker-a"):
             port = free_port()
             environment = environment_of(service, values, tmp_path)
@@ -95,8 +95,6 @@ def test_each_service_starts_with_its_own_role(database: str, tmp_path: Path) ->
                     if not line.startswith("ok")
                 }
                 assert wrong <= {"fsync", "full_page_writes", "data", "base", "BOOTSTRAP_ADMIN_KEY"}, doctor
-    finally:
-        product.close()
 
 
 def _unset() -> dict[str, str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -98,10 +99,9 @@ async def test_a_connection_that_is_refused_ends_every_command_with_a_sentence(
     """At once: waiting does not change a certificate. No traceback and no password."""
     url, _ = behind_tls
     parameters = parameters or Certificates.create(tmp_path / "wrong").parameters()
-    product = Product(f"{url}?{parameters}", tmp_path / "log.txt")
-    product.listener.close()  # `serve` opens the port
-    password = url.partition("@")[0].rpartition(":")[2]
-    try:
+    with closing(Product(f"{url}?{parameters}", tmp_path / "log.txt")) as product:
+        product.listener.close()  # `serve` opens the port
+        password = url.partition("@")[0].rpartition(":")[2]
         for command in commands:
             ended = await asyncio.to_thread(product.run, *command.split())
             output = ended.stdout + ended.stderr
@@ -109,8 +109,6 @@ async def test_a_connection_that_is_refused_ends_every_command_with_a_sentence(
             assert words in output, (command, output)
             assert "Traceback" not in output, command
             assert password not in output, command
-    finally:
-        product.close()
 
 
 class TestBackups:

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,15 +83,12 @@ def test_a_process_starts_past_a_silent_server(database_url: str, tmp_path: Path
     with socket.create_server(("127.0.0.1", 0), backlog=64) as frozen:
         hosts = f"127.0.0.1:{frozen.getsockname()[1]},{primary}"
         url = f"{parts.scheme}://{account}@{hosts}{parts.path}?target_session_attrs=read-write"
-        running = Product(url, tmp_path / "log.txt")
-        try:
+        with closing(Product(url, tmp_path / "log.txt")) as running:
             address = running.watched(command)
             running.ready(f"{address}/health/live")
             reasons = httpx.get(f"{address}/health/ready", timeout=30).json()["reasons"]
             assert set(reasons) == {"fsync_off", "full_page_writes_off"}  # of the tests' database
             assert lines(running, "database.waiting") == []
-        finally:
-            running.close()
 
 
 def test_a_command_does_not_wait_for_a_migration(product: Product) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,9 @@ async def _make_destinations(url: str, how_many: int) -> list[str]:
 def running_service(url: str, folder: Path, callers: int, **environment: str) -> Iterator[EdgeService]:
     """Run an API process on a migrated, empty database."""
     destinations = asyncio.run(_make_destinations(url, callers))
-    product = Product(url, folder / "service.log", more={"LOG_LEVEL": "warning", **environment})
-    try:
+    with closing(
+        Product(url, folder / "service.log", more={"LOG_LEVEL": "warning", **environment})
+    ) as product:
         product.serve("api")
         product.ready(product.api + "/health/live")
         service = EdgeService(product, url, [])
@@ -108,8 +109,6 @@ def running_service(url: str, folder: Path, callers: int, **environment: str) ->
             )
             service.callers.append(Caller(number, destination, made["key"]))
         yield service
-    finally:
-        product.close()
 
 
 def event(destination: str, event_id: str, **more: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,9 +178,8 @@ async def test_a_rolling_restart_of_everything_fails_no_request(operator: Operat
 @pytest.mark.process
 def test_a_signal_ends_a_process_that_still_starts(database_url: str, tmp_path: Path) -> None:
     """It has nothing to finish, so it does not take the signal over before its monitoring port is open."""
-    product = Product(database_url, tmp_path / "log")
-    product.listener.close()  # `serve` opens the port
-    try:
+    with closing(Product(database_url, tmp_path / "log")) as product:
+        product.listener.close()  # `serve` opens the port
         for command in ("work", "serve"):
             port = free_port()
             product.start(command, command, METRICS_PORT=str(port))
@@ -189,8 +189,6 @@ def test_a_signal_ends_a_process_that_still_starts(database_url: str, tmp_path: 
             with socket.create_connection(("127.0.0.1", port)):
                 pass
             product.kill(command)
-    finally:
-        product.close()
 
 
 def _catches_sigterm(status: str) -> bool:
