@@ -49,15 +49,13 @@ _HOLDS = {
 def lane(given: DiagnosisInput) -> list[Gauge]:
     """Return the gauges of the lane: rate, throttle, breaker, worker, token, backlog, first expiry."""
     hold = _HOLDS.get(state_key(given.destination))  # why nothing is sent; None if events are sent
-    return [
-        _rate(given),
-        _throttle(given, hold),
-        _breaker(given, hold),
-        _worker(given, hold),
-        _token(given),
-        _backlog(given.stats),
-        _first_expiry(given),
-    ]
+    if hold is None:
+        sending = [_throttle(given), _breaker(given), _worker(given.stats)]
+    else:
+        worker = "idle" if given.stats.lane_owned else "none"
+        values = {"Throttle": "not in use", "Circuit breaker": "not in use", "Worker": worker}
+        sending = [Gauge(label, value, hold) for label, value in values.items()]
+    return [_rate(given), *sending, _token(given), _backlog(given.stats), _first_expiry(given)]
 
 
 def _rate(given: DiagnosisInput) -> Gauge:
@@ -79,10 +77,8 @@ def _rate(given: DiagnosisInput) -> Gauge:
     return Gauge("Rate", value, meaning, "warn" if is_slower else "quiet")
 
 
-def _throttle(given: DiagnosisInput, hold: str | None) -> Gauge:
+def _throttle(given: DiagnosisInput) -> Gauge:
     facts, until = given.facts, given.facts.about.blocked_until
-    if hold is not None:
-        return Gauge("Throttle", "not in use", hold)
     if until is not None and until > given.now:
         return Gauge("Throttle", "waiting until", "Amazon limited the rate (HTTP 429).", "warn", until)
     if facts.failures is not None and facts.requests and facts.requests[0].outcome == "throttled":
@@ -99,9 +95,7 @@ _BREAKER = {
 }
 
 
-def _breaker(given: DiagnosisInput, hold: str | None) -> Gauge:
-    if hold is not None:
-        return Gauge("Circuit breaker", "not in use", hold)
+def _breaker(given: DiagnosisInput) -> Gauge:
     breaker = given.stats.breaker
     value, tone, meaning = _BREAKER[breaker.state]
     failing = given.facts.failures.requests if given.facts.failures is not None else 0
@@ -115,13 +109,11 @@ def _breaker(given: DiagnosisInput, hold: str | None) -> Gauge:
     return Gauge("Circuit breaker", value, meaning, tone)
 
 
-def _worker(given: DiagnosisInput, hold: str | None) -> Gauge:
-    if hold is not None:
-        return Gauge("Worker", "idle" if given.stats.lane_owned else "none", hold)
-    if given.stats.lane_owned:
+def _worker(stats: DestinationStats) -> Gauge:
+    if stats.lane_owned:
         return Gauge("Worker", "assigned", "A delivery worker is assigned.", "good")
     meaning = "No delivery worker is assigned. This is normal while no events wait."
-    return Gauge("Worker", "none", meaning, "bad" if given.stats.waiting else "quiet")
+    return Gauge("Worker", "none", meaning, "bad" if stats.waiting else "quiet")
 
 
 def _token(given: DiagnosisInput) -> Gauge:
