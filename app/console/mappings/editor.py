@@ -33,7 +33,6 @@ from app.console.mappings.view import event_ids, paths, pretty_json, preview, wa
 from app.console.pages import of_fields
 from app.console.wording import share
 from app.domain import strict_json
-from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, check_draft, check_publishable
 from app.domain.mapping.presets import EVENT_NAMES, EXAMPLE_MAPPING, PRESETS, example_event
 from app.domain.observed.event_schema import EventSchema
@@ -204,16 +203,15 @@ async def _results(
 ) -> dict[str, Any]:
     """Return the content of the preview: the result of each row, problems, warnings and the conversion."""
     event = strict_json.parse(sample.encode())
-    sample_problem = None
-    if isinstance(event, strict_json.MalformedJson):
-        sample_problem = strict_json.SENTENCES[event.why].replace("The body", "The sample")
-    elif not isinstance(event, dict):
-        sample_problem = "The sample must be one event: a JSON object."
-    results, view = {}, None
+    sample_problem, results, view = None, {}, None
     if isinstance(event, dict):
         answer = await preview_draft(*visit.on, mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
+    elif isinstance(event, strict_json.MalformedJson):
+        sample_problem = strict_json.SENTENCES[event.why].replace("The body", "The sample")
+    else:
+        sample_problem = "The sample must be one event: a JSON object."
     return {
         "sample_problem": sample_problem,
         "results": results,
@@ -255,18 +253,14 @@ async def _show(
     async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, visit.destination.advertiser_id)
     observed = await read_observed(*visit.on)
-    schema = observed.schema
     if document is None:
         suggestion = observed.suggestion
         document = dict(suggestion.mapping) or _STARTING_DRAFT
     samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
-    then = form.text("then") if form else ""
-    typed = form.text("sample") if form else ""
+    then, typed, zone = (form.text(name) if form else "" for name in ("then", "sample", "zone"))
     picked = next((each for each in samples if then == f"sample-{each.id}"), None if typed else samples[0])
     sample = msgspec.json.format(picked.text, indent=2) if picked else typed
-    zone = form.text("zone") if form else ""
-    mapping = found.mapping if found else None
-    offers = paths(strict_json.parse(sample.encode()), schema, fields_by_path(observed.suggestion))
+    offers = paths(strict_json.parse(sample.encode()), observed.schema, fields_by_path(observed.suggestion))
     ids = event_ids(offers, document)
     chosen = [preset.source for number, preset in enumerate(ids) if then == f"{_EVENT_ID}{number}"]
     if chosen:
@@ -277,8 +271,8 @@ async def _show(
     problems = check_draft(dict(document)) if found or form else []
     fields = to_form(document, problems)
     custom = {row.name: number for number, row in enumerate(fields.custom)}
-    mapping_id = mapping.id if mapping else None
-    results = await _results(visit, mapping_id, document, schema, sample=sample, custom=custom)
+    mapping_id = found.mapping.id if found else None
+    results = await _results(visit, mapping_id, document, observed.schema, sample=sample, custom=custom)
     return await visit.show(
         "mapping.html",
         status=status if problem is None else status_of(problem),
@@ -289,13 +283,12 @@ async def _show(
         any_inputs=ANY_INPUTS,
         opened=then.removeprefix("open-") if then.startswith("open-") else "",
         unsaved=form is not None,
-        fragment=False,
         wrong=problem_views(problems),
         sentences=sentences,
         refused=refused,
         kind=catalog.AMAZON,
         most=MAX_CUSTOM_FIELDS,
-        pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
+        pins=pins,
         names=EVENT_NAMES | {pin.event_type: pin.name for pin in pins},
         additions={} if observed.suggestion.rows else _ADDITIONS,
         reasons=reasons_of(suggestion) if suggestion else {},
@@ -304,7 +297,7 @@ async def _show(
         zone=zone,
         picked=picked,
         samples=samples,
-        observed=schema.events,
+        observed=observed.schema.events,
         paths=offers,
         event_ids=ids,
         transforms=transforms(),
