@@ -21,7 +21,7 @@ from app.console.destinations.visit import PAGE, CurrentDestination, Destination
 from app.console.events.lists import ConsoleFilter
 from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName
-from app.console.wording import age, person
+from app.console.wording import age
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 
@@ -112,11 +112,10 @@ async def dismiss(visit: CurrentDestination, form: Form) -> Response:
 async def history(visit: CurrentDestination, paging: Paging) -> Response:
     """List the replays of a destination, newest first."""
     rows = await list_replays(*visit.on, limit=paging.most, below=paging.number)
-    names = await visit.names(row.requested_by for row in rows)
     return await visit.show(
         "replays.html",
         **visit.listed(rows, lambda row: (row.number,), paging),
-        people={row.number: person(row.requested_by, names) for row in rows},
+        names=await visit.names(row.requested_by for row in rows),
     )
 
 
@@ -137,4 +136,4 @@ async def _content(visit: DestinationVisit, replay_id: str) -> dict[str, Any]:
     """Return the content of a replay's page. Raises Refusal (404)."""
     replay = await find_replay(*visit.on, replay_id)
     names = await visit.names([replay.requested_by])
-    return {"replay": replay, "final": replay.waiting == 0, "by": person(replay.requested_by, names)}
+    return {"replay": replay, "final": replay.waiting == 0, "names": names}

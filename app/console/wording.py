@@ -212,5 +212,5 @@ REGIONS = {region.value: name for region, name in REGION_NAMES.items()}
 # The functions that templates use, by their name.
 FILTERS = (
     *(age, amazon_message, change, countdown, event_type_label, events, field_label),
-    *(match_key_label, number, reason_words, remedy, share),
+    *(match_key_label, number, person, reason_words, remedy, share),
 )

@@ -15,7 +15,6 @@ from app.api.pages import audit_page
 from app.api.paging import ListQuery
 from app.console.access.secured_page import CurrentVisit, PageRouter, Paging, Visit
 from app.console.audit import view
-from app.console.wording import person
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store.audit import AuditEntry
 
@@ -59,7 +58,6 @@ async def _page(
         changed=await changed_entries(visit.context, content["items"]),
         words=view,
         names=names,
-        person=person,
         form=chosen,
         query=urlencode(chosen.parameters),
         chain=chain and view.chain_sentence(chain, shows_total=visit.caller.is_platform),

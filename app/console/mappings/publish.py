@@ -20,7 +20,7 @@ from app.console.destinations.visit import PAGE, CurrentDestination, Destination
 from app.console.mappings import MAPPING, address_of
 from app.console.mappings.field_results import problem_views
 from app.console.mappings.view import field_label, statement_changes, warning_lines
-from app.console.wording import match_key_label, person, remedy, share
+from app.console.wording import match_key_label, remedy, share
 from app.domain.destination import State
 from app.domain.event import EventProblem
 from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest
@@ -209,13 +209,12 @@ async def versions_page(
     selected, before = by_number.get(chosen), by_number.get(chosen - 1)
     if version is not None and selected is None:
         raise Refusal(ErrorCode.NOT_FOUND)
-    names = await visit.names(each.published_by for each in found)
     in_use = mapping.published
     return await visit.show(
         "mapping_versions.html",
         **visit.listed(found, lambda each: (each.version,), paging),
         mapping=mapping,
-        publishers={each.version: person(each.published_by, names) for each in found},
+        names=await visit.names(each.published_by for each in found),
         selected=selected,
         says=statement_changes(None, selected.mapping) if selected else [],
         changed=statement_changes(before.mapping, selected.mapping) if selected and before else [],
