@@ -112,7 +112,9 @@ async def _store(visit: DestinationVisit, found: MappingDetails | None, form: Fo
     """Create a mapping from the form, or change the mapping that was found."""
     draft = found.mapping.draft if found else {}
     document = keep_short_forms(draft, from_form(form.texts))
-    if _stores_nothing(form):
+    then = form.text("then")
+    # The form was sent to show it with other content.
+    if then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-", _EVENT_ID)):
         return await _show_unsaved(visit, found, document, form)
     if check_draft(document):
         return await _show(visit, found, document, form=form, status=422)
@@ -142,12 +144,6 @@ async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, don
     if published is None:
         return visit.done(done, f"{here}/publish")
     return await landing(visit, published.mapping, form.text("sample"))
-
-
-def _stores_nothing(form: Form) -> bool:
-    """Return whether the form was sent to show it with other content. Nothing is saved then."""
-    then = form.text("then")
-    return then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-", _EVENT_ID))
 
 
 async def _show_unsaved(
