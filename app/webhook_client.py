@@ -12,8 +12,6 @@ from app.domain.callback import Acknowledged, NotAcknowledged
 from app.outbound import DIRECT, Outbound
 
 TIMEOUT_S: Final = 10.0
-_CALLBACK_TIMEOUT_S: Final = 15.0
-_CALLBACK_CONNECTIONS: Final = 2
 _USER_AGENT: Final = "amazon-conversions-destination"
 
 
@@ -61,26 +59,9 @@ class WebhookClient:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
             return NotAcknowledged("unreachable")
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-
-
-class CallbackClient(WebhookClient):
-    """Posts status callbacks to the journey engine, at the one URL from the settings."""
-
-    def __init__(
-        self, url: str, secrets: Sequence[bytes], *, now: Callable[[], datetime], outbound: Outbound = DIRECT
-    ) -> None:
-        super().__init__(
-            now=now, timeout_s=_CALLBACK_TIMEOUT_S, connections=_CALLBACK_CONNECTIONS, outbound=outbound
-        )
-        self._url = url
-        self._secrets = secrets
-
-    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Post one callback; see `post`."""
-        return await self.post(self._url, self._secrets, id, body)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -7,10 +7,10 @@ the same id.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -32,11 +32,8 @@ LONGEST_PAUSE_S: Final = 3_600.0
 _WAITS: Final = RetryPolicy(first_wait=2.0, longest_wait=900.0)
 
 
-class CallbackReceiver(Protocol):
-    """The callback endpoint of the journey engine."""
-
-    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        """Send one callback. Network errors are returned, not raised."""
+Deliver = Callable[[str, bytes], Awaitable[Acknowledged | NotAcknowledged]]
+"""Sends the id and the body of one callback to the journey engine. Returns network errors, raises none."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -46,7 +43,7 @@ class CallbackSender:
     every_s = 1.0
 
     worker: Worker
-    journey: CallbackReceiver
+    deliver: Deliver
 
     async def send_due(self) -> None:
         """Send all due callbacks. Stop at the first callback that is not acknowledged."""
@@ -70,7 +67,7 @@ class CallbackSender:
             body = callback.render(events, made_at=due.made_at)
             # The time keeps ids unique even if the database is created anew and its numbers start again.
             callback_id = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
-            reply = await self.journey.deliver(callback_id, body)
+            reply = await self.deliver(callback_id, body)
         async with self.worker.pool.acquire() as connection:
             if isinstance(reply, Acknowledged):
                 await callbacks.acknowledge(connection, due.id)

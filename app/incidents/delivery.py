@@ -44,7 +44,7 @@ class ChannelClients:
 
     async def close(self) -> None:
         """Close the connections of the webhooks."""
-        await self.webhooks.close()
+        await self.webhooks.aclose()
 
 
 @dataclass(eq=False, repr=False)

@@ -2,8 +2,11 @@
 
 import asyncio
 import signal
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
 
 import uvloop
 
@@ -11,7 +14,7 @@ from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.access_tokens import AccessTokens
 from app.delivery.balance_check import BalanceJob
-from app.delivery.callbacks import CallbackReceiver, CallbackSender
+from app.delivery.callbacks import CallbackSender, Deliver
 from app.delivery.delivery import Delivery
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.erasure import ErasureScanner
@@ -28,9 +31,11 @@ from app.processes.resources import Resources, amazon_sign_in, open_resources, o
 from app.processes.spans import record_spans
 from app.settings import Settings
 from app.telemetry import configure_logging
-from app.webhook_client import CallbackClient
+from app.webhook_client import WebhookClient
 
 POOL_SIZE = 10
+_CALLBACK_TIMEOUT_S: Final = 15.0
+_CALLBACK_CONNECTIONS: Final = 2
 
 
 def run(settings: Settings) -> None:
@@ -51,44 +56,41 @@ async def _run(settings: Settings) -> None:
         record_spans(resources),
         aclosing(client),
         aclosing(amazon_sign_in(settings)) as sign_in,
+        status_callbacks(settings) as deliver,
     ):
-        receiver = callback_client(settings)
-        dispatcher = build_dispatcher(resources, client, sign_in, receiver)
+        dispatcher = build_dispatcher(resources, client, sign_in, deliver)
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
-        try:
-            async with (
-                monitoring_port(resources, stopping=lambda: dispatcher.leaving),
-                incident_jobs(resources),
-            ):
-                # Until here a signal ends the process at once. It has no lane and no request, and to complete
-                # the start first would take seconds on a busy machine.
-                loop = asyncio.get_running_loop()
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    loop.add_signal_handler(number, dispatcher.stop)
-                await dispatcher.run()
-        finally:
-            if receiver is not None:
-                await receiver.close()
+        async with monitoring_port(resources, stopping=lambda: dispatcher.leaving), incident_jobs(resources):
+            # Until here a signal ends the process at once. It has no lane and no request, and to complete
+            # the start first would take seconds on a busy machine.
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, dispatcher.stop)
+            await dispatcher.run()
 
 
-def callback_client(settings: Settings) -> CallbackClient | None:
-    """Return the client for status callbacks, or None if they are not configured. The caller closes it."""
+@asynccontextmanager
+async def status_callbacks(settings: Settings) -> AsyncIterator[Deliver | None]:
+    """Open the client that posts status callbacks to the journey engine; None if they are not configured."""
     if settings.status_callback_url is None:
-        return None
-    return CallbackClient(
-        settings.status_callback_url,
-        settings.callback_secrets,
+        yield None
+        return
+    client = WebhookClient(
         now=lambda: datetime.now(UTC),
+        timeout_s=_CALLBACK_TIMEOUT_S,
+        connections=_CALLBACK_CONNECTIONS,
         outbound=outbound_of(settings),
     )
+    async with aclosing(client):
+        yield partial(client.post, settings.status_callback_url, settings.callback_secrets)
 
 
 def build_dispatcher(
     resources: Resources,
     client: EventsClient,
     sign_in: SignIn,
-    receiver: CallbackReceiver | None = None,
+    deliver: Deliver | None = None,
     *,
     times: Times = TIMES,
     endpoint: EndpointPolicy = ENDPOINT_POLICY,
@@ -101,7 +103,7 @@ def build_dispatcher(
         pool=resources.pool,
         connect=resources.connect,
         vault=resources.vault,
-        writer=CountWriter(resources.writer, callbacks_enabled=receiver is not None),
+        writer=CountWriter(resources.writer, callbacks_enabled=deliver is not None),
         clock=resources.clock,
         telemetry=resources.telemetry,
         times=times,
@@ -123,5 +125,5 @@ def build_dispatcher(
         balancing=BalanceJob(worker=worker),
         erasing=erasing,
         outcomes=resources.outcomes,
-        callback_sender=None if receiver is None else CallbackSender(worker=worker, journey=receiver),
+        callback_sender=None if deliver is None else CallbackSender(worker=worker, deliver=deliver),
     )

@@ -118,7 +118,7 @@ async def test_each_client_goes_through_the_proxy_and_verifies_the_server(certif
         await sign_in.aclose()
         webhooks = WebhookClient(now=lambda: datetime.now(UTC), outbound=outbound)
         assert await webhooks.post("https://192.0.2.1:8444/hook", [], "id", b"{}") == Acknowledged()
-        await webhooks.close()
+        await webhooks.aclose()
         people = OidcClient("https://192.0.2.1:8445", "c", None, "https://x/cb", outbound=outbound)
         found = await people.authorization_url(state="s", nonce="n", code_verifier="v" * 48)
         assert isinstance(found, OidcFailure)  # the server is no provider, but it was asked
@@ -137,7 +137,7 @@ async def test_an_unknown_authority_is_refused_behind_a_proxy(certificates: Cert
         await client.aclose()
         webhooks = WebhookClient(now=lambda: datetime.now(UTC), outbound=Outbound(proxy.url))
         assert isinstance(await webhooks.post("https://192.0.2.1:1/", [], "id", b"{}"), NotAcknowledged)
-        await webhooks.close()
+        await webhooks.aclose()
 
 
 async def test_a_proxy_that_refuses_is_a_failed_attempt(certificates: Certificates) -> None:
@@ -177,7 +177,7 @@ async def test_a_webhook_on_a_direct_host_never_reaches_the_proxy() -> None:
     async with listening(answer) as server, proxying() as proxy:
         webhooks = WebhookClient(now=lambda: datetime.now(UTC), outbound=Outbound(proxy.url))
         assert await webhooks.post(server.url, [], "id", b"{}") == Acknowledged()
-        await webhooks.close()
+        await webhooks.aclose()
         assert proxy.targets == []
 
 

@@ -13,7 +13,7 @@ from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
 from app.incidents.delivery import ChannelClients
 from app.mail_client import MailClient
-from app.webhook_client import CallbackClient, WebhookClient
+from app.webhook_client import WebhookClient
 from dev.postgres.postmaster import free_port
 from tests.incidents.conftest import Watch
 from tests.incidents.receivers import SECRET, webhook_receiver
@@ -73,11 +73,10 @@ async def test_a_webhook_is_acknowledged_or_named_by_a_word(mode: str, reply: An
 async def test_a_callback_receiver_that_drips_its_response_is_left_after_the_timeout() -> None:
     """A lease on a callback lasts 60 s, so no call may last longer."""
     async with webhook_receiver("drip") as receiver:
-        client = CallbackClient(receiver.url, [b"x" * 32], now=now)
-        client._timeout_s = 1.0
+        client = WebhookClient(now=now, timeout_s=1.0)
         async with asyncio.timeout(5):
-            assert await client.deliver("ntc_1", BODY) == NotAcknowledged("timeout")
-        await client.close()
+            assert await client.post(receiver.url, [b"x" * 32], "ntc_1", BODY) == NotAcknowledged("timeout")
+        await client.aclose()
 
 
 async def test_a_failing_channel_delays_no_other_and_leaks_no_address(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import httpx
 import msgspec
 import pytest
 
+from app.delivery.callbacks import Deliver
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
-from app.webhook_client import CallbackClient
+from app.webhook_client import WebhookClient
 from tests.databases import execute
 from tests.listening import Heard, listening
 from tests.pipeline.amazon import Request, items
@@ -79,8 +81,8 @@ async def tell(world: World, dst: str) -> None:
         await callbacks.enable(c, await world.number(dst), by="test")
 
 
-def engine_of(receiver: Receiver) -> CallbackClient:
-    return CallbackClient(receiver.url, SECRETS, now=lambda: datetime.now(UTC))
+def engine_of(receiver: Receiver) -> Deliver:
+    return partial(WebhookClient(now=lambda: datetime.now(UTC)).post, receiver.url, SECRETS)
 
 
 async def received(receiver: Receiver, number: int) -> list[dict[str, Any]]:
@@ -269,12 +271,12 @@ async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receive
 class DyingJourney:
     """Takes the notice, and dies before anybody learns of it, as a worker does that is killed."""
 
-    def __init__(self, receiver: CallbackClient, deaths: int) -> None:
+    def __init__(self, receiver: Deliver, deaths: int) -> None:
         self._receiver = receiver
         self._deaths = deaths
 
-    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        answer = await self._receiver.deliver(id, body)
+    async def __call__(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
+        answer = await self._receiver(id, body)
         self._deaths -= 1
         if self._deaths >= 0:
             raise asyncio.CancelledError

@@ -16,7 +16,7 @@ from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.callbacks import CallbackReceiver
+from app.delivery.callbacks import Deliver
 from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
@@ -122,7 +122,7 @@ class World:
         self,
         *,
         listens: bool = True,
-        journey: CallbackReceiver | None = None,
+        journey: Deliver | None = None,
         times: Times = TIMES,
         policy: RetryPolicy = QUICK_RETRIES,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
