@@ -24,7 +24,7 @@ _TIMEOUT_S = 3.0
 Result = TypeVar("Result")
 
 
-class _CachedResult(Generic[Result]):
+class CachedResult(Generic[Result]):
     """Computes a result at most once a second. Callers meanwhile wait for the same result."""
 
     def __init__(self, compute: Callable[[], Awaitable[Result]], monotonic: Callable[[], float]) -> None:
@@ -34,6 +34,7 @@ class _CachedResult(Generic[Result]):
         self._valid_until = float("-inf")
 
     async def get(self) -> Result:
+        """Return the result, up to a second old."""
         async with self._lock:
             if self._monotonic() >= self._valid_until:
                 self._result = await self._compute()
@@ -71,7 +72,7 @@ class Readiness:
     clock: DatabaseClock | None = None
 
     def __post_init__(self) -> None:
-        self._last = _CachedResult(self._check, self.monotonic)
+        self._last = CachedResult(self._check, self.monotonic)
 
     async def reasons(self) -> tuple[str, ...]:
         """Return the reasons why this process is not ready; empty if it is ready."""
@@ -130,15 +131,9 @@ class Readiness:
         return self.outcomes.are_refused
 
 
-class MetricsText:
-    """The metrics as text. It is computed at most once a second, in a thread: large texts take 50 ms."""
-
-    def __init__(self, registry: CollectorRegistry, monotonic: Callable[[], float]) -> None:
-        self._last = _CachedResult(partial(asyncio.to_thread, generate_latest, registry), monotonic)
-
-    async def read(self) -> bytes:
-        """Return the metrics of this process, up to a second old."""
-        return await self._last.get()
+def metrics_text(registry: CollectorRegistry, monotonic: Callable[[], float]) -> CachedResult[bytes]:
+    """Return the metrics of this process as text. It is computed in a thread: large texts take 50 ms."""
+    return CachedResult(partial(asyncio.to_thread, generate_latest, registry), monotonic)
 
 
 def _log_refusal(error: Exception) -> None:

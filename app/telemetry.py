@@ -80,8 +80,8 @@ class Telemetry:
     so the number of series is limited.
     """
 
-    def __init__(self) -> None:
-        self.spans: Spans | None = None
+    def __init__(self, spans: Spans | None = None) -> None:
+        self.spans = spans
         self.registry = CollectorRegistry()
         # A fifth of all series, which no query uses.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -25,16 +25,16 @@ from app.amazon.tokens import SignIn
 from app.crypto import OpaqueTexts, Vault
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
+from app.domain.conversion.results import DeploymentRules
 from app.domain.destination import Region
 from app.domain.ids import KeyId, OrganisationId
 from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import SentRequest, Unauthorized
 from app.health import Readiness
 from app.ingest.intake import Intake
+from app.settings import Settings
 from app.store import PipelineConnection, audit, transaction
 from app.store.audit import AuditAction
-from app.store.database.clock import DatabaseClock
-from app.store.database.results import DatabaseResults
 from app.store.destinations.destinations import Destination
 from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
@@ -136,10 +136,17 @@ class EvaluationSettings:
     """
 
     pepper: bytes = field(default=b"", repr=False)
-    max_event_age: timedelta = timedelta(days=21)
-    warn_event_age: timedelta = timedelta(days=7)
-    consent: ConsentSettings = field(default_factory=ConsentSettings)
+    deployment: DeploymentRules = field(default_factory=DeploymentRules)
     now: Callable[[], datetime] = _now
+
+
+def deployment_rules(settings: Settings) -> DeploymentRules:
+    """Return the conversion rules that the settings state."""
+    return DeploymentRules(
+        timedelta(days=settings.max_event_age_days),
+        timedelta(days=settings.warn_event_age_days),
+        ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes)),
+    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -168,8 +175,6 @@ class AppContext(EvaluationSettings):
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     spans: Spans | None = None
     monotonic: Callable[[], float] = monotonic
-    outcomes: DatabaseResults | None = None  # results of database commits
-    clock: DatabaseClock | None = None  # knows the offset of this machine's clock
     # The OpenID Connect provider at which people sign in, if any, and the meaning of its claims.
     people: "OidcClient | None" = None
     people_claims: PersonClaims = field(default_factory=PersonClaims)

@@ -46,7 +46,7 @@ async def read_system(context: AppContext) -> SystemState:
             processes=await system_facts.processes(connection, SESSION_PREFIX),
             lanes=await system_facts.lanes_by_worker(connection),
             waiting=await system_facts.waiting_events(connection),
-            clock_offset_s=None if context.clock is None else context.clock.offset,
+            clock_offset_s=None if context.readiness.clock is None else context.readiness.clock.offset,
             seals=await key_usage.seals(connection),
             writing_key=context.vault.writes,
             oldest_day=days[0] if days else None,

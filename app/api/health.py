@@ -10,7 +10,7 @@ from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import Context, SecuredRouter, public
 from app.api.errors import NotReady, not_ready, not_ready_body
 from app.api.paging import ResponseBody
-from app.health import MetricsText, Readiness
+from app.health import CachedResult, Readiness
 
 router = SecuredRouter("health")
 
@@ -65,5 +65,5 @@ async def metrics(request: Request, context: Context) -> Response:
     """Return the metrics of this process. Labels contain no personal data and no event ids."""
     if not context.publishes_reference:
         raise Refusal(ErrorCode.NOT_FOUND)
-    text: MetricsText = request.app.state.metrics
-    return Response(await text.read(), media_type=CONTENT_TYPE_LATEST)
+    text: CachedResult[bytes] = request.app.state.metrics
+    return Response(await text.get(), media_type=CONTENT_TYPE_LATEST)

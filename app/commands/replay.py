@@ -39,7 +39,7 @@ async def run(settings: Settings, asked: argparse.Namespace) -> None:
             asked.destination,
             wanted.for_replay(include_dismissed=asked.include_dismissed),
             max_age=timedelta(days=settings.max_event_age_days),
-            writer=resources.writer,
+            writer=resources.writer.number,
             dry_run=asked.dry_run,
         )
         try:

@@ -10,13 +10,13 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from app.admin.context import deployment_rules
 from app.admin.mappings.trials import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
@@ -25,7 +25,6 @@ from app.config_as_code import model, read
 from app.config_as_code.apply import AppliedPlan, ApplyOptions
 from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedAction
 from app.config_as_code.read import FileProblem, InvalidFile, with_lines
-from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.domain.ids import LaneId
 from app.domain.mapping.diff import Difference
@@ -140,9 +139,7 @@ def _options(settings: Settings, asked: argparse.Namespace, pepper: bytes) -> Ap
         ),
         prune=asked.prune,
         max_loss=asked.max_loss,
-        max_event_age=timedelta(days=settings.max_event_age_days),
-        warn_event_age=timedelta(days=settings.warn_event_age_days),
-        consent=ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes)),
+        deployment=deployment_rules(settings),
         pepper=pepper,
     )
 

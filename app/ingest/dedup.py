@@ -115,10 +115,10 @@ def _compare(candidate: Candidate, contents: Mapping[bytes, bytes]) -> DedupResu
 
 def unpinned_type(candidate: Candidate) -> NamedType | None:
     """Return the event type of a candidate if the cache has no pinned name for it, else None."""
-    destination, event_type = candidate.destination, candidate.conversion.event_type
-    if event_type in destination.pins:
+    stored, event_type = candidate.destination.stored, candidate.conversion.event_type
+    if event_type in stored.pins:
         return None
-    return destination.organisation, destination.advertiser_id, event_type
+    return stored.organisation, stored.settings.advertiser_id, event_type
 
 
 def _name_conflict(candidate: Candidate, pinned: str) -> Rejection:
@@ -141,8 +141,8 @@ def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | No
     """Return the source path of the id that was used before with other content; None for a constant."""
     if result is DedupResult.CONFLICT:
         return "event_id"
-    assert candidate.mapping.compiled is not None
-    return candidate.mapping.compiled.by_field["event_id"].path
+    assert candidate.mapping.plan is not None
+    return candidate.mapping.plan.mapping.by_field["event_id"].path
 
 
 def count_results(flush: Flush) -> FlushCounts:

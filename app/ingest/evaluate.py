@@ -150,8 +150,9 @@ class Evaluator:
                 if destination is None:
                     numbers.append(None)
                     continue
-                numbers.append(destination.number)
-                nodes.add(node_of(destination.number, each.journey))
+                number = destination.stored.number
+                numbers.append(number)
+                nodes.add(node_of(number, each.journey))
                 is_plain = is_plain and type(each) is Candidate and each.is_plain
         request.evaluated, request.destinations = evaluated, numbers
         request.nodes, request.is_plain = nodes, is_plain
@@ -162,8 +163,8 @@ class Evaluator:
         if not id_ or (access.destinations is not None and id_ not in access.destinations):
             return None
         destination = self.destinations.get(id_)
-        request.versions[id_] = None if destination is None else destination.version
-        if destination is None or destination.organisation != access.organisation:
+        request.versions[id_] = None if destination is None else destination.stored.version
+        if destination is None or destination.stored.organisation != access.organisation:
             return None
         return destination
 
@@ -203,8 +204,8 @@ def evaluate(
     if isinstance(mapping, Rejection):
         return mapping
     assert destination is not None
-    assert mapping.compiled is not None
     assert mapping.plan is not None
+    stored = destination.stored
     content = content_digest(event.content, pepper)
     event_id = event.event_id if event.event_id is not None else derived_event_id(content)
     conversion: Conversion | Rejection
@@ -214,11 +215,11 @@ def evaluate(
         conversion = Rejection("too_much_work", None, None, _TOO_MUCH_WORK, event_id)
     if isinstance(conversion, Rejection):
         return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
-    keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
-    is_plain = conversion.event_type in destination.pins
-    if "event_id" in mapping.compiled.by_field:
+    keys: tuple[bytes, ...] = (event_key(stored.id, mapping.id, event_id),)
+    is_plain = conversion.event_type in stored.pins
+    if "event_id" in mapping.plan.mapping.by_field:
         # If two events have the same Amazon eventId, Amazon counts only one event and reports no error.
-        owner = (destination.organisation, destination.region, destination.advertiser_id)
+        owner = (stored.organisation, stored.settings.region, stored.settings.advertiser_id)
         keys += (amazon_key(*owner, conversion.amazon_event_id),)
         is_plain = False
     warnings = conversion.warnings
@@ -239,9 +240,9 @@ def match_mapping(event: Event, destination: CachedDestination | None) -> Publis
     if destination is None:
         detail = "The destination does not exist, or this key cannot access it."
         return _refuse(event, "destination_unknown", "destination_id", detail)
-    if destination.state is State.ARCHIVED:
+    if destination.stored.state is State.ARCHIVED:
         return _refuse(event, "destination_archived", "destination_id", "The destination was deleted.")
-    if not destination.signed_in:
+    if not destination.stored.signed_in:
         detail = "The destination is a draft: it was never connected to Amazon."
         return _refuse(event, "destination_draft", "destination_id", detail)
     if event.mapping_id is None:
@@ -256,7 +257,7 @@ def match_mapping(event: Event, destination: CachedDestination | None) -> Publis
     if mapping is None:
         detail = "The mapping does not exist in this destination."
         return _refuse(event, "mapping_unknown", "mapping_id", detail)
-    if mapping.compiled is None:
+    if mapping.plan is None:
         return _refuse(event, "mapping_not_published", "mapping_id", "The mapping is a draft.")
     return mapping
 

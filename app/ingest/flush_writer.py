@@ -12,18 +12,12 @@ from app import crypto
 from app.domain import batch as packing
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.trace import RequestTrace
-from app.ingest.dedup import (
-    EventIndex,
-    Flush,
-    accept_all,
-    count_results,
-    decide,
-    unpinned_type,
-)
+from app.ingest.dedup import EventIndex, Flush, accept_all, count_results, decide, unpinned_type
 from app.ingest.destination_cache import CachedDestination
 from app.ingest.evaluate import Candidate, DedupResult, PendingRequest, node_of
 from app.store import PipelineConnection, batches, counts, ledger
 from app.store import flush as flush_store
+from app.store.counts import CountWriter
 from app.store.destinations import cache
 from app.store.events import journey_figures
 from app.store.events.attempts import note_mapped_duplicates
@@ -94,19 +88,15 @@ class JourneyNodes:
 
 @dataclass(slots=True, repr=False)
 class FlushWriter:
-    """Writes flushes. `writer` selects the rows of the count tables to which this process adds."""
+    """Writes flushes. `count_writer` selects the rows of the count tables to which this process adds."""
 
     vault: crypto.Vault
-    writer: int
+    count_writer: CountWriter
     journeys: JourneyNodes = field(default_factory=JourneyNodes)
     # By the session that reserved them, with the time until which they are used.
     _ids: dict[PipelineConnection, tuple[float, list[BatchId]]] = field(default_factory=dict)
     # For a destination that had a duplicate: how many further flushes check every key separately.
     _cautious_flushes: dict[DestinationNumber, int] = field(default_factory=dict)
-
-    def change_count_rows(self) -> None:
-        """Add to other rows of the count tables from now on, because another session locked a row."""
-        self.writer = (self.writer + 1) % counts.WRITERS
 
     async def write_in_one_round_trip(
         self, connection: asyncpg.Connection, flush: Flush, versions: Mapping[DestinationId, int | None]
@@ -124,7 +114,7 @@ class FlushWriter:
         batches_of_flush = await self._assign_batches(connection, accepted, flush.requests)
         deltas: dict[DestinationNumber, counts.IngestCounts] = {}
         for batch in batches_of_flush:
-            delta = deltas.setdefault(batch.destination.number, counts.IngestCounts())
+            delta = deltas.setdefault(batch.destination.stored.number, counts.IngestCounts())
             delta.accepted += len(batch.members)
         in_order = [candidate for batch in batches_of_flush for _, candidate in batch.members]
         return await flush_store.store_in_one_round_trip(
@@ -135,7 +125,7 @@ class FlushWriter:
             generation=flush.generation,
             versions=versions,
             nodes_day=self.journeys.day,
-            writer=self.writer,
+            writer=self.count_writer.number,
             deltas=deltas,
         )
 
@@ -167,10 +157,14 @@ class FlushWriter:
         flush_counts = count_results(flush)
         sealed = await self._seal_all(flush, claimed)
         if flush_counts.deltas:
-            await flush_store.append(connection, sealed, writer=self.writer, deltas=flush_counts.deltas)
-        flush.rejected_at = await counts.add_rejections(connection, self.writer, flush_counts.rejected)
+            await flush_store.append(
+                connection, sealed, writer=self.count_writer.number, deltas=flush_counts.deltas
+            )
+        flush.rejected_at = await counts.add_rejections(
+            connection, self.count_writer.number, flush_counts.rejected
+        )
         await self._add_unstored(connection, flush_counts.unstored)
-        await counts.add_consent_stops(connection, self.writer, flush_counts.stopped)
+        await counts.add_consent_stops(connection, self.count_writer.number, flush_counts.stopped)
 
     async def _add_unstored(
         self, connection: PipelineConnection, unstored: Mapping[tuple[journey_figures.JourneyNode, bool], int]
@@ -228,11 +222,11 @@ class FlushWriter:
         for member in candidates:
             index, candidate = member
             destination, low_priority = candidate.destination, requests[index[0]].low_priority
-            size = len(candidate.conversion.body)
-            batch = filling.get((destination.number, low_priority))
+            size, queue = len(candidate.conversion.body), (destination.stored.number, low_priority)
+            batch = filling.get(queue)
             if batch is None or size > batch.bytes_left or len(batch.members) == packing.MAX_EVENTS:
                 batch = _Batch(await self._next_id(connection), destination, low_priority)
-                filling[destination.number, low_priority] = batch
+                filling[queue] = batch
                 assigned.append(batch)
             batch.members.append(member)
             batch.bytes_left -= size
@@ -288,7 +282,7 @@ class FlushWriter:
             flush.ledger_rows = {key: row for key, row in rows.items() if key not in claimed}
             for _, candidate in flush.candidates():
                 if not flush.ledger_rows.keys().isdisjoint(candidate.keys):
-                    self._cautious_flushes[candidate.destination.number] = CAUTIOUS_FLUSHES
+                    self._cautious_flushes[candidate.destination.stored.number] = CAUTIOUS_FLUSHES
 
     async def _seal_all(self, flush: Flush, assigned: Sequence[_Batch]) -> list[batches.NewBatch]:
         """Compress and encrypt the accepted events. Between two batches the loop serves other requests."""
@@ -311,13 +305,13 @@ class FlushWriter:
         """Seal the accepted events of a batch: their position, the index of their request, the candidate."""
         requests = {request for _, request, _ in accepted}
         flush.stored_batches[batch.id] = requests
-        lane = batch.destination.lane
+        lane = batch.destination.stored.lane
         flush.waiting[lane] = flush.waiting.get(lane, 0) + len(accepted)
         traces = {request: flush.requests[request].trace for request in requests}
         bodies = [(place, candidate.conversion.body) for place, _, candidate in accepted]
         shapes = [_metadata(place, candidate, traces[request]) for place, request, candidate in accepted]
         times = [shape.event_at_ms for shape in shapes]
-        number = batch.destination.number
+        number = batch.destination.stored.number
         nodes = {node for request in requests for node in flush.requests[request].nodes if node[0] == number}
         numbers = self.journeys.numbers
         if len(nodes) == 1 and len(accepted) == len(batch.members):

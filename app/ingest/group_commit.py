@@ -138,7 +138,7 @@ class FlushSession:
                 return flush or await self._write_in_transaction(connection, requests)
             except asyncpg.LockNotAvailableError:
                 # Another session may have locked a row of the counts: use other rows.
-                self.writer.change_count_rows()
+                self.writer.count_writer.change_rows()
                 if len(requests) > 1 or tries:
                     raise
             except asyncpg.PostgresError as error:

@@ -124,7 +124,7 @@ class RepeatedIdRecorder:
                 earlier = await _earlier(connection, waiting)
                 counted = Counter(
                     Repetition(
-                        each.destination.number,
+                        each.destination.stored.number,
                         each.mapping.number,
                         each.conversion.event_type,
                         MappingNumber(other.mapping),

@@ -27,7 +27,7 @@ from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import EVENT_ID, SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.suggestions.amounts import divisor_of
-from app.ingest.destination_cache import CachedDestination, PublishedMapping
+from app.ingest.destination_cache import CachedDestination, Find, PublishedMapping
 from app.ingest.evaluate import Candidate, DedupResult, Evaluated, PendingRequest
 from app.store import PipelineConnection, transactions
 from app.store.destinations import schema_samples
@@ -44,7 +44,6 @@ _MOST_VALUES: Final = 100_000  # values that the counters of a process remember 
 
 # A mapping, its version, and the fields that the events sent, or None if it rejected them.
 GroupKey = tuple[MappingNumber, int, tuple[str, ...] | None]
-Find = Callable[[DestinationId], CachedDestination | None]
 
 
 @dataclass(slots=True)
@@ -220,24 +219,25 @@ class SchemaSampler:
         mapping = self._mappings.get(published.number)
         if mapping is not None and mapping.version == published.version:
             return mapping
-        assert published.compiled is not None
+        assert published.plan is not None
+        compiled = published.plan.mapping
         if mapping is None:
             if len(self._mappings) >= _MOST_MAPPINGS:
                 self._mappings.clear()
             budget = SampleBudget(schema_samples.RING, 10, now, schema_samples.RING)
-            mapping = _SampledMapping(published.number, destination.number, budget)
+            mapping = _SampledMapping(published.number, destination.stored.number, budget)
             self._mappings[published.number] = mapping
         mapping.version = published.version
-        mapping.paths = tuple(path for _, path in published.compiled.paths)
-        mapping.maps_event_id = "event_id" in published.compiled.by_field
-        amount = published.compiled.by_field.get("value")
+        mapping.paths = tuple(path for _, path in compiled.paths)
+        mapping.maps_event_id = "event_id" in compiled.by_field
+        amount = compiled.by_field.get("value")
         mapping.money_paths = {
-            name: source.path
-            for name, source in published.compiled.by_field.items()
-            if name in ("value", "currency")
+            name: source.path for name, source in compiled.by_field.items() if name in ("value", "currency")
         }
-        mapping.window = MappingWindow(published.rules.currency, amount is not None and _is_in_cents(amount))
-        keys = [(rule, path) for rule, source in published.compiled.match_keys for path in source.paths]
+        mapping.window = MappingWindow(
+            published.plan.rules.currency, amount is not None and _is_in_cents(amount)
+        )
+        keys = [(rule, path) for rule, source in compiled.match_keys for path in source.paths]
         mapping.match_key_paths = frozenset(path for _, path in keys)
         mapping.fields_of_paths = {path: rule for rule, path in keys if rule.field in LOSES_CHARACTERS}
         return mapping
@@ -292,7 +292,9 @@ class SchemaSampler:
                 await self._sample()
                 groups, self._groups = self._groups, {}
                 self._has_samples.clear()
-                self._limit_counters()
+                if sum(mapping.counter.remembered for mapping in self._mappings.values()) > _MOST_VALUES:
+                    for mapping in self._mappings.values():
+                        mapping.counter = ValueCounter()
             if not groups:
                 return
             try:
@@ -355,11 +357,6 @@ class SchemaSampler:
             drift = next(iter(drifted(check, known.keys(), known)), None)
             observed.append(ObservedMapping(mapping.destination, number, check, mapping.money_paths, drift))
         await recent_events.write_checks(connection, self._process, observed)
-
-    def _limit_counters(self) -> None:
-        if sum(mapping.counter.remembered for mapping in self._mappings.values()) > _MOST_VALUES:
-            for mapping in self._mappings.values():
-                mapping.counter = ValueCounter()
 
 
 def _is_in_cents(amount: Source) -> bool:

@@ -18,7 +18,7 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.differences import ShadowCounts
-from app.ingest.destination_cache import CachedDestination
+from app.ingest.destination_cache import CachedDestination, Find
 from app.ingest.evaluate import Candidate, DedupResult, PendingRequest
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import shadows
@@ -31,8 +31,6 @@ _LONGEST_WAIT_S: Final = 0.5  # an event that waits longer shows that the proces
 _GATHER_S: Final = 0.25  # converting many events in a row costs less than waking up for each request
 _SLICE: Final = 50  # events that are converted without a pause
 
-Find = Callable[[DestinationId], CachedDestination | None]
-
 
 @dataclass(slots=True)
 class _Shadow:
@@ -44,10 +42,11 @@ class _Shadow:
 
     def plan_for(self, destination: CachedDestination) -> ConversionPlan | None:
         published = destination.mappings.get(self.running.mapping_id)
-        if self.plan is None and published is not None and self.running.document is not None:
-            compiled = compile_mapping(self.running.document)
+        document = self.running.document
+        if self.plan is None and published and published.plan and document is not None:
+            compiled = compile_mapping(document)
             if isinstance(compiled, Mapping):
-                self.plan = ConversionPlan(compiled, published.rules)
+                self.plan = ConversionPlan(compiled, published.plan.rules)
         return self.plan
 
 

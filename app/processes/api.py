@@ -6,14 +6,13 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 from functools import partial
 
 import uvloop
 from fastapi import FastAPI
 
 from app.admin.access.people import PersonClaims
-from app.admin.context import AppContext
+from app.admin.context import AppContext, deployment_rules
 from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
@@ -21,8 +20,8 @@ from app.api.access.inbound_limits import OrganisationCache
 from app.api.recent_rows import keep_fresh
 from app.crypto import secret_digest
 from app.domain.admission import Limits
-from app.domain.conversion.consent import ConsentSettings
-from app.ingest.destination_cache import AgeLimits, DestinationCache
+from app.domain.conversion.results import DeploymentRules
+from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Evaluator
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import FlushSession, GroupCommit, Notifier
@@ -37,7 +36,6 @@ from app.processes.incident_jobs import incident_jobs
 from app.processes.listeners import listen
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources, outbound_of
-from app.processes.spans import record_spans
 from app.server.connection_limits import ConnectionLimits, allowed_connections
 from app.server.secondary import respond_while_starting
 from app.server.server import HSTS_HEADERS, Server
@@ -64,7 +62,6 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             sockets=listeners,
             connections=connections,
         )
-        await stack.enter_async_context(record_spans(resources))
         application = await stack.enter_async_context(build_application(resources, connections=connections))
         server = Server(
             application,
@@ -99,13 +96,10 @@ async def build_application(
     `connections` is the connection limit of the process. The default is MAX_CONNECTIONS.
     """
     settings = resources.settings
-    consent = ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes))
-    ages = AgeLimits(
-        timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
-    )
-    intake = build_ingest(resources, ages, consent)
+    deployment = deployment_rules(settings)
+    intake = build_ingest(resources, deployment)
     queue_ages = QueueAgeMonitor(
-        pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
+        pool=resources.pool, max_age=deployment.max_age, jitter=random.random, telemetry=resources.telemetry
     )
     client_id = settings.amazon_client_id or ""
     client = EventsClient(client_id, settings.amazon_base_url, outbound=outbound_of(settings))
@@ -118,13 +112,7 @@ async def build_application(
         sign_in=sign_in,
         find_advertiser=partial(find_advertiser, client),
         send_conversions=client.send,
-        delivery_control=DeliveryControl(
-            pool=resources.pool,
-            writer=resources.writer,
-            monotonic=time.monotonic,
-            telemetry=resources.telemetry,
-            callbacks_enabled=settings.status_callback_url is not None,
-        ),
+        delivery_control=DeliveryControl(resources.pool, resources.writer, resources.telemetry),
         public_url=settings.public_url,
         development=not settings.production,
         publishes_reference=settings.publish_metrics_and_docs,
@@ -139,13 +127,9 @@ async def build_application(
         registry=resources.telemetry.registry,
         spans=resources.telemetry.spans,
         now=resources.clock.now,
-        outcomes=resources.outcomes,
         readiness=resources.readiness,
-        clock=resources.clock,
         pepper=resources.pepper,
-        max_event_age=ages.refused,
-        warn_event_age=ages.warned,
-        consent=consent,
+        deployment=deployment,
         intake=intake,
         bounds=Limits(
             target_latency_s=settings.target_latency_ms / 1000,
@@ -202,13 +186,13 @@ async def _keep_running(name: str, job: Callable[[], Awaitable[None]], telemetry
         await asyncio.sleep(_RESTART_AFTER_S)
 
 
-def build_ingest(resources: Resources, ages: AgeLimits, consent: ConsentSettings) -> Intake:
+def build_ingest(resources: Resources, deployment: DeploymentRules) -> Intake:
     """Build ingest. The caller runs it and its background jobs."""
     settings, pool, telemetry = resources.settings, resources.pool, resources.telemetry
     now = resources.clock.now
     notifier = Notifier(pool, settings.merge_window_ms / 4_000, telemetry)
     writer = FlushWriter(resources.vault, resources.writer)
-    evaluator = Evaluator(DestinationCache(ages, consent), resources.pepper, resources.clock)
+    evaluator = Evaluator(DestinationCache(deployment), resources.pepper, resources.clock)
     session = FlushSession(resources.connect, evaluator, writer, telemetry)
     return Intake(
         group_commit=GroupCommit(

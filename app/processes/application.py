@@ -30,7 +30,7 @@ from app.api.http import openapi
 from app.api.mappings import trials
 from app.console import confirmations, pages
 from app.console.router import router as console_router
-from app.health import MetricsText
+from app.health import metrics_text
 from app.server.admission import AdmissionController, resident_bytes
 from app.server.fast_events import Application, EventsEndpoint
 from app.server.middleware import HeadRequests, RequestMiddleware
@@ -90,15 +90,15 @@ def create_application(context: AppContext) -> Application:
     context = replace(context, forget_key=keys_in_use.forget, forget_organisation=organisations_in_use.forget)
     app.state.context = context
     app.state.fixed_documents = {}
-    app.state.metrics = MetricsText(context.registry, context.monotonic)
-    app.state.readiness = context.readiness
+    app.state.metrics = metrics_text(context.registry, context.monotonic)
+    app.state.readiness, results = context.readiness, context.readiness.outcomes
     errors.install_error_handlers(app)
     app.state.admission = AdmissionController(
         bounds=context.bounds,
         registry=context.registry,
         monotonic=context.monotonic,
         jitter=random.random,
-        flush_age_s=(lambda: 0.0) if context.outcomes is None else context.outcomes.flush_age_s,
+        flush_age_s=(lambda: 0.0) if results is None else results.flush_age_s,
         known_caller=keys_in_use.known_caller,
         resident_bytes=resident_bytes,
     )

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from app.delivery.database_gauges import DatabaseGauges
-from app.health import MetricsText
+from app.health import metrics_text
 from app.processes.listeners import listen
 from app.processes.resources import Resources
 
@@ -31,7 +31,7 @@ async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool])
             # These modules load the web framework (10 MB). A worker without the port does not need it.
             from app.server.secondary import MonitoringServer, monitoring_application
 
-            metrics = MetricsText(resources.telemetry.registry, time.monotonic)
+            metrics = metrics_text(resources.telemetry.registry, time.monotonic)
             application = monitoring_application(
                 metrics=metrics, readiness=resources.readiness, stopping=stopping
             )

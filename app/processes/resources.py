@@ -25,9 +25,11 @@ from app.domain.pacing.lane_limits import TIMES
 from app.health import Readiness
 from app.outbound import Outbound
 from app.processes.database_wait import place_of, wait_for_database
+from app.processes.spans import OtlpSpans
 from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
-from app.store import counts, transactions
+from app.store import transactions
+from app.store.counts import WRITERS, CountWriter
 from app.store.database import keepalive, schema_revision
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
@@ -60,14 +62,14 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
 
 @dataclass(frozen=True, repr=False)
 class Resources:
-    """The resources of a process. `writer` is the number of the process in the table `counts`."""
+    """The resources of a process."""
 
     settings: Settings
     role: str
     pool: asyncpg.Pool
     vault: Vault
     pepper: bytes
-    writer: int
+    writer: CountWriter
     name: str
     telemetry: Telemetry
     dsn: str
@@ -143,6 +145,7 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
         _log_start(settings, dsn, role)
     elif not logging.getLogger().hasHandlers():
         configure_logging("warning")  # a command logs only what it waits for
+    spans = OtlpSpans(settings, role=role) if is_process and settings.otlp_endpoint is not None else None
     outcomes, clock = DatabaseResults(time.monotonic), DatabaseClock()
     # The check has its own connection, which it opens first when it is asked: a process is ready although its
     # other connections are in use.
@@ -157,9 +160,12 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             pool=pool,
             vault=vault,
             pepper=pepper,
-            writer=random.randrange(counts.WRITERS),  # noqa: S311
+            writer=CountWriter(
+                random.randrange(WRITERS),  # noqa: S311
+                callbacks_enabled=settings.status_callback_url is not None,
+            ),
             name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
-            telemetry=Telemetry(),
+            telemetry=Telemetry(spans),
             dsn=dsn,
             servers=servers,
             outcomes=outcomes,
@@ -177,6 +183,8 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
         try:
             yield resources
         finally:
+            if spans is not None:
+                spans.close()
             follower.cancel()
             servers.close()
             await resources.close_engine()

@@ -6,34 +6,20 @@ caller sent a `traceparent`, its sampling decision applies.
 
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 
 from app.domain.trace import is_sampled
-from app.processes.resources import Resources
 from app.settings import Settings, SettingsError
 from app.telemetry import VERSION
 
 AttributeValue = str | int | Sequence[int]
 
 
-@asynccontextmanager
-async def record_spans(resources: Resources) -> AsyncIterator[None]:
-    """Record spans during the block. Raises SettingsError if the extra `otlp` is not installed."""
-    settings = resources.settings
-    if settings.otlp_endpoint is None:
-        yield
-        return
-    spans = OtlpSpans(settings, role=resources.role)
-    resources.telemetry.spans = spans
-    try:
-        yield
-    finally:
-        spans.close()
-
-
 class OtlpSpans:
-    """Sends sampled spans in the background. A span that the collector does not accept is dropped."""
+    """Sends sampled spans in the background. A span that the collector does not accept is dropped.
+
+    Raises SettingsError if the extra `otlp` is not installed.
+    """
 
     def __init__(self, settings: Settings, *, role: str) -> None:
         try:

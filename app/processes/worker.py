@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -20,7 +21,7 @@ from app.delivery.dispatcher import Dispatcher
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention
-from app.delivery.worker import CountWriter, Worker
+from app.delivery.worker import Worker
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.domain.pacing.order import Capacity, Turns
@@ -28,7 +29,6 @@ from app.processes import gc_tuning, parent_watch
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, open_resources, outbound_of
-from app.processes.spans import record_spans
 from app.settings import Settings
 from app.telemetry import configure_logging
 from app.webhook_client import WebhookClient
@@ -53,7 +53,6 @@ async def _run(settings: Settings) -> None:
     )
     async with (
         open_resources(settings, role="worker", pool_size=POOL_SIZE) as resources,
-        record_spans(resources),
         aclosing(client),
         aclosing(amazon_sign_in(settings)) as sign_in,
         status_callbacks(settings) as deliver,
@@ -103,7 +102,7 @@ def build_dispatcher(
         pool=resources.pool,
         connect=resources.connect,
         vault=resources.vault,
-        writer=CountWriter(resources.writer, callbacks_enabled=deliver is not None),
+        writer=replace(resources.writer, callbacks_enabled=deliver is not None),
         clock=resources.clock,
         telemetry=resources.telemetry,
         times=times,

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import error_response, not_ready
-from app.health import MetricsText, Readiness
+from app.health import CachedResult, Readiness
 from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import HEADERS
 from app.server.server import Server
@@ -32,7 +32,7 @@ _SENTENCE: Final = "The service is starting and waits for its database. Retry th
 
 
 def monitoring_application(
-    *, metrics: MetricsText, readiness: Readiness, stopping: Callable[[], bool]
+    *, metrics: CachedResult[bytes], readiness: Readiness, stopping: Callable[[], bool]
 ) -> ASGIApp:
     """Return the application of the monitoring port. `stopping` returns whether shutdown was requested."""
 
@@ -41,7 +41,7 @@ def monitoring_application(
             return error_response(Problem(ErrorCode.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"})
         match path:
             case "/metrics":
-                return Response(await metrics.read(), media_type=CONTENT_TYPE_LATEST)
+                return Response(await metrics.get(), media_type=CONTENT_TYPE_LATEST)
             case "/health/live":
                 return JSONResponse({"status": "ok"})
             case "/health/ready":

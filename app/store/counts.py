@@ -15,6 +15,18 @@ WRITERS: Final = 64
 
 
 @dataclass(slots=True)
+class CountWriter:
+    """How a process writes counts and final states."""
+
+    number: int  # identifies the rows of this process in the counts
+    callbacks_enabled: bool = False  # queue the final states as callbacks to the journey engine
+
+    def change_rows(self) -> None:
+        """Write other rows of the counts from now on, because another session locked a row."""
+        self.number = (self.number + 1) % WRITERS
+
+
+@dataclass(slots=True)
 class IngestCounts:
     """The changes of a flush to the counts of one destination. Each further field would slow every flush."""
 

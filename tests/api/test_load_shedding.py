@@ -144,7 +144,7 @@ def crowd(world: ApiWorld) -> Callable[..., Crowd]:
             intake=intake,
             registry=registry,
             bounds=replace(Limits(resident_bytes=4096 * MIB), **bounds),
-            outcomes=cast(Any, intake),
+            readiness=replace(world.context.readiness, outcomes=cast(Any, intake)),
             monotonic=monotonic or world.context.monotonic,
         )
         return Crowd(create_application(context), intake, registry)

@@ -17,12 +17,12 @@ import asyncpg
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.lane import Lane
-from app.domain.conversion.consent import ConsentSettings
-from app.ingest.destination_cache import AgeLimits
+from app.domain.conversion.results import DeploymentRules
 from app.ingest.intake import Intake
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings
+from app.store.counts import CountWriter
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
@@ -104,7 +104,7 @@ class Rehearsal:
         # Time passes for it as for the rest of the life, so that it is asked for at the same calls each time.
         given |= {"clock": DatabaseClock(clock, clock), "outcomes": DatabaseResults(clock)}
         context = _FusedConnection(
-            **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer},
+            **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": CountWriter(writer)},
             fuse=fuse,
             session=session,
         )
@@ -152,7 +152,7 @@ class Life:
         self._clock = clock
         self.steps = 0
         self._intake: Intake
-        self._intake = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+        self._intake = api.build_ingest(resources, DeploymentRules())
         self._flushing = asyncio.create_task(self._intake.run())
         transport = FusedTransport(stage.amazon.transport(), fuse)
         self._client = EventsClient("client", AMAZON, transport)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.domain.conversion.consent import ConsentSettings
-from app.ingest.destination_cache import AgeLimits
+from app.domain.conversion.results import DeploymentRules
 from app.processes.api import build_ingest
 from app.processes.resources import open_resources
 from tests.pipeline.amazon import FakeAmazon
@@ -82,7 +81,7 @@ class EdgeService:
 async def _make_destinations(url: str, how_many: int) -> list[str]:
     settings = settings_of(url)
     async with open_resources(settings, role="worker", pool_size=2) as resources:
-        intake = build_ingest(resources, AgeLimits(), ConsentSettings())
+        intake = build_ingest(resources, DeploymentRules())
         world = World(resources, FakeAmazon(), intake, url)
         return [await world.destination() for _ in range(how_many)]
 

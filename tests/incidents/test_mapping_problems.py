@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app.domain.conversion.consent import ConsentSettings
-from app.ingest.destination_cache import AgeLimits
+from app.domain.conversion.results import DeploymentRules
 from app.ingest.schema_sampler import SchemaSampler
 from app.processes import api
 from tests.incidents.conftest import Watch
@@ -24,7 +23,7 @@ async def sampling(
     resources = world.receiving
     assert resources is not None
     before = world.intake
-    world.intake = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+    world.intake = api.build_ingest(resources, DeploymentRules())
     sampler = world.intake.sampler
     sampler.monotonic = monotonic
     task = asyncio.create_task(world.intake.run())

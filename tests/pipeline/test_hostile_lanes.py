@@ -238,7 +238,6 @@ async def test_a_worker_has_a_connection_for_each_request_of_a_region(
 
     monkeypatch.setattr(worker, "EventsClient", stop)
     monkeypatch.setattr(worker, "open_resources", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(worker, "record_spans", lambda _: nullcontext())
     settings = settings_of("postgresql://x/y").model_copy(update={"max_requests_in_flight": 48})
     with pytest.raises(asyncio.CancelledError):
         await worker._run(settings)

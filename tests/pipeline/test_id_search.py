@@ -11,6 +11,7 @@ from app.delivery.maintenance import Maintenance, Retention
 from app.domain.id_digests import digest_of
 from app.domain.ids import BatchId
 from app.ingest.flush_writer import FlushWriter
+from app.store.counts import CountWriter
 from app.store.database.damage import newest_batch
 from app.store.events import id_digests
 from app.telemetry import Telemetry
@@ -142,7 +143,7 @@ async def test_the_index_needs_little_more_than_three_bytes_an_id(
 
 async def test_a_session_does_not_use_ids_that_it_reserved_long_ago(world: World) -> None:
     """Such an id would be below those that the worker has indexed."""
-    writer = FlushWriter(world.resources.vault, 1)
+    writer = FlushWriter(world.resources.vault, CountWriter(1))
     async with world.pool.acquire() as connection:
         first = await writer._next_id(connection)
         assert await writer._next_id(connection) == first + 1

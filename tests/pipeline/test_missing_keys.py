@@ -10,8 +10,7 @@ import pytest
 from app.admin.privacy import erasure
 from app.crypto import NamedKey, Vault, batch_place
 from app.delivery.dispatcher import Dispatcher
-from app.domain.conversion.consent import ConsentSettings
-from app.ingest.destination_cache import AgeLimits
+from app.domain.conversion.results import DeploymentRules
 from app.processes import api
 from app.store.encryption import key_usage
 from app.store.privacy import erasures
@@ -34,7 +33,7 @@ async def with_new_key(world: World) -> AsyncIterator[None]:
     async with world.resources.pool.acquire() as c:
         await key_usage.note(c, "k2")
     world.delivering = replace(old_resources, vault=NEW)
-    world.intake = api.build_ingest(replace(world.receiving, vault=NEW), AgeLimits(), ConsentSettings())
+    world.intake = api.build_ingest(replace(world.receiving, vault=NEW), DeploymentRules())
     task = asyncio.create_task(world.intake.run())
     try:
         yield

@@ -10,11 +10,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.batch import expand
-from app.domain.conversion.consent import ConsentSettings
+from app.domain.conversion.results import DeploymentRules
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
 from app.domain.observed.fingerprints import match_key_paths
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
-from app.ingest.destination_cache import AgeLimits
 from app.ingest.schema_sampler import SampleBudget, SchemaSampler
 from app.processes import api
 from app.store.destinations import schema_samples
@@ -34,7 +33,7 @@ OPTIONAL: dict[str, Any] = {
 async def sampler(world: World) -> AsyncIterator[SchemaSampler]:
     """The sampler of an intake that replaces the one of the world."""
     resources = world.receiving or world.resources
-    first, world.intake = world.intake, api.build_ingest(resources, AgeLimits(), ConsentSettings())
+    first, world.intake = world.intake, api.build_ingest(resources, DeploymentRules())
     task = asyncio.create_task(world.intake.run())
     yield world.intake.sampler
     world.intake.close()

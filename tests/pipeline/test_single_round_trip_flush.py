@@ -10,14 +10,12 @@ from unittest.mock import AsyncMock
 import asyncpg
 import pytest
 
-from app.crypto import NamedKey, Vault
-from app.domain.conversion.consent import ConsentSettings
-from app.ingest.destination_cache import AgeLimits
-from app.ingest.flush_writer import CAUTIOUS_FLUSHES, FlushWriter
+from app.domain.conversion.results import DeploymentRules
+from app.ingest.flush_writer import CAUTIOUS_FLUSHES
 from app.ingest.group_commit import FLUSH_MIN_REQUESTS, FlushSession
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store.counts import WRITERS
+from app.store.counts import WRITERS, CountWriter
 from app.store.database import partitions
 from app.store.database.partitions import FLUSH_LOCK
 from tests.crashes.amazon import StandIn, take
@@ -259,7 +257,7 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
     dst = await world.destination()
     patient = settings_of(world.url).model_copy(update={"flush_wait_ms": 600_000})
     async with open_resources(patient, role="worker", pool_size=2) as resources:
-        intake = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+        intake = api.build_ingest(resources, DeploymentRules())
         running = asyncio.create_task(intake.run())
         pipeline = World(resources, world.amazon, intake, world.url)
         async with asyncio.timeout(30):
@@ -374,9 +372,9 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_ended(world: Wor
 
 def test_the_rows_of_the_counts_change_in_a_circle() -> None:
     """A number beyond the rows would not fit its column after a few locked rows."""
-    writer = FlushWriter(Vault([NamedKey("k1", b"k" * 32)]), 7)
+    writer = CountWriter(7)
     used = []
     for _ in range(2 * WRITERS):
-        writer.change_count_rows()
-        used.append(writer.writer)
+        writer.change_rows()
+        used.append(writer.number)
     assert used == [(8 + each) % WRITERS for each in range(2 * WRITERS)]

@@ -18,18 +18,19 @@ from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.callbacks import Deliver
 from app.delivery.dispatcher import Dispatcher
-from app.domain.conversion.consent import ConsentSettings
+from app.domain.conversion.results import DeploymentRules
 from app.domain.destination import State
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationNumber, KeyId, OrganisationId
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy, RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
-from app.ingest.destination_cache import AgeLimits
+from app.health import Readiness
 from app.ingest.evaluate import PendingRequest
 from app.ingest.intake import EventResult, Intake
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
+from app.store.counts import CountWriter
 from app.store.destinations import figures as destination_figures
 from app.store.events import batches as event_batches
 from app.store.organisations.scope import NONE, scoped_pool
@@ -247,7 +248,7 @@ class World:
             find_advertiser=absent,
             send_conversions=absent,
             delivery_control=absent,
-            readiness=absent,
+            readiness=Readiness(resources.pool, asyncio.get_running_loop().time),
             public_url="",
             monotonic=asyncio.get_running_loop().time,
         )
@@ -259,10 +260,9 @@ class World:
     ) -> DeliveryControl:
         return DeliveryControl(
             pool=self.resources.pool,
-            writer=1,
+            writer=CountWriter(1, callbacks_enabled),
             monotonic=monotonic or asyncio.get_running_loop().time,
             telemetry=self.resources.telemetry,
-            callbacks_enabled=callbacks_enabled,
         )
 
 
@@ -329,7 +329,7 @@ async def make_world(
             as_worker = await opened(acting_as(url, ROLES.worker))
             receiving = replace(resources, pool=as_api.pool, dsn=as_api.dsn)
             delivering = replace(resources, pool=as_worker.pool, dsn=as_worker.dsn)
-        intake = api.build_ingest(receiving, AgeLimits(), ConsentSettings())
+        intake = api.build_ingest(receiving, DeploymentRules())
         tasks = [asyncio.create_task(intake.run()), asyncio.create_task(intake.notifier.run())]
         world = World(
             resources, amazon or FakeAmazon(), intake, url, receiving=receiving, delivering=delivering

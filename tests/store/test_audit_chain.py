@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.audit import ChainResult, follow_chain
 from app.delivery.maintenance import Maintenance, Retention
-from app.delivery.worker import CountWriter
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store import audit
+from app.store.counts import CountWriter
 from app.telemetry import Telemetry
 from tests.tables import cases
 

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 
 from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, attempts, batches, callbacks, counts, lanes
+from app.store.counts import CountWriter
 from app.store.organisations.scope import PipelinePool
 from app.telemetry import Telemetry
 
@@ -34,10 +36,9 @@ class DeliveryControl:
     """Delivery operations for use cases on a destination. Each API process has one instance."""
 
     pool: PipelinePool
-    writer: int
-    monotonic: Callable[[], float]
+    writer: CountWriter
     telemetry: Telemetry
-    callbacks_enabled: bool = False
+    monotonic: Callable[[], float] = monotonic
 
     async def quiesce(self, destination: DestinationNumber) -> None:
         """Return when each request to Amazon for a destination has a stored result or has timed out.
@@ -58,10 +59,10 @@ class DeliveryControl:
         """
         events, retrying = await batches.discard(connection, destination)
         await counts.add(
-            connection, self.writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
+            connection, self.writer.number, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
         )
         self.telemetry.settled.labels(Status.DEAD).inc(events)
-        if self.callbacks_enabled and events:
+        if self.writer.callbacks_enabled and events:
             await callbacks.mark_failed(connection, [destination])
         return events
 

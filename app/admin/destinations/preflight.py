@@ -113,7 +113,8 @@ def _local_clock(context: AppContext) -> float:
 
     `context.now` is the time of the database's clock.
     """
-    return context.now().timestamp() - (context.clock.offset if context.clock is not None else 0.0)
+    clock = context.readiness.clock
+    return context.now().timestamp() - (clock.offset if clock is not None else 0.0)
 
 
 class Verdict(NamedTuple):

@@ -102,7 +102,7 @@ class ExecutionStats:
 async def read_stats(context: AppContext, destination_id: str) -> DestinationStats:
     """Return the statistics of a destination. Raises Refusal (404)."""
     async with reading_row(context, destination_id) as (connection, destination):
-        return await destination_stats(connection, destination, max_event_age=context.max_event_age)
+        return await destination_stats(connection, destination, max_event_age=context.deployment.max_age)
 
 
 async def read_filtered_stats(
@@ -198,7 +198,7 @@ async def read_overview(
         history = await outcome_history.buckets(connection, [number], width=bucket, since=since)
         times = await delivery_figures.response_times(connection, number, since=since, bucket=bucket)
         return DestinationOverview(
-            stats=await destination_stats(connection, destination, max_event_age=context.max_event_age),
+            stats=await destination_stats(connection, destination, max_event_age=context.deployment.max_age),
             facts=await _facts(connection, number, context.now()),
             history=history[number],
             response_times=times,

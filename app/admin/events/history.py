@@ -123,7 +123,7 @@ class _Reader:
         replays = await attempts.replays(self.connection, all_replays)
         rows = EventRows(self.destination, batch, shape, exception, carried, has_all_attempts, replays)
         id_of = partial(self.context.opaque.seal, kind=ATTEMPT)
-        return accepted_history(rows, self.mappings, self.context.max_event_age, id_of)
+        return accepted_history(rows, self.mappings, self.context.deployment.max_age, id_of)
 
 
 def _shape_at(batch: BatchRow, place: int) -> EventMetadata | None:

@@ -68,9 +68,7 @@ async def rules_of(
         mapping_id=mapping.id if mapping else UNSAVED,
         mapping_version=(mapping.published_version if mapping else None) or 0,
         pins={pin.event_type: pin.name for pin in pins},
-        max_age=settings.max_event_age,
-        warn_age=settings.warn_event_age,
-        consent_settings=settings.consent,
+        deployment=settings.deployment,
     )
 
 

@@ -69,7 +69,7 @@ async def replay_events(
         context.caller,
         destination_id,
         wanted,
-        max_age=context.max_event_age,
+        max_age=context.deployment.max_age,
         writer=_WRITER,
         dry_run=dry_run,
     )

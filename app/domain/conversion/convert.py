@@ -60,7 +60,7 @@ class ConversionPlan:
 
     def __init__(self, mapping: Mapping, rules: Rules) -> None:
         sources = dict(mapping.by_field)
-        self._rules, self._name = rules, mapping.event_name
+        self.mapping, self.rules, self._name = mapping, rules, mapping.event_name
 
         self._objects = objects = Objects()
         step = partial(field_step, sources, objects)
@@ -89,12 +89,12 @@ class ConversionPlan:
         kind = self._kind(*fixed) if all(type(value) is str for value in fixed) else None
         self._fixed_kind = None if kind is None or kind.conflict else kind
         self._granted = f',"consent":{json_text(consent.GRANTED_PAIR)}'
-        self._recent = min(rules.warn_age, rules.max_age)
+        self._recent = min(rules.deployment.warn_age, rules.deployment.max_age)
         self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
 
     def _kind_of(self, event_type: str, event_source: str | None) -> _Kind:
         """Return the kind of a type and a source; without a source it has no `opening`."""
-        name, rules = self._name, self._rules
+        name, rules = self._name, self.rules
         pinned = rules.pins.get(event_type, name)
         conflict = None
         if pinned != name:
@@ -200,8 +200,8 @@ class ConversionPlan:
         rule = self._consent
         if rule is None:
             return {}
-        required = consent.is_required(self._rules.region, country)
-        settings = self._rules.consent_settings
+        required = consent.is_required(self.rules.region, country)
+        settings = self.rules.deployment.consent
         signal = consent.evaluate_consent(rule, run.content, run, required=required, settings=settings)
         run.notes.clear()
         if run.trace is not None:
@@ -234,12 +234,12 @@ class ConversionPlan:
             if time.reason == "transform_failed":
                 failed = SourceFailed("timestamp_invalid", time.sentence)
         elif time is not None:
-            age = now - time.at
+            age, limits = now - time.at, self.rules.deployment
             if age < -EARLY_LIMIT:
                 failed = SourceFailed("timestamp_future", "is in the future")
-            elif age > self._rules.max_age:
-                failed = SourceFailed("event_too_old", f"is more than {self._rules.max_age.days} days ago")
-            elif age > self._rules.warn_age:
+            elif age > limits.max_age:
+                failed = SourceFailed("event_too_old", f"is more than {limits.max_age.days} days ago")
+            elif age > limits.warn_age:
                 warnings = ("event_aging",)
         text = time.text if isinstance(time, EventTime) else None
         settled: EventTime | None = step.settle(run, failed or time, warnings=warnings, result=text)

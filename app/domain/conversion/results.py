@@ -15,6 +15,15 @@ from app.domain.mapping.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentRules:
+    """What a conversion needs to know about the deployment: the limits of an event's age, and consent."""
+
+    max_age: timedelta = timedelta(days=21)  # P6
+    warn_age: timedelta = timedelta(days=7)  # P6
+    consent: ConsentSettings = field(default_factory=ConsentSettings)
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What a conversion needs to know about the destination and the mapping's version.
 
@@ -30,9 +39,7 @@ class Rules:
     currency: str
     dataset_name: str | None
     pins: Mapping[str, str]
-    max_age: timedelta = timedelta(days=21)  # P6
-    warn_age: timedelta = timedelta(days=7)  # P6
-    consent_settings: ConsentSettings = field(default_factory=ConsentSettings)
+    deployment: DeploymentRules = field(default_factory=DeploymentRules)
 
     @classmethod
     def of(cls, settings: DestinationSettings, **members: Any) -> Self:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.domain.destination import DestinationSettings, RequestRate
+from app.domain.destination import DestinationSettings, RequestRate, State
 from app.domain.ids import (
     AdvertiserId,
     DestinationId,
@@ -43,7 +43,7 @@ class DestinationRow:
     number: DestinationNumber
     lane: LaneId
     version: int
-    state: str
+    state: State
     signed_in: bool
     settings: DestinationSettings
     mappings: tuple[MappingRow, ...]
