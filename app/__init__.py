@@ -16,7 +16,7 @@ For an ordinary event the service calls these functions in this order (checked b
     paced       app.domain.pacing.pace.Pace.sent                             rate limit, `blocked_until`
     sent        app.amazon.client.EventsClient.send                          after the attempt's commit
     settled     app.domain.outcomes.settle.settle                            a pure decision
-                app.delivery.settlement.write_settlement                      one transaction
+                app.delivery.settlement.SettlementWriter.write_settlement      one transaction
 
 Before `match_mapping`, the packages `server`, `api` and `ingest` call each other. After it, each package is
 entered only in the listed order. At ‖ the event is in the database, and a worker continues. `app.ingest` and

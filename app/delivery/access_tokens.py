@@ -190,7 +190,11 @@ class AccessTokens:
             case Tokens():
                 return await self._store(destination, row, reply)
             case Revoked():
-                return await self._park(destination, row.generation, "revoked")
+                self.forget(destination)
+                async with self.worker.pool.acquire() as connection, connection.transaction():
+                    await token_leases.release(connection, destination, self.worker.name, pause=0)
+                    parked = await token_leases.park(connection, destination, row.generation, "revoked")
+                return NoToken("revoked", is_parked=True) if parked else NoToken("reconnected", 0.05)
             case InvalidClient():
                 return await self._release(destination, "invalid_client", 30.0)
             case Unavailable(why):
@@ -219,13 +223,6 @@ class AccessTokens:
         if not is_stored or fresh is None:
             return NoToken("reconnected", 0.05)
         return self._open_and_cache(destination, fresh)
-
-    async def _park(self, destination: DestinationId, generation: int, reason: str) -> NoToken:
-        self.forget(destination)
-        async with self.worker.pool.acquire() as connection, connection.transaction():
-            await token_leases.release(connection, destination, self.worker.name, pause=0)
-            parked = await token_leases.park(connection, destination, generation, reason)
-        return NoToken(reason, is_parked=True) if parked else NoToken("reconnected", 0.05)
 
     async def _release(self, destination: DestinationId, reason: str, pause: float) -> NoToken:
         """End the refresh lease without a new token. No process refreshes for `pause` seconds."""

@@ -15,7 +15,7 @@ from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_leases import content_of
 from app.delivery.request_content import Claim, RequestContent, RequestInFlight, Selection
-from app.delivery.settlement import write_recovered, write_settlement, write_unsent
+from app.delivery.settlement import SettlementWriter
 from app.delivery.worker import Worker
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled
@@ -109,10 +109,9 @@ class Delivery:
                     self._back_off(lane, queue, WorkKind.LIVE, "damaged_data", error)
             if poll.erasures != lane.erasures:
                 await self.erasing.refresh(connection)
-            selected = lane.select(poll, started_at, now)
-            if selected is None:
+            selection = lane.select(poll, watermarks, started_at, now)
+            if selection is None:
                 return None
-            selection = Selection(*selected, watermarks)
             if (access := self.tokens.cached(selection.queue.id)) is not None:
                 return await self._claim(connection, lane, selection, access)
         # A token server may hang: wait for it without a database connection.
@@ -257,9 +256,8 @@ class Delivery:
             self.worker.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
         if claim.expired or claim.unreadable or claim.too_old:
             async with connection.transaction():
-                delta = await write_unsent(
-                    connection, lane.lease, queue.number, claim, writer=self.worker.writer
-                )
+                writer = SettlementWriter(connection, lane.lease, self.worker.writer)
+                delta = await writer.write_unsent(queue.number, claim)
             self._log.count_final(delta)
             for unreadable in claim.unreadable:
                 # An SQLSTATE appears only in the log and not as a label, because metrics need few label
@@ -322,9 +320,8 @@ class Delivery:
                     if summary.rounded != lane.recorded:
                         await lanes.record_summary(connection, lane.lease, summary)
                         lane.record(summary)
-                    return await write_settlement(
-                        connection, lane.lease, request, sent, settlement, writer=self.worker.writer
-                    )
+                    writer = SettlementWriter(connection, lane.lease, self.worker.writer)
+                    return await writer.write_settlement(request, sent, settlement)
             except DRIVER_ERRORS as error:
                 is_locked = isinstance(error, asyncpg.LockNotAvailableError)
                 if is_locked:
@@ -344,11 +341,10 @@ class Delivery:
 
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
         """Settle an attempt whose sender has ended. The outcome is unknown, so its events are sent again."""
-        jitter, writer = self.worker.jitter(), self.worker.writer
+        jitter = self.worker.jitter()
         async with self.worker.pool.acquire() as connection, connection.transaction():
-            delta = await write_recovered(
-                connection, lane.lease, attempt, policy=self.policy, jitter=jitter, writer=writer
-            )
+            writer = SettlementWriter(connection, lane.lease, self.worker.writer)
+            delta = await writer.write_recovered(attempt, policy=self.policy, jitter=jitter)
         self._log.count_final(delta)
         age_s = attempt.age.total_seconds()
         self.worker.telemetry.log(

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from heapq import heappop, heappush
 from itertools import count
 
-from app.delivery.request_content import RequestContent
+from app.delivery.request_content import RequestContent, Selection
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.outcome import Reply
-from app.domain.pacing.order import FULL, FairQueue, Turns, Watermarks, WorkKind
+from app.domain.pacing.order import FULL, FairQueue, QueueKey, Turns, Watermarks, WorkKind
 from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary
 from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
@@ -164,14 +165,14 @@ class Lane:
             self.wake(self._merged_at(now))
 
     def select(
-        self, poll: LanePoll, started_at: float, now: float
-    ) -> tuple[DestinationQueue, WorkKind, bool] | None:
+        self, poll: LanePoll, watermarks: Mapping[QueueKey, datetime], started_at: float, now: float
+    ) -> Selection | None:
         """Take over what a poll read, and choose the next request.
 
-        Returns its queue and kind, and whether other events are due too. `poll` was read between `started_at`
-        and `now`. Destinations with the same kind of work take turns, in the order of their numbers. Returns
-        None if nothing is due, or if the rate limit does not allow a request now. The lane then wakes when
-        this changes, unless the next poll comes first.
+        `poll` was read from `watermarks` on, between `started_at` and `now`. Destinations with the same kind
+        of work take turns, in the order of their numbers. Returns None if nothing is due, or if the rate
+        limit does not allow a request now. The lane then wakes when this changes, unless the next poll comes
+        first.
         """
         self.watermarks.note_poll(started_at, now)
         self.erasures = poll.erasures
@@ -199,7 +200,7 @@ class Lane:
             return None
         ready = [queue for queue in poll.queues if due_in[queue.number].get(kind, 1.0) <= 0]
         next_ones = [queue for queue in ready if queue.number > self._last_served.get(kind, 0)]
-        return (next_ones or ready)[0], kind, len(due) > 1
+        return Selection((next_ones or ready)[0], kind, len(due) > 1, watermarks)
 
     def _due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
         """Return in how many seconds each kind of request of a queue is due, including back-offs."""

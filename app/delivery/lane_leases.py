@@ -179,8 +179,7 @@ class LaneLeases:
     async def _release_lost(self, session: asyncpg.Connection) -> None:
         """Release the locks of lost lanes. Release the lease of a lost lane if it has no new owner."""
         while self._lost:
-            lease = self._lost[-1]
-            await lanes.release(session, lease)
+            await lanes.release(session, self._lost[-1])
             self._lost.pop()
 
     async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:

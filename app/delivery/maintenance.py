@@ -3,6 +3,7 @@
 Every worker can run these jobs. An advisory lock lets only one worker run them at a time.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -223,19 +224,17 @@ class Maintenance:
             self.worker.telemetry.log("partitions.content_dropped", day=str(day))
 
     async def _expire(self, connection: PipelineConnection) -> None:
-        deltas: dict[DestinationNumber, counts.CountDelta] = {}
+        deltas: defaultdict[DestinationNumber, counts.CountDelta] = defaultdict(counts.CountDelta)
         for number, events, retrying in await batches.expire(
             connection, older_than=self.retention.max_age, limit=_EXPIRE_LIMIT
         ):
-            delta = deltas.setdefault(number, counts.CountDelta())
-            delta.expired += events
-            delta.retrying -= events if retrying else 0
+            deltas[number].expired += events
+            deltas[number].retrying -= events if retrying else 0
         for number in await exceptions.expire(
             connection, older_than=self.retention.max_age, limit=_EXPIRE_LIMIT
         ):
-            delta = deltas.setdefault(number, counts.CountDelta())
-            delta.expired += 1
-            delta.retrying -= 1
+            deltas[number].expired += 1
+            deltas[number].retrying -= 1
         await counts.add(connection, self.worker.writer.number, deltas)
         if self.worker.writer.callbacks_enabled and deltas:
             await callbacks.mark_failed(connection, deltas)

@@ -4,12 +4,11 @@ A settlement is one transaction or one statement. It writes nothing if the lane'
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import assert_never
 
 from app.delivery.request_content import QUEUES, Claim, Item, RequestContent, RequestInFlight, Unreadable
-from app.delivery.worker import CountWriter
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.domain.outcomes.outcome import SentRequest, TransportError
 from app.domain.outcomes.reasons import REASONS, JourneyCode
@@ -27,148 +26,211 @@ from app.domain.outcomes.settle import (
 )
 from app.domain.outcomes.status import FINAL, Status
 from app.store import PipelineConnection, attempts, batches, callbacks, counts, exceptions, lanes
+from app.store.counts import CountWriter
 from app.store.lanes import LaneLease
 
 
-async def write_settlement(
-    connection: PipelineConnection,
-    lease: LaneLease,
-    request: RequestInFlight,
-    sent: SentRequest,
-    settlement: Settlement,
-    *,
-    writer: CountWriter,
-) -> counts.CountDelta:
-    """Write an attempt's result, what happens to each conversion (its disposition), and the counts.
+@dataclass(frozen=True, slots=True)
+class SettlementWriter:
+    """Writes one result: of an attempt of a lane, or of a claim without an attempt.
 
-    Returns the changes of the counts. This function commits everything or nothing, so `connection` must be
-    outside a transaction. Raises StaleOwner.
+    Each method returns `delta`, the changes of the counts, after adding it for `writer`. Raises StaleOwner.
     """
-    content = request.content
-    if (
-        isinstance(settlement, PerItem)
-        and settlement.delivered == len(content.items)
-        and content.batches
-        and not content.too_old
-        and not writer.callbacks_enabled
-    ):
-        days = {item.source.day for item in content.items}
-        delta = counts.CountDelta(
-            delivered=len(content.items), retrying=-sum([item.source.failing for item in content.items])
-        )
-        if await attempts.write_delivered(
-            connection,
-            request.attempt,
-            lease,
-            sent,
-            destination=content.queue.number,
-            batches=content.batches,
-            days=(min(days), max(days)),
-            delta=delta,
-            writer=writer.number,
+
+    connection: PipelineConnection
+    lease: LaneLease
+    writer: CountWriter
+    delta: counts.CountDelta = field(default_factory=counts.CountDelta)
+
+    async def write_settlement(
+        self, request: RequestInFlight, sent: SentRequest, settlement: Settlement
+    ) -> counts.CountDelta:
+        """Write an attempt's result, what happens to each conversion (its disposition), and the counts.
+
+        This commits everything or nothing, so `connection` must be outside a transaction.
+        """
+        content = request.content
+        if (
+            isinstance(settlement, PerItem)
+            and settlement.delivered == len(content.items)
+            and content.batches
+            and not content.too_old
+            and not self.writer.callbacks_enabled
         ):
-            return delta
-        # Nothing was written: the lane has another owner, or the attempt is already settled, because Postgres
-        # committed an earlier try whose response was lost. `_write_each` distinguishes these two cases.
-    async with connection.transaction():
-        return await _write_each(connection, lease, request, sent, settlement, writer=writer)
+            days = {item.source.day for item in content.items}
+            self.delta.delivered = len(content.items)
+            self.delta.retrying = -sum([item.source.failing for item in content.items])
+            if await attempts.write_delivered(
+                self.connection,
+                request.attempt,
+                self.lease,
+                sent,
+                destination=content.queue.number,
+                batches=content.batches,
+                days=(min(days), max(days)),
+                delta=self.delta,
+                writer=self.writer.number,
+            ):
+                return self.delta
+            # Nothing was written: the lane has another owner, or the attempt is already settled, because
+            # Postgres committed an earlier try whose response was lost. `_write_each` distinguishes these two
+            # cases.
+            self.delta.delivered = self.delta.retrying = 0
+        async with self.connection.transaction():
+            return await self._write_each(request, sent, settlement)
 
-
-async def _write_each(
-    connection: PipelineConnection,
-    lease: LaneLease,
-    request: RequestInFlight,
-    sent: SentRequest,
-    settlement: Settlement,
-    *,
-    writer: CountWriter,
-) -> counts.CountDelta:
-    """Write the disposition of each conversion, in the caller's transaction."""
-    content, attempt = request.content, request.attempt
-    delivered = settlement.delivered if isinstance(settlement, PerItem) else None
-    delta = counts.CountDelta()
-    if not await attempts.write_outcome(connection, attempt, lease, sent, delivered=delivered):
-        return delta
-    match settlement:
-        case PerItem(dispositions):
-            changes = [
-                change
-                for item, disposition in zip(content.items, dispositions, strict=True)
-                if (change := _apply(disposition, item, content, attempt.id, delta)) is not None
-            ]
-            changes += [_expire(item, delta) for item in content.too_old]
-            if content.batches:
-                await batches.close(connection, content.batches, "sent", attempt.id)
-            await exceptions.write(
-                connection, content.queue.number, attempt.id, changes, queue=QUEUES[content.kind]
-            )
-            if writer.callbacks_enabled:
-                pairs = zip(content.items, dispositions, strict=True) if content.batches else ()
-                delivered_items = [item for item, each in pairs if isinstance(each, Delivered)]
-                finals = _final_batches(changes, delivered_items)
-                await callbacks.note(connection, content.queue.number, finals)
-        case RetryAll(reason, seconds):
-            wait = timedelta(seconds=seconds)
-            if content.batches:
-                await batches.requeue(connection, content.batches, wait=wait, reason=reason)
-                # Conversions past the age limit stay in their batch, which counts them.
-                remaining = (*content.items, *content.too_old)
-                delta.retrying += sum(1 for item in remaining if not item.source.failing)
-            else:
+    async def _write_each(
+        self, request: RequestInFlight, sent: SentRequest, settlement: Settlement
+    ) -> counts.CountDelta:
+        """Write the disposition of each conversion, in the caller's transaction."""
+        content, attempt = request.content, request.attempt
+        delivered = settlement.delivered if isinstance(settlement, PerItem) else None
+        if not await attempts.write_outcome(self.connection, attempt, self.lease, sent, delivered=delivered):
+            return self.delta
+        match settlement:
+            case PerItem(dispositions):
                 changes = [
-                    replace(
-                        _change(item, "retrying", reason),
-                        wait=wait,
-                        send_group=content.send_group,
-                        costs_try=True,
-                    )
-                    for item in content.items
+                    change
+                    for item, disposition in zip(content.items, dispositions, strict=True)
+                    if (change := self._apply(disposition, item, content, attempt.id)) is not None
                 ]
-                await exceptions.write(connection, content.queue.number, None, changes)
-        case Deferred():
-            pass
-        case _:
-            assert_never(settlement)
-    await counts.add(connection, writer.number, {content.queue.number: delta})
-    return delta
+                changes += [self._expire(item) for item in content.too_old]
+                if content.batches:
+                    await batches.close(self.connection, content.batches, "sent", attempt.id)
+                await exceptions.write(
+                    self.connection, content.queue.number, attempt.id, changes, queue=QUEUES[content.kind]
+                )
+                if self.writer.callbacks_enabled:
+                    pairs = zip(content.items, dispositions, strict=True) if content.batches else ()
+                    delivered_items = [item for item, each in pairs if isinstance(each, Delivered)]
+                    finals = _final_batches(changes, delivered_items)
+                    await callbacks.note(self.connection, content.queue.number, finals)
+            case RetryAll(reason, seconds):
+                wait = timedelta(seconds=seconds)
+                if content.batches:
+                    await batches.requeue(self.connection, content.batches, wait=wait, reason=reason)
+                    # Conversions past the age limit stay in their batch, which counts them.
+                    remaining = (*content.items, *content.too_old)
+                    self.delta.retrying += sum(1 for item in remaining if not item.source.failing)
+                else:
+                    changes = [
+                        replace(
+                            _change(item, "retrying", reason),
+                            wait=wait,
+                            send_group=content.send_group,
+                            costs_try=True,
+                        )
+                        for item in content.items
+                    ]
+                    await exceptions.write(self.connection, content.queue.number, None, changes)
+            case Deferred():
+                pass
+            case _:
+                assert_never(settlement)
+        await counts.add(self.connection, self.writer.number, {content.queue.number: self.delta})
+        return self.delta
 
+    async def write_unsent(self, destination: DestinationNumber, claim: Claim) -> counts.CountDelta:
+        """Settle due events that cannot be sent because they expired or are unreadable."""
+        await lanes.hold(self.connection, self.lease)
+        claim = await _lock_unchanged(self.connection, claim)
+        delta = self.delta
+        if claim.expired:
+            await batches.close(self.connection, [batch.id for batch in claim.expired], "expired", None)
+            for batch in claim.expired:
+                delta.expired += batch.events
+                delta.retrying -= batch.events if batch.tries else 0
+        if closed := [row.source.batch for row in claim.unreadable if row.data_key is not None]:
+            # Each conversion of these batches gets an exception row below.
+            await batches.close(self.connection, closed, "sent", None)
+        changes = [change for unreadable in claim.unreadable for change in self._give_up(unreadable)]
+        changes += [self._expire(item) for item in claim.too_old]
+        await exceptions.write(self.connection, destination, None, changes)
+        if self.writer.callbacks_enabled:
+            expired = [
+                callbacks.FinalBatch(
+                    batch.id, batch.day, None, batch.events, "expired", JourneyCode.MISC_ERROR, "expired"
+                )
+                for batch in claim.expired
+            ]
+            await callbacks.note(self.connection, destination, [*expired, *_final_batches(changes)])
+        await counts.add(self.connection, self.writer.number, {destination: delta})
+        return delta
 
-async def write_unsent(
-    connection: PipelineConnection,
-    lease: LaneLease,
-    destination: DestinationNumber,
-    claim: Claim,
-    *,
-    writer: CountWriter,
-) -> counts.CountDelta:
-    """Settle due events that cannot be sent because they expired or are unreadable. Raises StaleOwner.
+    async def write_recovered(
+        self, attempt: attempts.UnsettledAttempt, *, policy: RetryPolicy, jitter: float
+    ) -> counts.CountDelta:
+        """Settle an attempt whose outcome is unknown: make its events due again, except final ones."""
+        sent = SentRequest(TransportError("interrupted"), None, None, None)
+        if not await attempts.write_outcome(self.connection, attempt, self.lease, sent):
+            return self.delta
+        if attempt.places is None:
+            for state in await batches.still_open(self.connection, attempt.batches):
+                retry = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
+                assert isinstance(retry, RetryAll)
+                wait = timedelta(seconds=retry.wait)
+                await batches.requeue(self.connection, [state.id], wait=wait, reason="outcome_unknown")
+                self.delta.retrying += 0 if state.tries else state.events
+        else:
+            pairs = list(zip(attempt.batches, attempt.places, strict=True))
+            wait = timedelta(seconds=policy.wait(1, jitter=jitter))
+            await exceptions.requeue(self.connection, pairs, wait=wait, reason="outcome_unknown")
+        await counts.add(self.connection, self.writer.number, {attempt.destination: self.delta})
+        return self.delta
 
-    Returns the changes of the counts.
-    """
-    await lanes.hold(connection, lease)
-    claim = await _lock_unchanged(connection, claim)
-    delta = counts.CountDelta()
-    if claim.expired:
-        await batches.close(connection, [batch.id for batch in claim.expired], "expired", None)
-        for batch in claim.expired:
-            delta.expired += batch.events
-            delta.retrying -= batch.events if batch.tries else 0
-    if closed := [row.source.batch for row in claim.unreadable if row.data_key is not None]:
-        # Each conversion of these batches gets an exception row below.
-        await batches.close(connection, closed, "sent", None)
-    changes = [change for unreadable in claim.unreadable for change in _give_up(unreadable, delta)]
-    changes += [_expire(item, delta) for item in claim.too_old]
-    await exceptions.write(connection, destination, None, changes)
-    if writer.callbacks_enabled:
-        expired = [
-            callbacks.FinalBatch(
-                batch.id, batch.day, None, batch.events, "expired", JourneyCode.MISC_ERROR, "expired"
-            )
-            for batch in claim.expired
+    def _apply(
+        self, disposition: Disposition, item: Item, content: RequestContent, attempt: AttemptId
+    ) -> exceptions.ExceptionChange | None:
+        """Count the disposition of a conversion and return the change of its exception row.
+
+        Returns None for a delivered conversion that was not retried, because it needs no exception row.
+        """
+        was_retrying = int(item.source.failing)
+        match disposition:
+            case Delivered():
+                self.delta.delivered += 1
+                self.delta.retrying -= was_retrying
+                return None if content.batches else _change(item, "delivered", "delivered")
+            case Dead(reason, amazon_code, message):
+                self.delta.dead += 1
+                self.delta.retrying -= was_retrying
+                return replace(
+                    _change(item, "dead", reason),
+                    amazon_code=amazon_code,
+                    amazon_message=message,
+                    costs_try=True,
+                    answers_attempt=True,
+                )
+            case Retry(reason, wait, half, costs_try, amazon_code, message):
+                self.delta.retrying += 1 - was_retrying
+                return replace(
+                    _change(item, "retrying", reason),
+                    wait=timedelta(seconds=wait),
+                    # The id of the refused attempt makes the group id unique. After a crash the group gets
+                    # the same id.
+                    send_group=None if half is None else attempt * 2 + half,
+                    costs_try=costs_try,
+                    amazon_code=amazon_code,
+                    amazon_message=message,
+                    # A request is divided if Amazon refused it as a unit. The response is then not about this
+                    # conversion.
+                    answers_attempt=half is None,
+                )
+            case _:
+                assert_never(disposition)
+
+    def _expire(self, item: Item) -> exceptions.ExceptionChange:
+        self.delta.expired += 1
+        self.delta.retrying -= int(item.source.failing)
+        return _change(item, "expired", "expired")
+
+    def _give_up(self, unreadable: Unreadable) -> Sequence[exceptions.ExceptionChange]:
+        """Count unreadable conversions as dead, and return their exception rows."""
+        self.delta.dead += len(unreadable.places)
+        self.delta.retrying -= len(unreadable.places) if unreadable.source.failing else 0
+        return [
+            _change(Item(unreadable.source, place, b""), "dead", "unreadable") for place in unreadable.places
         ]
-        await callbacks.note(connection, destination, [*expired, *_final_batches(changes)])
-    await counts.add(connection, writer.number, {destination: delta})
-    return delta
 
 
 async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim:
@@ -219,52 +281,6 @@ def _final_batches(
     ]
 
 
-def _apply(
-    disposition: Disposition,
-    item: Item,
-    content: RequestContent,
-    attempt: AttemptId,
-    delta: counts.CountDelta,
-) -> exceptions.ExceptionChange | None:
-    """Count the disposition of a conversion in `delta` and return the change of its exception row.
-
-    Returns None for a delivered conversion that was not retried, because it needs no exception row.
-    """
-    was_retrying = int(item.source.failing)
-    match disposition:
-        case Delivered():
-            delta.delivered += 1
-            delta.retrying -= was_retrying
-            return None if content.batches else _change(item, "delivered", "delivered")
-        case Dead(reason, amazon_code, message):
-            delta.dead += 1
-            delta.retrying -= was_retrying
-            return replace(
-                _change(item, "dead", reason),
-                amazon_code=amazon_code,
-                amazon_message=message,
-                costs_try=True,
-                answers_attempt=True,
-            )
-        case Retry(reason, wait, half, costs_try, amazon_code, message):
-            delta.retrying += 1 - was_retrying
-            return replace(
-                _change(item, "retrying", reason),
-                wait=timedelta(seconds=wait),
-                # The id of the refused attempt makes the group id unique. After a crash the group gets the
-                # same id.
-                send_group=None if half is None else attempt * 2 + half,
-                costs_try=costs_try,
-                amazon_code=amazon_code,
-                amazon_message=message,
-                # A request is divided if Amazon refused it as a unit. The response is then not about this
-                # conversion.
-                answers_attempt=half is None,
-            )
-        case _:
-            assert_never(disposition)
-
-
 def _change(item: Item, status: str, reason: str) -> exceptions.ExceptionChange:
     return exceptions.ExceptionChange(
         batch=item.source.batch,
@@ -276,48 +292,3 @@ def _change(item: Item, status: str, reason: str) -> exceptions.ExceptionChange:
         code=REASONS[reason].code if reason in REASONS else None,
         mapping=item.mapping,
     )
-
-
-def _expire(item: Item, delta: counts.CountDelta) -> exceptions.ExceptionChange:
-    delta.expired += 1
-    delta.retrying -= int(item.source.failing)
-    return _change(item, "expired", "expired")
-
-
-def _give_up(unreadable: Unreadable, delta: counts.CountDelta) -> Sequence[exceptions.ExceptionChange]:
-    """Count unreadable conversions as dead, and return their exception rows."""
-    delta.dead += len(unreadable.places)
-    delta.retrying -= len(unreadable.places) if unreadable.source.failing else 0
-    return [_change(Item(unreadable.source, place, b""), "dead", "unreadable") for place in unreadable.places]
-
-
-async def write_recovered(
-    connection: PipelineConnection,
-    lease: LaneLease,
-    attempt: attempts.UnsettledAttempt,
-    *,
-    policy: RetryPolicy,
-    jitter: float,
-    writer: CountWriter,
-) -> counts.CountDelta:
-    """Settle an attempt whose outcome is unknown: make its events due again, except events that are final.
-
-    Returns the changes of the counts. Raises StaleOwner.
-    """
-    sent = SentRequest(TransportError("interrupted"), None, None, None)
-    delta = counts.CountDelta()
-    if not await attempts.write_outcome(connection, attempt, lease, sent):
-        return delta
-    if attempt.places is None:
-        for state in await batches.still_open(connection, attempt.batches):
-            retry = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
-            assert isinstance(retry, RetryAll)
-            wait = timedelta(seconds=retry.wait)
-            await batches.requeue(connection, [state.id], wait=wait, reason="outcome_unknown")
-            delta.retrying += 0 if state.tries else state.events
-    else:
-        pairs = list(zip(attempt.batches, attempt.places, strict=True))
-        wait = timedelta(seconds=policy.wait(1, jitter=jitter))
-        await exceptions.requeue(connection, pairs, wait=wait, reason="outcome_unknown")
-    await counts.add(connection, writer.number, {attempt.destination: delta})
-    return delta

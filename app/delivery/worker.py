@@ -12,22 +12,11 @@ import asyncpg
 from app.crypto import Vault
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.domain.pacing.order import CAPACITY, Capacity
-from app.store import PipelineConnection, counts
+from app.store import PipelineConnection
+from app.store.counts import CountWriter
 from app.store.database.clock import DatabaseClock
 from app.store.encryption import key_usage
 from app.telemetry import Telemetry
-
-
-@dataclass(slots=True)
-class CountWriter:
-    """How a process writes counts and final states."""
-
-    number: int  # identifies the rows of this process in the counts
-    callbacks_enabled: bool = False  # queue the final states as callbacks to the journey engine
-
-    def change_rows(self) -> None:
-        """Write other rows of the counts from now on, because another session locked a row."""
-        self.number = (self.number + 1) % counts.WRITERS
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

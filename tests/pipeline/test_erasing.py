@@ -13,12 +13,12 @@ from sqlalchemy.exc import DBAPIError
 
 from app.admin.privacy import erasure
 from app.crypto import open_batch
-from app.delivery import settlement
 from app.delivery.request_content import BatchSource, Claim, Unreadable
-from app.delivery.worker import CountWriter
+from app.delivery.settlement import SettlementWriter
 from app.domain.ids import DEFAULT_ORGANISATION, BatchId, OrganisationId
 from app.domain.privacy.carried_key import carried_key
 from app.store import batches
+from app.store.counts import CountWriter
 from app.store.lanes import LaneLease
 from app.store.privacy import erasures
 from tests.pipeline.amazon import Hanging, items
@@ -159,8 +159,8 @@ async def owned(world: World) -> LaneLease:
 
 async def take_off(world: World, dst: str, claimed: Claim) -> None:
     async with world.pool.acquire() as c, c.transaction():
-        writer = CountWriter(1)
-        await settlement.write_unsent(c, await owned(world), await world.number(dst), claimed, writer=writer)
+        settling = SettlementWriter(c, await owned(world), CountWriter(1))
+        await settling.write_unsent(await world.number(dst), claimed)
 
 
 async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: World) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.lane import LONGEST_BACKOFF_S, POLL_EVERY_S, Alarms, Lane
-from app.delivery.request_content import RequestContent
+from app.delivery.request_content import RequestContent, Selection
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import CAPACITY, WorkKind
 from app.domain.pacing.pace import SLOW_S, CircuitBreaker, Pace, RateLimit
@@ -166,9 +166,9 @@ def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
     assert waits[8] > 10
     assert waits[-1] == LONGEST_BACKOFF_S
     poll, later = LanePoll(None, 0, (), (LIVE,)), AT + LONGEST_BACKOFF_S
-    assert owned.select(poll, AT, AT) is None
-    assert owned.select(poll, later, later - 0.1) is None
-    assert owned.select(poll, later, later) == (LIVE, WorkKind.LIVE, False)
+    assert owned.select(poll, {}, AT, AT) is None
+    assert owned.select(poll, {}, later, later - 0.1) is None
+    assert owned.select(poll, {}, later, later) == Selection(LIVE, WorkKind.LIVE, False, {})
     number, long_after = DestinationNumber(1), later + LONGEST_BACKOFF_S
     assert owned.back_off(number, WorkKind.LIVE, long_after - 0.1).failures == 16
     assert owned.back_off(number, WorkKind.LIVE, long_after + 2 * LONGEST_BACKOFF_S).failures == 1
@@ -180,9 +180,9 @@ def test_destinations_take_turns_also_beside_the_retries_of_one() -> None:
     queues = [replace(LIVE, number=DestinationNumber(number)) for number in range(1, 7)]
     poll = LanePoll(None, 0, (), (replace(queues[0], due_in=both), *queues[1:]))
     for now in range(100, 148):
-        selected = owned.select(poll, now, now)
+        selected = owned.select(poll, {}, now, now)
         assert selected is not None
-        queue, kind, _ = selected
+        queue, kind = selected.queue, selected.kind
         served[queue.number, kind] += 1
         content = RequestContent(queue, (), (), (), (), None, has_more=False, kind=kind)
         owned.begin_request(content, now, deadline=now)
