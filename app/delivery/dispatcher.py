@@ -50,6 +50,7 @@ class Dispatcher:
     outcomes: DatabaseResults
     listens: bool = True
     callback_sender: CallbackSender | None = None
+    stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)  # start no more requests
     _tasks: dict[asyncio.Task[None], Lane] = field(init=False, default_factory=dict)
     # Lanes whose time has come and that have no slot yet, in the order of their times.
     _ready: dict[Lane, None] = field(init=False, default_factory=dict)
@@ -57,15 +58,10 @@ class Dispatcher:
     _wake_up: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _unknown_lane: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _partition_missing: asyncio.Event = field(init=False, default_factory=asyncio.Event)
-    _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
-
-    @property
-    def leaving(self) -> bool:
-        return self._stopping.is_set()
 
     def stop(self) -> None:
         """Start no more requests. `run` returns when the requests in flight are settled."""
-        self._stopping.set()
+        self.stopping.set()
         self._wake_up.set()
         self._unknown_lane.set()
 
@@ -86,7 +82,7 @@ class Dispatcher:
         self._jobs = [asyncio.create_task(job) for job in jobs]
         listening = [asyncio.create_task(self._listen())] if self.listens else []
         try:
-            while not self._stopping.is_set():
+            while not self.stopping.is_set():
                 wait = self._serve_ready()
                 with suppress(TimeoutError):
                     # `wait_for` would create a task, and this loop runs several times for each request.
@@ -187,7 +183,7 @@ class Dispatcher:
     async def _listen(self) -> None:
         """Receive Postgres notifications of new events. Reconnect when the connection is lost."""
         lost = asyncio.Event()
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             lost.clear()
             with suppress(*DRIVER_ERRORS):
                 connection = await self.worker.connect()
@@ -228,7 +224,7 @@ class Dispatcher:
         """
         trigger = run_now or asyncio.Event()
         previous = 0.0
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             started_at, took = self.worker.monotonic(), 0.0
             try:
                 await action()

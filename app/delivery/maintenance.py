@@ -20,6 +20,7 @@ from app.domain.id_digests import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.settle import ENDPOINT_POLICY
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
+from app.settings import Settings
 from app.store import (
     PipelineConnection,
     attempts,
@@ -65,17 +66,7 @@ FUTURE_TIMES: Final = (
 _FIRST_PAUSE_S = 30.0
 _LONGEST_PAUSE_S = 900.0
 _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long data is stored. The retention of a data key begins when all events of its batch are final."""
-
-    max_age: timedelta = timedelta(days=21)
-    key_life: timedelta = timedelta(hours=24)
-    dead_key_life: timedelta = timedelta(days=7)
-    days: int = 30
-    rejection_days: int = 7
+_DEAD_KEY_LIFE = timedelta(days=7)  # of batches with dead letters, so that they can be replayed
 
 
 @dataclass(slots=True)
@@ -106,15 +97,16 @@ class Maintenance:
     every_s = 5.0
 
     worker: Worker
-    retention: Retention
+    settings: Settings  # say how long data is stored
     _jobs: Sequence["_MaintenanceJob"] = field(init=False)
     _newest_id: BatchId = field(init=False, default=BatchId(0))
 
     def __post_init__(self) -> None:
-        delete_keys = partial(
-            batches.delete_data_keys, after=self.retention.key_life, dead_after=self.retention.dead_key_life
-        )
-        delete_rejections = partial(rejections.delete_old, keep=timedelta(days=self.retention.rejection_days))
+        # The retention of a data key begins when all events of its batch are final.
+        key_life = timedelta(hours=self.settings.data_key_retention_hours)
+        delete_keys = partial(batches.delete_data_keys, after=key_life, dead_after=_DEAD_KEY_LIFE)
+        rejection_life = timedelta(days=self.settings.rejection_retention_days)
+        delete_rejections = partial(rejections.delete_old, keep=rejection_life)
         # Creation comes first, because without partitions nothing can be stored. It needs no turn.
         self._jobs = [
             _MaintenanceJob("create_partitions", self._create_partitions, _PARTITIONS_EVERY_S),
@@ -199,7 +191,7 @@ class Maintenance:
 
     async def _drop_partitions(self, connection: PipelineConnection) -> None:
         """Drop old partitions, each in a transaction that ends with the drop."""
-        keep_days = self.retention.days
+        keep_days = self.settings.batch_retention_days
         for day in await partitions.old_days(connection, keep_days=keep_days):
             async with connection.transaction():
                 await partitions.drop_day(connection, day)
@@ -224,15 +216,14 @@ class Maintenance:
             self.worker.telemetry.log("partitions.content_dropped", day=str(day))
 
     async def _expire(self, connection: PipelineConnection) -> None:
+        older_than = timedelta(days=self.settings.max_event_age_days)
         deltas: defaultdict[DestinationNumber, counts.CountDelta] = defaultdict(counts.CountDelta)
         for number, events, retrying in await batches.expire(
-            connection, older_than=self.retention.max_age, limit=_EXPIRE_LIMIT
+            connection, older_than=older_than, limit=_EXPIRE_LIMIT
         ):
             deltas[number].expired += events
             deltas[number].retrying -= events if retrying else 0
-        for number in await exceptions.expire(
-            connection, older_than=self.retention.max_age, limit=_EXPIRE_LIMIT
-        ):
+        for number in await exceptions.expire(connection, older_than=older_than, limit=_EXPIRE_LIMIT):
             deltas[number].expired += 1
             deltas[number].retrying -= 1
         await counts.add(connection, self.worker.writer.number, deltas)

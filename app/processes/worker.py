@@ -20,7 +20,7 @@ from app.delivery.delivery import Delivery
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
-from app.delivery.maintenance import Maintenance, Retention
+from app.delivery.maintenance import Maintenance
 from app.delivery.worker import Worker
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.pacing.lane_limits import TIMES, Times
@@ -60,7 +60,7 @@ async def _run(settings: Settings) -> None:
         dispatcher = build_dispatcher(resources, client, sign_in, deliver)
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
-        async with monitoring_port(resources, stopping=lambda: dispatcher.leaving), incident_jobs(resources):
+        async with monitoring_port(resources, stopping=dispatcher.stopping.is_set), incident_jobs(resources):
             # Until here a signal ends the process at once. It has no lane and no request, and to complete
             # the start first would take seconds on a busy machine.
             loop = asyncio.get_running_loop()
@@ -110,17 +110,11 @@ def build_dispatcher(
     )
     tokens = AccessTokens(worker=worker, amazon=sign_in, endpoint=endpoint)
     erasing = ErasureScanner(worker=worker)
-    retention = Retention(
-        max_age=max_age,
-        key_life=timedelta(hours=settings.data_key_retention_hours),
-        days=settings.batch_retention_days,
-        rejection_days=settings.rejection_retention_days,
-    )
     return Dispatcher(
         worker=worker,
         delivery=Delivery(worker=worker, amazon=client, tokens=tokens, erasing=erasing, max_age=max_age),
         leases=LaneLeases(worker=worker, turns=Turns(settings.merge_window_ms / 1000)),
-        maintenance=Maintenance(worker=worker, retention=retention),
+        maintenance=Maintenance(worker=worker, settings=settings),
         balancing=BalanceJob(worker=worker),
         erasing=erasing,
         outcomes=resources.outcomes,
