@@ -1,6 +1,5 @@
 """Write the due messages about incidents to the outbox, in the transaction that changes the incidents."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
@@ -95,9 +94,7 @@ class MessagePlanner:
         merged = [each.id for each in stored if each.incident.merged_into is not None]
         for channel in channels:
             if merged:
-                await notifications.drop_unsent(
-                    connection, channel.organisation, channel.key, merged, forget=True
-                )
+                await notifications.drop_unsent(connection, channel, merged, forget=True)
             due = []
             for each in stored:
                 if each.organisation != channel.organisation:
@@ -139,27 +136,11 @@ class MessagePlanner:
                 batches = [(messages.MessageType.DIGEST, [stored.id for stored, _ in due], body)]
         resolved = [stored.id for stored, message in due if message is messages.MessageType.RESOLVED]
         if resolved:
-            await notifications.drop_unsent(connection, channel.organisation, channel.key, resolved)
+            await notifications.drop_unsent(connection, channel, resolved)
         for message, ids, body in batches:
-            await notifications.enqueue(
-                connection,
-                id=f"msg_{secrets.token_hex(12)}",
-                organisation=channel.organisation,
-                channel=channel.key,
-                type=message,
-                incidents=ids,
-                body=body,
-            )
+            await notifications.enqueue(connection, channel, message, ids, body)
         for stored, message in due:
-            await notifications.mark_sent(
-                connection,
-                message,
-                organisation=channel.organisation,
-                incident=stored.id,
-                channel=channel.key,
-                severity=stored.incident.severity,
-                now=now,
-            )
+            await notifications.mark_sent(connection, channel, message, stored, now=now)
 
     def _message_data(self, stored: StoredIncident) -> Mapping[str, Any]:
         return {**asdict(public_incident(stored)), "url": f"{self._url}/{stored.id}"}

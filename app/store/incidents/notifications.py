@@ -1,14 +1,15 @@
 """Notifications about incidents: an outbox of messages, and the health of the channels that send them."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.domain.incidents.kinds import Severity
 from app.domain.notifications.channels import DeclaredChannel
 from app.domain.notifications.messages import MINUTE, ChannelLoad, MessageType, SentMessages
 from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql, transposed
+from app.store.incidents import StoredIncident
 
 SQL: Final = read_sql(__file__)
 
@@ -27,21 +28,19 @@ async def sent(
 
 async def mark_sent(
     connection: PipelineConnection,
+    channel: DeclaredChannel,
     message: MessageType,
+    about: StoredIncident,
     *,
-    organisation: str,
-    incident: str,
-    channel: str,
-    severity: Severity,
     now: datetime,
 ) -> None:
     """Record the time of a message about an incident to a channel.
 
     For a message about the opening of an incident, the severity is recorded too.
     """
-    await connection.execute(
-        SQL["mark_sent"], organisation, incident, channel, message.value, now, severity.value
-    )
+    severity = about.incident.severity.value
+    sent = (channel.organisation, about.id, channel.key, message.value, now, severity)
+    await connection.execute(SQL["mark_sent"], *sent)
 
 
 async def loads(connection: PipelineConnection) -> dict[tuple[str, str], ChannelLoad]:
@@ -52,32 +51,27 @@ async def loads(connection: PipelineConnection) -> dict[tuple[str, str], Channel
 
 async def enqueue(
     connection: PipelineConnection,
-    *,
-    id: str,
-    organisation: str,
-    channel: str,
+    channel: DeclaredChannel,
     type: MessageType,
-    incidents: Sequence[str],
+    ids: Sequence[str],
     body: bytes,
 ) -> None:
-    """Write a message about these incidents to the outbox."""
-    await connection.execute(SQL["enqueue"], organisation, id, channel, type.value, list(incidents), body)
+    """Write a message about the incidents with these ids to the outbox of a channel."""
+    id_ = f"msg_{secrets.token_hex(12)}"
+    message = (channel.organisation, id_, channel.key, type.value, list(ids), body)
+    await connection.execute(SQL["enqueue"], *message)
 
 
 async def drop_unsent(
-    connection: PipelineConnection,
-    organisation: str,
-    channel: str,
-    incidents: Sequence[str],
-    *,
-    forget: bool = False,
+    connection: PipelineConnection, channel: DeclaredChannel, ids: Sequence[str], *, forget: bool = False
 ) -> None:
-    """Delete the messages that these incidents are open, unless a process sends them now.
+    """Delete the messages that the incidents with these ids are open, unless a process sends them now.
 
     With `forget`, the channel gets the message when such an incident opens again.
     """
     types = [MessageType.OPENED.value, MessageType.REMINDER.value]
-    await connection.execute(SQL["drop_unsent"], organisation, channel, types, list(incidents), forget)
+    dropped = (channel.organisation, channel.key, types, list(ids), forget)
+    await connection.execute(SQL["drop_unsent"], *dropped)
 
 
 @dataclass(frozen=True, slots=True)
