@@ -3,14 +3,16 @@
 import base64
 import json
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from app.crypto import Vault
 from app.domain.event import read_events
-from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, OrganisationId
+from app.domain.ids import DEFAULT_ORGANISATION, BatchId, DestinationId, DestinationNumber, OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.evaluate import PendingRequest, SenderAccess
 from app.store.destinations.token_leases import access_place, refresh_place
+from app.store.events.batches import BatchRow
 from tests.domain.conversions import DOCUMENT
 
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -108,3 +110,11 @@ def request_of(
     assert isinstance(read, list), read
     access = SenderAccess(OrganisationId(organisation), destinations)
     return PendingRequest(read, access, RequestTrace(), low_priority=low_priority)
+
+
+def stored_batch(
+    id: int, destination: DestinationNumber, day: date, *, attempts: tuple[int, ...] = ()
+) -> BatchRow:
+    """Return the state of a batch that was accepted and delivered on a day."""
+    at = datetime.combine(day, time(), UTC)
+    return BatchRow(BatchId(id), destination, day, at, at, 0, at, "sent", at, None, attempts, (), None)

@@ -19,6 +19,7 @@ from app.store.organisations.scope import scoped_pool
 from app.store.replays import selection
 from app.store.replays.selection import ReplaySelection
 from tests.databases import ROLES, acting_as
+from tests.pipeline.rows import stored_batch
 from tests.pipeline.world import World
 
 BATCHES: Final = 40_000
@@ -145,7 +146,7 @@ READS: Final[dict[str, Read]] = {
     "rejections of an event": rejected(None, event_id="bad-77"),
     "a request": lambda c, numbers: attempts.find_request(c, numbers, "amzn-77"),
     "attempts of an event": lambda c, numbers: attempts.attempts(
-        c, numbers[0], batch=BatchId(BATCHES), place=0, day=c.today, ids=[BATCHES]
+        c, stored_batch(BATCHES, numbers[0], c.today, attempts=(BATCHES,)), 0
     ),
     "figures of journeys": lambda c, numbers: journey_figures.by_node(c, numbers[0], since=c.now),
     "a history": lambda c, numbers: ledger.find(c, 1, [KEY, bytes(16)]),

@@ -18,6 +18,7 @@ from app.store.incidents import facts as incident_facts
 from app.store.incidents.alerting import DEFAULT_ROW
 from app.store.incidents.facts import WatchedDestination
 from tests.databases import connected
+from tests.pipeline.rows import stored_batch
 from tests.tables import cases
 
 NOW = datetime.now(UTC)
@@ -255,9 +256,7 @@ async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connecti
     assert "_batches_idx" in "\n".join(row[0] for row in by_batch)
     plan = await c.fetch(f"EXPLAIN {event_attempts.SQL['attempts']}", 1, 700, 0, today, [], 10)
     assert "Seq Scan on attempts_p" + f"{today:%Y%m%d}" not in "\n".join(row[0] for row in plan)
-    found, are_all = await event_attempts.attempts(
-        c, DestinationNumber(1), batch=BatchId(700), place=0, day=today, ids=[]
-    )
+    found, are_all = await event_attempts.attempts(c, stored_batch(700, DestinationNumber(1), today), 0)
     assert ([one.id for one in found], are_all) == ([700], True)
 
 

@@ -111,14 +111,11 @@ class _Reader:
         return duplicate_history(original, location, duplicate.answered_at, may_name=may_name)
 
     async def _describe(self, batch: BatchRow, place: int, shape: EventMetadata | None) -> EventHistory:
-        number = self.destination.number
-        found = await batches.exceptions(self.connection, [number], [batch.id])
+        found = await batches.exceptions(self.connection, [batch.destination], [batch.id])
         exception = found.get(batch.id, {}).get(place)
         if exception is not None and exception.day != batch.day:
             exception = None  # of another batch: an id could be assigned twice on different days
-        carried, has_all_attempts = await attempts.attempts(
-            self.connection, number, batch=batch.id, place=place, day=batch.day, ids=batch.attempts
-        )
+        carried, has_all_attempts = await attempts.attempts(self.connection, batch, place)
         all_replays = [*batch.replays, *(exception.replays if exception else ())]
         replays = await attempts.replays(self.connection, all_replays)
         rows = EventRows(self.destination, batch, shape, exception, carried, has_all_attempts, replays)

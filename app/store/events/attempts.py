@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.outcomes.explain import AttemptRecord, EventReplay
 from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql, transposed
-from app.store.events.batches import Numbers
+from app.store.events.batches import BatchRow, Numbers
 
 SQL: Final = read_sql(__file__)
 
@@ -16,22 +16,14 @@ MOST_ATTEMPTS = 1_000  # per event; an outage of days causes more
 
 
 async def attempts(
-    connection: PipelineConnection,
-    destination: DestinationNumber,
-    *,
-    batch: BatchId,
-    place: int,
-    day: date,
-    ids: Sequence[int],
+    connection: PipelineConnection, batch: BatchRow, place: int
 ) -> tuple[list[AttemptRecord], bool]:
     """Return the newest attempts that carried an event, in order of start, and whether none is left out.
 
-    `day` is the day of the event's batch: no attempt is older. `ids` are the attempts that the state of the
-    batch lists. Attempts in dropped partitions are missing.
+    No attempt is older than the day of the event's batch. Attempts in dropped partitions are missing.
     """
-    rows = await connection.fetch(
-        SQL["attempts"], destination, batch, place, day, list(ids), MOST_ATTEMPTS + 1
-    )
+    event = (batch.destination, batch.id, place, batch.day, list(batch.attempts))
+    rows = await connection.fetch(SQL["attempts"], *event, MOST_ATTEMPTS + 1)
     newest = [read_row(AttemptRecord, row) for row in rows[:MOST_ATTEMPTS]]
     return newest[::-1], len(newest) == len(rows)
 
