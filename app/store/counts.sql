@@ -1,18 +1,15 @@
 -- name: add_rejections
-INSERT INTO rejections AS r (destination, day, writer, code, reason, mapping, field, rejected)
-SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.code, x.reason, x.mapping, x.field,
-  x.rejected
-FROM unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[])
-  AS x (destination, code, reason, mapping, field, rejected)
+INSERT INTO rejections AS r (day, writer, destination, code, reason, mapping, field, rejected)
+SELECT (now() AT TIME ZONE 'UTC')::date, $1, x.*
+FROM unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[]) AS x
 ON CONFLICT (destination, day, writer, code, reason, mapping, field)
 DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()
 RETURNING last_at
 
 -- name: add_consent_stops
-INSERT INTO consent_stops AS s (destination, day, writer, reason, basis, events)
-SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.reason, x.basis, x.events
-FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, reason, basis,
-  events)
+INSERT INTO consent_stops AS s (day, writer, destination, reason, basis, events)
+SELECT (now() AT TIME ZONE 'UTC')::date, $1, x.*
+FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x
 ON CONFLICT (destination, day, writer, reason, basis)
 DO UPDATE SET events = s.events + excluded.events
 
@@ -36,13 +33,11 @@ SELECT reason, NULL, rest FROM by_reason r CROSS JOIN LATERAL (
 ORDER BY events DESC, reason, basis
 
 -- name: add
-INSERT INTO counts AS c (destination, day, writer, accepted, duplicates, rejected, retrying, delivered, dead,
+INSERT INTO counts AS c (day, writer, destination, accepted, duplicates, rejected, retrying, delivered, dead,
   expired, erased)
-SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, d.accepted, d.duplicates, d.rejected, d.retrying,
-  d.delivered, d.dead, d.expired, d.erased
+SELECT (now() AT TIME ZONE 'UTC')::date, $1, d.*
 FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-    $9::bigint[], $10::bigint[])
-  AS d (destination, accepted, duplicates, rejected, retrying, delivered, dead, expired, erased)
+  $9::bigint[], $10::bigint[]) AS d (destination)
 -- In order of destination, so that two writers that share rows cannot deadlock.
 ORDER BY d.destination
 ON CONFLICT (destination, day, writer) DO UPDATE

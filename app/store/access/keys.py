@@ -86,14 +86,13 @@ async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
     The commit does not wait for the disk, because losing the time in a crash is harmless.
     """
     await execute(connection, "SET LOCAL synchronous_commit = off")
-    await execute(
-        connection,
+    statement = (
         "UPDATE api_keys SET last_used_at = now() WHERE id IN (SELECT id FROM api_keys WHERE id = ANY($1) "
         "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') "
         # Without SKIP LOCKED, two processes that record the same keys in different orders could deadlock.
-        "FOR NO KEY UPDATE SKIP LOCKED)",
-        list(used),
+        "FOR NO KEY UPDATE SKIP LOCKED)"
     )
+    await execute(connection, statement, list(used))
 
 
 async def page(

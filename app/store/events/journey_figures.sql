@@ -23,20 +23,16 @@ FROM wanted w LEFT JOIN added a USING (destination, journey_id, node_id)
 UNION ALL SELECT day, NULL, NULL, NULL, NULL, NULL FROM today
 
 -- name: add
-INSERT INTO journey_figures AS f (destination, day, node, writer, rejected, duplicates)
-SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, x.node, pg_backend_pid(),
-  x.rejected, x.duplicates
-FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::bigint[])
-  AS x (destination, node, rejected, duplicates)
+INSERT INTO journey_figures AS f (day, writer, destination, node, rejected, duplicates)
+SELECT (now() AT TIME ZONE 'UTC')::date, pg_backend_pid(), x.*
+FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::bigint[]) AS x
 ON CONFLICT (destination, day, node, writer) DO UPDATE
 SET rejected = f.rejected + excluded.rejected, duplicates = f.duplicates + excluded.duplicates
 
 -- name: by_node
-SELECT n.journey_id, n.node_id,
-  coalesce(sum(f.accepted), 0)::bigint AS accepted, coalesce(sum(f.duplicates), 0)::bigint AS duplicates,
-  coalesce(sum(f.rejected), 0)::bigint AS rejected, coalesce(sum(f.retrying), 0)::bigint AS retrying,
-  coalesce(sum(f.delivered), 0)::bigint AS delivered, coalesce(sum(f.dead), 0)::bigint AS dead,
-  coalesce(sum(f.expired), 0)::bigint AS expired, coalesce(sum(f.erased), 0)::bigint AS erased
+SELECT n.journey_id, n.node_id, sum(f.accepted)::bigint AS accepted, sum(f.duplicates)::bigint AS duplicates,
+  sum(f.rejected)::bigint AS rejected, sum(f.retrying)::bigint AS retrying, sum(f.delivered)::bigint AS delivered,
+  sum(f.dead)::bigint AS dead, sum(f.expired)::bigint AS expired, sum(f.erased)::bigint AS erased
 FROM journey_figures f LEFT JOIN journey_nodes n
   ON n.destination = f.destination AND n.day = f.day AND n.number = f.node
 WHERE f.destination = $1

@@ -1,10 +1,8 @@
 -- name: add
-INSERT INTO repeated_event_ids AS r (destination, day, mapping, event_type, earlier_mapping,
-  earlier_type, events)
-SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, x.mapping, x.event_type, x.earlier_mapping,
-  x.earlier_type, x.events
-FROM unnest($1::int[], $2::int[], $3::text[], $4::int[], $5::text[], $6::bigint[])
-  AS x (destination, mapping, event_type, earlier_mapping, earlier_type, events)
+INSERT INTO repeated_event_ids AS r (day, destination, mapping, event_type, earlier_mapping, earlier_type,
+  events)
+SELECT (now() AT TIME ZONE 'UTC')::date, x.*
+FROM unnest($1::int[], $2::int[], $3::text[], $4::int[], $5::text[], $6::bigint[]) AS x
 ON CONFLICT (destination, day, mapping, event_type, earlier_mapping, earlier_type)
 DO UPDATE SET events = r.events + excluded.events
 
