@@ -86,7 +86,7 @@ class Readiness:
                 connection.transaction(),
             ):
                 await readiness.write(connection)
-                durable = await readiness.durability(connection)
+                unsafe = await readiness.unsafe_settings(connection)
                 ahead = await partitions.days_ahead(connection)
                 if self.clock is not None:
                     await self.clock.measure(connection)
@@ -98,14 +98,12 @@ class Readiness:
             _log_refusal(error)
             return ("database_refused",)
         checks = (
-            ("fsync_off", durable.fsync),
-            ("synchronous_commit_off", durable.synchronous_commit),
-            ("full_page_writes_off", durable.full_page_writes),
             ("partitions_short", ahead >= MIN_DAYS_AHEAD),
             ("clock_off", self.clock is None or not self.clock.is_off),
             (self.role.refused, not await self._is_refused()),
         )
-        return tuple(reason for reason, passed in checks if not passed)
+        failed = [reason for reason, passed in checks if not passed]
+        return (*(f"{setting}_off" for setting in unsafe), *failed)
 
     async def _is_refused(self) -> bool:
         """Return whether the database refuses this process's work.

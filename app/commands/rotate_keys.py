@@ -92,7 +92,7 @@ async def _older(
     last = await newest_batch(connection)
     for first in range((after or 0) + 1, last + 1, _ROWS):
         to = min(first + _ROWS - 1, last)
-        batch, _ = await sealed_values.older_between(connection, column, writes, first=first, last=to)
+        batch = await sealed_values.older_between(connection, column, writes, first=first, last=to)
         if batch:
             yield batch
 

@@ -1,10 +1,9 @@
 -- name: write
 INSERT INTO readiness (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()
 
--- name: durability
-SELECT current_setting('fsync') = 'on' AS fsync,
-  current_setting('synchronous_commit') <> 'off' AS synchronous_commit,
-  current_setting('full_page_writes') = 'on' AS full_page_writes
+-- name: unsafe_settings
+SELECT name FROM unnest(ARRAY['fsync', 'synchronous_commit', 'full_page_writes']) AS name
+WHERE current_setting(name) = 'off'
 
 -- name: read_due
 (SELECT batch FROM batch_states WHERE settled_at IS NULL

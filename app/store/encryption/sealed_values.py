@@ -74,14 +74,14 @@ async def sealed_under_other_keys(
 
 async def older_between(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, first: int, last: int
-) -> tuple[list[SealedValue], int]:
-    """Return values that are sealed with another key than `writes`, and the number of damaged rows.
+) -> list[SealedValue]:
+    """Return values that are sealed with another key than `writes`, without damaged rows.
 
     Only rows whose `key` is from `first` to `last` are read.
     """
     statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
     found = await damage.read_range(connection, statement, writes.encode(), first=first, last=last)
-    return [read_row(SealedValue, row) for row in found.rows], len(found.unreadable)
+    return [read_row(SealedValue, row) for row in found.rows]
 
 
 def _select(of: SealedColumn) -> str:
