@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import KeyId, OrganisationId
 from app.store import INTERNAL, read_row
-from app.store.statements import execute, fetch, read_all, read_one, read_written
+from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
 from app.store.tables import columns_of, flat, insert_own, select_own, table, update_own
 
 
@@ -74,10 +74,8 @@ async def find_alive(connection: AsyncConnection, digests: Sequence[bytes]) -> d
 
 async def is_alive(connection: AsyncConnection, key: str) -> bool:
     """Return whether the key with this id exists and is neither revoked nor expired."""
-    return (
-        await read_one(connection, _read, select_own(API_KEYS, _COLUMNS, _COLUMN.id == key, _ALIVE))
-        is not None
-    )
+    statement = select_own(API_KEYS, [_COLUMN.id], _COLUMN.id == key, _ALIVE)
+    return await fetch_value(connection, statement) is not None
 
 
 async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:

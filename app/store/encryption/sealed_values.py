@@ -49,11 +49,6 @@ class SealedValue:
     value: bytes
 
 
-# Whether a value is sealed with another key than $1. The first byte of a sealed value is the length of the
-# key's id, and the id follows.
-_OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
-
-
 async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -> int:
     """Return the number of values of a column that are sealed with another key than `writes`."""
     statement = f"SELECT count(*) FROM ({_select(of)}) AS older"
@@ -85,10 +80,14 @@ async def older_between(
 
 
 def _select(of: SealedColumn) -> str:
-    older = _OLDER.format(c=of.column)
+    """Return SQL that reads the values of a column that are sealed with another key than $1.
+
+    The first byte of a sealed value is the length of the key's id, and the id follows.
+    """
+    sealed_with = f"substring({of.column} FROM 2 FOR get_byte({of.column}, 0))"
     return (
-        f"SELECT {of.key} AS key, {of.column} AS value FROM {of.table} "
-        f"WHERE {of.column} IS NOT NULL AND {older}"
+        f"SELECT {of.key} AS key, {of.column} AS value FROM {of.table} WHERE {of.column} IS NOT NULL "
+        f"AND CASE WHEN octet_length({of.column}) > 1 THEN {sealed_with} <> $1 ELSE true END"
     )
 
 
