@@ -57,7 +57,7 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
-        is_events = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
+        is_events = scope["path"] == PATH and scope["method"] == "POST"
         await (self.events_endpoint if is_events else self.request_middleware)(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:

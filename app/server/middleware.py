@@ -72,9 +72,6 @@ class RequestMiddleware:
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         began, status = self.admission.monotonic(), 0
         head, admitted = admitted_by_head(scope, self.admission)
         request_id, trace = ids_of(head.headers)
@@ -198,7 +195,7 @@ class HeadRequests:
     app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
+        if scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
 

@@ -57,7 +57,6 @@ def _application_of(answer: Callable[[str, str], Awaitable[Response]]) -> ASGIAp
     """Return the ASGI application that answers requests by their method and path."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"
         response = await answer(scope["method"], scope["path"])
         response.headers.update(HEADERS)
         await response(scope, receive, send)

@@ -62,10 +62,10 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 application,
                 http=protocol,
-                ws="none",
+                ws="none",  # with `lifespan`: applications get HTTP requests only
+                lifespan="off",
                 log_config=None,
                 access_log=False,
-                lifespan="off",
                 server_header=False,
                 date_header=True,
                 headers=list(headers),
