@@ -101,5 +101,4 @@ async def read_notifications(on: OnDestination) -> NotificationPreference:
 @router.put(ONE + "/notifications", Scope.DESTINATIONS_WRITE, summary="Change notification settings")
 async def set_notifications(on: OnDestination, body: NotificationPreference) -> NotificationPreference:
     """Set the kinds of incident that cause messages, and the channels that receive them."""
-    after = await use_cases.set_preference(*on, body.preference())
-    return NotificationPreference.of(after)
+    return NotificationPreference.of(await use_cases.set_preference(*on, body.preference()))

@@ -11,13 +11,6 @@ from app.admin.access import Scope
 from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, validation_error
 from app.admin.privacy import erasure
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent, list_consent_records
-from app.admin.privacy.erasure import (
-    NOT_SEARCHED,
-    ErasureReceipt,
-    RequestedErasure,
-    StoredStatus,
-    find_person,
-)
 from app.admin.privacy.hash_value import HashResult, hash_value
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.export import Listing, exports
@@ -116,7 +109,7 @@ class Subject(create_model("Identifiers", __base__=RequestBody, **_IDENTIFIERS))
 
 
 @subject_router.post("/subjects/erase", Scope.ERASE, status_code=202, summary="Erase a person")
-async def erase(context: Context, body: Subject, response: Response) -> RequestedErasure:
+async def erase(context: Context, body: Subject, response: Response) -> erasure.RequestedErasure:
     """Erase a person's events under all destinations.
 
     After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
@@ -137,7 +130,7 @@ class StoredEventsView(ResponseBody):
     """The number of a person's stored events in a destination, by status."""
 
     destination_id: str
-    status: StoredStatus
+    status: erasure.StoredStatus
     events: int
 
 
@@ -167,7 +160,7 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
     the identifiers.
     """
     after = ListQuery(context, cursor=body.cursor).record_id or 0
-    id, found = await find_person(context, body.identifiers(), after=after)  # noqa: A001
+    id, found = await erasure.find_person(context, body.identifiers(), after=after)  # noqa: A001
     return SubjectSearchView(
         id=id,
         identifiers=sorted(body.identifiers()),
@@ -178,13 +171,13 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
         ],
         batches_searched=found.batches,
         unreadable_batches=found.unreadable,
-        not_searched=list(NOT_SEARCHED),
+        not_searched=list(erasure.NOT_SEARCHED),
         next_cursor=None if found.cursor is None else cursor_of(context, found.cursor),
     )
 
 
 @subject_router.get("/subjects/erasures/{erasure_id}", Scope.ERASE, summary="Read an erasure receipt")
-async def read_receipt(context: Context, erasure_id: str) -> ErasureReceipt:
+async def read_receipt(context: Context, erasure_id: str) -> erasure.ErasureReceipt:
     """Read the state of an erasure.
 
     `signature` is the Ed25519 signature of the text in `signed`, in base64.

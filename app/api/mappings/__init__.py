@@ -164,8 +164,7 @@ async def delete(on: OnMapping, expected: Expected) -> Response:
 
     Events that it accepted before are still delivered.
     """
-    deleted = await drafts.delete_mapping(*on, expected)
-    return ExactJsonResponse(_mapping_body(deleted))
+    return ExactJsonResponse(_mapping_body(await drafts.delete_mapping(*on, expected)))
 
 
 @router.post(

@@ -47,8 +47,7 @@ async def suggest(on: OnDestination, body: SuggestRequest | None = None) -> Resp
     empty.
     """
     request = body or SuggestRequest()
-    found = await suggest_mapping(*on, request.events, request.zone)
-    return ExactJsonResponse(found)
+    return ExactJsonResponse(await suggest_mapping(*on, request.events, request.zone))
 
 
 @router.post(

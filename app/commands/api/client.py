@@ -100,15 +100,13 @@ class ApiClient:
     ) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, page by page, up to `limit`."""
         cursor: str | None = None
-        left = limit
+        count = 0
         while True:
-            size = PAGE if left is None else min(PAGE, left)
+            size = PAGE if limit is None else min(PAGE, limit - count)
             page = self.call("GET", path, query={**(query or {}), "limit": size, "cursor": cursor})
             yield from page["items"]
-            cursor = page["next_cursor"]
-            if left is not None:
-                left -= len(page["items"])
-            if cursor is None or left == 0:
+            cursor, count = page["next_cursor"], count + len(page["items"])
+            if cursor is None or count == limit:
                 return
 
 
