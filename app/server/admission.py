@@ -46,9 +46,8 @@ _SENTENCES: Final = {
 
 def shed_problem(reason: ShedReason) -> Problem:
     """Return the error response for a shed request, without `Retry-After`."""
-    journey_code = reason.code
-    error = ErrorCode.TOO_MANY_REQUESTS if journey_code is JourneyCode.RATE_LIMIT else ErrorCode.UNAVAILABLE
-    return Problem(error, _SENTENCES[reason], extra={"code": journey_code.value})
+    error = ErrorCode.TOO_MANY_REQUESTS if reason.code is JourneyCode.RATE_LIMIT else ErrorCode.UNAVAILABLE
+    return Problem(error, _SENTENCES[reason], extra={"code": reason.code.value})
 
 
 class SenderUsage(msgspec.Struct, eq=False):
