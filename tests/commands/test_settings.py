@@ -184,24 +184,18 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
 def test_each_database_url_defaults_to_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner's alone serves everything; with all three each process has its own."""
     urls = {name: f"postgresql+asyncpg://{name}:x@db/c" for name in ("owner", "api", "worker")}
+
+    def found() -> list[str]:
+        settings = read_settings(NO_FILE)
+        return [settings.database_for(role) for role in ("owner", "api", "worker")]
+
     monkeypatch.setenv("MIGRATION_DATABASE_URL", urls["owner"])
-    settings = read_settings(NO_FILE)
-    assert [settings.database_for(role) for role in ("owner", "api", "worker")] == [urls["owner"]] * 3
+    assert found() == [urls["owner"]] * 3
     monkeypatch.setenv("DATABASE_URL", urls["api"])
-    settings = read_settings(NO_FILE)
-    assert [settings.database_for(role) for role in ("owner", "api", "worker")] == [
-        urls["owner"],
-        urls["api"],
-        urls["api"],
-    ]
+    assert found() == [urls["owner"], urls["api"], urls["api"]]
     monkeypatch.setenv("WORKER_DATABASE_URL", urls["worker"])
     monkeypatch.delenv("MIGRATION_DATABASE_URL")
-    settings = read_settings(NO_FILE)
-    assert [settings.database_for(role) for role in ("owner", "api", "worker")] == [
-        urls["api"],
-        urls["api"],
-        urls["worker"],
-    ]
+    assert found() == [urls["api"], urls["api"], urls["worker"]]
 
 
 def test_backups_use_their_own_role_or_the_owner(monkeypatch: pytest.MonkeyPatch) -> None:

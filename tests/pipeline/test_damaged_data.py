@@ -295,8 +295,7 @@ async def test_a_token_that_no_header_can_carry_is_fetched_anew_without_a_reques
 async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None:
     """In bounded statements over ranges of ids, and it can go on where it stopped."""
     dst = await world.destination()
-    for n in range(7):
-        await world.post(dst, event(n))
+    await world.post_apart(dst, 7)
     ids = [row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")]
     await world.post(dst, *(event(n) for n in range(200, 200 + MANY)))
     on_page = await spoil(world, dst, lose_toasted)
@@ -343,8 +342,7 @@ async def test_a_missing_state_is_reported_as_damage(world: World, api: web.ApiW
 async def test_a_damaged_row_does_not_stop_maintenance(world: World) -> None:
     """Keys of the other batches are deleted in time, and partitions are made ahead."""
     dst = await world.destination()
-    for n in range(3):
-        await world.post(dst, event(n))
+    await world.post_apart(dst, 3)
     await world.fetch("UPDATE batch_states SET disposition = 'sent', settled_at = now() - interval '3 days'")
     await spoil(world, dst, raise_on_update)
     await world.fetch(f"DROP TABLE batches_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}")

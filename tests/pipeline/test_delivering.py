@@ -29,8 +29,7 @@ async def test_events_are_delivered_in_one_request_where_they_fit(world: World) 
     import hashlib
 
     dst = await world.destination()
-    for number in range(20):
-        await world.post(dst, event(number))
+    await world.post_apart(dst, 20)
     await world.work_until(dst, delivered=20)
     assert len(world.amazon.requests) == 1
     sent = world.amazon.requests[0].events[3]

@@ -39,8 +39,7 @@ async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: Wo
     """Few requests while Amazon fails; the row says open; everything is delivered afterwards."""
     dst = await world.destination()
     world.amazon.script = lambda request: httpx.Response(503)
-    for number in range(20):
-        await world.post(dst, event(number))
+    await world.post_apart(dst, 20)
     world.stop_clock()
     world.work()
 

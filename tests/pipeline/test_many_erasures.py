@@ -148,8 +148,7 @@ async def test_no_value_is_missing_while_a_finished_erasure_is_forgotten(
 async def test_a_scan_leaves_the_loop_to_other_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After each batch it rests nine times as long as it computed."""
     dst = await world.destination()
-    for number in range(3):
-        await world.post(dst, event(number))
+    await world.post_apart(dst, 3)
     await erase(world, email="absent@example.com")
     erasing = await scanner(world)
     rests = list[float]()
@@ -177,8 +176,7 @@ async def test_a_scan_notes_its_progress_within_a_page(world: World, monkeypatch
     monkeypatch.setattr(scanning, "_NOTE_EVERY_S", 0.0)
     monkeypatch.setattr(scanning, "_MOST_EVENTS", 1)
     dst = await world.destination()
-    for number in range(3):
-        await world.post(dst, event(number))
+    await world.post_apart(dst, 3)
     erasing = await scanner(world)
     await erase(world, email="person1@example.com")
     await world.fetch("CREATE TABLE progress (owner text, scanned_to bigint)")

@@ -127,6 +127,5 @@ async def test_rates_are_of_the_last_span(world: World) -> None:
 async def test_of_very_many_batches_the_newest_tell(world: World) -> None:
     """Where those that are read are all of the span, the rate is by the time they cover, not by the span."""
     dst = await world.destination()
-    for n in range(6):
-        await world.post(dst, event(n))
+    await world.post_apart(dst, 6)
     assert (await _rates(world, dst, newest=3)).accepted_per_second > 6 / SPAN.total_seconds()

@@ -102,6 +102,11 @@ class World:
         assert results is not None, results
         return results
 
+    async def post_apart(self, destination: str, events: int) -> None:
+        """Post the first events, each as a batch of its own."""
+        for number in range(events):
+            await self.post(destination, event(number))
+
     async def try_post(
         self, destination: str, *events: dict[str, Any], **of: Any
     ) -> list[EventResult] | None:
