@@ -12,15 +12,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from app.admin.access import Scope
 from app.admin.mappings.field_problems import MEMBER_PATH
@@ -73,18 +71,13 @@ def _not_null(value: Any) -> Any:
     return value
 
 
-class _WithoutNull:
-    """Removes null from the JSON schema of a member."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {**handler(schema)["anyOf"][0]}
+def _remove_null(schema: dict[str, Any]) -> None:
+    """Remove null from the JSON schema of a member."""
+    schema.update(schema.pop("anyOf")[0])
 
 
 T = TypeVar("T")
-Omittable = Annotated[T | None, BeforeValidator(_not_null), _WithoutNull]
+Omittable = Annotated[T | None, BeforeValidator(_not_null), Field(json_schema_extra=_remove_null)]
 """A member that a body may omit, but that may not be null."""
 
 
