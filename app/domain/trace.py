@@ -23,10 +23,6 @@ def read_traceparent(text: str) -> str | None:
     return f"00{head[2:]}"
 
 
-def trace_id(traceparent: str) -> str:
-    return traceparent[3:35]
-
-
 def is_sampled(traceparent: str) -> bool:
     """Return whether the caller samples this trace."""
     return bool(int(traceparent[53:55], 16) & 1)
@@ -45,5 +41,5 @@ class RequestTrace(msgspec.Struct):
         if self.batches:
             fields["batches"] = self.batches
         if self.traceparent is not None:
-            fields["trace_id"] = trace_id(self.traceparent)
+            fields["trace_id"] = self.traceparent[3:35]
         return fields

@@ -1,6 +1,6 @@
 """A `traceparent` is read as W3C Trace Context says, and nothing else is."""
 
-from app.domain.trace import RequestTrace, read_traceparent, trace_id
+from app.domain.trace import RequestTrace, read_traceparent
 from tests.tables import cases
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -28,6 +28,5 @@ def test_a_traceparent_is_read_strictly(text: str, expected: str | None) -> None
 
 def test_the_log_line_names_trace_and_batches() -> None:
     """Only where there are any."""
-    assert trace_id(VALID) == TRACE
     assert RequestTrace().log_fields() == {}
     assert RequestTrace(VALID, [7]).log_fields() == {"batches": [7], "trace_id": TRACE}
