@@ -103,10 +103,9 @@ def _migrations(facts: Facts) -> Finding:
 def _clock(facts: Facts) -> Finding:
     if abs(facts.lag) <= MAX_SKEW:
         return Grade.OK, "agrees with the database's"
-    return (
-        Grade.WARNING,
+    return Grade.WARNING, (
         f"differs from the database's by {facts.lag.total_seconds():+.0f} s: synchronise both clocks; beyond "
-        f"{MOST_SKEW_S:.0f} s no process is ready",
+        f"{MOST_SKEW_S:.0f} s no process is ready"
     )
 
 
@@ -218,10 +217,8 @@ def _balance(facts: Facts) -> Finding:
         text = "was not checked yet; workers check it every hour, the command `balance` checks it now"
         return Grade.OK, text
     if last.imbalance:
-        return (
-            Grade.FAILURE,
-            f"is wrong for {last.imbalance:,} events: {sentence(last.mismatches[0])} Run `balance` for all.",
-        )
+        mismatch = sentence(last.mismatches[0])
+        return Grade.FAILURE, f"is wrong for {last.imbalance:,} events: {mismatch} Run `balance` for all."
     if installation.is_balance_old(last.finished_at, facts.database.now):
         hours = (facts.database.now - last.finished_at).total_seconds() / 3600
         return Grade.WARNING, f"was last checked {hours:.0f} hours ago: check that a worker is running"

@@ -79,8 +79,7 @@ async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> None:
             "address or a phone number."
         ) from None
     async with engine.begin() as connection:
-        unknown = await destinations.missing(connection, asked.destination or [])
-        if unknown:
+        if unknown := await destinations.missing(connection, asked.destination or []):
             raise CommandFailed(
                 f"Destination {', '.join(sorted(unknown))} does not exist. No key was created."
             )
