@@ -49,14 +49,11 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
 async def ready(request: Request) -> Response | ReadyView:
     """Commit a row and check the durability settings, at most once a second. A 503 lists the reasons."""
     stopping = getattr(request.app.state, "stopping", None)
-    if stopping is not None and stopping():
-        # Check this before the database, so that load balancers notice the stop immediately.
-        return not_ready(("stopping",))
+    is_stopping = stopping is not None and stopping()
     checks: Readiness = request.app.state.readiness
-    reasons = await checks.reasons()
-    if reasons:
-        return not_ready(reasons)
-    return ReadyView(status="ready", reasons=[])
+    # A stop needs no check of the database, so that load balancers notice it immediately.
+    reasons = ("stopping",) if is_stopping else await checks.reasons()
+    return not_ready(reasons) if reasons else ReadyView(status="ready", reasons=[])
 
 
 @router.get("/metrics", summary="Read Prometheus metrics", response_class=PlainTextResponse)
