@@ -22,8 +22,6 @@ from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance
 from app.delivery.worker import Worker
-from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy
-from app.domain.pacing.lane_limits import TIMES, Times
 from app.domain.pacing.order import Capacity, Turns
 from app.processes import gc_tuning, parent_watch
 from app.processes.incident_jobs import incident_jobs
@@ -86,13 +84,7 @@ async def status_callbacks(settings: Settings) -> AsyncIterator[Deliver | None]:
 
 
 def build_dispatcher(
-    resources: Resources,
-    client: EventsClient,
-    sign_in: SignIn,
-    deliver: Deliver | None = None,
-    *,
-    times: Times = TIMES,
-    endpoint: EndpointPolicy = ENDPOINT_POLICY,
+    resources: Resources, client: EventsClient, sign_in: SignIn, deliver: Deliver | None = None
 ) -> Dispatcher:
     """Build the dispatcher of a worker."""
     settings = resources.settings
@@ -105,10 +97,9 @@ def build_dispatcher(
         writer=replace(resources.writer, callbacks_enabled=deliver is not None),
         clock=resources.clock,
         telemetry=resources.telemetry,
-        times=times,
         capacity=Capacity(settings.max_requests_in_flight),
     )
-    tokens = AccessTokens(worker=worker, amazon=sign_in, endpoint=endpoint)
+    tokens = AccessTokens(worker=worker, amazon=sign_in)
     erasing = ErasureScanner(worker=worker)
     return Dispatcher(
         worker=worker,

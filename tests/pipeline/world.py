@@ -136,11 +136,10 @@ class World:
         """Start a worker, which waits less between tries than that of the product."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
-        dispatcher = worker.build_dispatcher(
-            self.delivering or self.resources, client, sign_in, journey, times=times, endpoint=endpoint
-        )
+        dispatcher = worker.build_dispatcher(self.delivering or self.resources, client, sign_in, journey)
         dispatcher.listens = listens  # the one thing of it that no setting turns off
-        dispatcher.delivery.policy = policy
+        dispatcher.worker.times = times
+        dispatcher.delivery.policy, dispatcher.delivery.tokens.endpoint = policy, endpoint
         if self.clock is not None:
             self.clock.lead(dispatcher.worker)
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
