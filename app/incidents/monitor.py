@@ -205,15 +205,11 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
             after = machine.merged(incident.incident, cause_id, observation.now)
             changes[subject] = _Change(incident.id, organisation, after, machine.Transition.MERGED)
             continue
-        found_now = findings.get(subject)
-        change = _change(
-            subject,
-            latest.get(subject),
-            None if _is_accepted(latest.get(subject), found_now, observation.now) else found_now,
-            watched.get(destination_id or ""),
-            observation.now,
-            silent=is_delayed and KINDS[kind].is_delay,
-        )
+        known, problem = latest.get(subject), findings.get(subject)
+        if _is_accepted(known, problem, observation.now):
+            problem = None
+        observed, silent = watched.get(destination_id or ""), is_delayed and KINDS[kind].is_delay
+        change = _change(subject, known, problem, observed, observation.now, silent=silent)
         if kind is causes.cause:
             change = _with_consequences(change, is_open.get(subject), causes)
         if change is not None:

@@ -104,7 +104,20 @@ class Observer:
         failing: dict[str, dict[str, timedelta]] = {}
         for (organisation, name), since in (await notifications.failing_channels(connection)).items():
             failing.setdefault(organisation, {})[name] = now - since
-        service = await self._service(connection, now, commit_s, destinations)
+        workers = await incident_facts.workers(connection, lease=timedelta(seconds=LONGEST_LEASE_S))
+        oldest = workers.oldest_sendable_at
+        absent = timedelta(0)
+        absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
+        if oldest is not None and absent_for >= _WORKER_GRACE:
+            # The times of the database count, because this process may have begun to measure just now.
+            absent = now - max(oldest, workers.lapsed_at or oldest)
+        service = ServiceFacts(
+            without_worker_for=absent,
+            waiting_events=sum(each.facts.waiting_events for each in destinations),
+            oldest_waiting_at=oldest,
+            earliest_expiry_at=earliest(each.facts.earliest_expiry_at for each in destinations),
+            slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
+        )
         return Observation(now, destinations, service, failing)
 
     async def _destinations(
@@ -147,28 +160,6 @@ class Observer:
         states = {each.lane: each.breaker != "closed" for each in watched}
         self._breakers = {lane: self._breakers.get(lane) or Stopwatch(self.monotonic) for lane in states}
         return {lane: self._breakers[lane].measure(is_open) for lane, is_open in states.items()}
-
-    async def _service(
-        self,
-        connection: PipelineConnection,
-        now: datetime,
-        commit_s: float,
-        destinations: Sequence[ObservedDestination],
-    ) -> ServiceFacts:
-        workers = await incident_facts.workers(connection, lease=timedelta(seconds=LONGEST_LEASE_S))
-        oldest = workers.oldest_sendable_at
-        absent = timedelta(0)
-        absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
-        if oldest is not None and absent_for >= _WORKER_GRACE:
-            # The times of the database count, because this process may have begun to measure just now.
-            absent = now - max(oldest, workers.lapsed_at or oldest)
-        return ServiceFacts(
-            without_worker_for=absent,
-            waiting_events=sum(each.facts.waiting_events for each in destinations),
-            oldest_waiting_at=oldest,
-            earliest_expiry_at=earliest(each.facts.earliest_expiry_at for each in destinations),
-            slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
-        )
 
 
 def _later(since: datetime | None, waiting: datetime | None) -> datetime | None:

@@ -225,7 +225,9 @@ class Explained:
 def explain(findings: Collection[Finding], is_open: Collection[Kind]) -> Explained:
     """Return which of the problems found, or of the open incidents, explains the others."""
     found = {finding.kind: finding for finding in findings}
-    cause = kinds.cause_of(found, is_open)
+    # Access can be lost for one reason at a time, so an earlier reason is over.
+    current = [kind for kind in kinds.ACCESS if kind in found]
+    cause = next((kind for kind in (*current, *kinds.CHAIN) if kind in found or kind in is_open), None)
     if cause is None:
         return Explained(found)
     explained = {*kinds.CHAIN} - {cause, *kinds.ACCESS}

@@ -3,7 +3,7 @@
 The page of a destination and its incidents use the same sentences. Source: interface §11.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -146,10 +146,3 @@ def advice(kind: Kind, reason: str | None) -> tuple[str, Remedy]:
 ACCESS: Final = (Kind.SIGN_IN_LOST, Kind.AMAZON_FORBIDDEN)
 # Each of these kinds explains the kinds after it.
 CHAIN: Final = (*ACCESS, Kind.FAILING, Kind.THROTTLED, Kind.BACKLOG, Kind.EXPIRING)
-
-
-def cause_of(found: Collection[Kind], is_open: Collection[Kind]) -> Kind | None:
-    """Return the kind that explains the problems of a destination that are found now or still open."""
-    # Access can be lost for one reason at a time, so an earlier reason is over.
-    current = [kind for kind in ACCESS if kind in found]
-    return next((kind for kind in (*current, *CHAIN) if kind in found or kind in is_open), None)

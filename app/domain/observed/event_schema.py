@@ -70,12 +70,10 @@ def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
         for entry in sample:
             kinds[entry.path][entry.kind] += times
     common = sorted(kinds.items(), key=lambda row: -row[1].total())[:MOST_PATHS]
-    entries = {
-        path: SchemaEntry(
-            path, found.total(), sum(n for kind, n in found.items() if kind not in EMPTY), found
-        )
-        for path, found in sorted(common)
-    }
+    entries = {}
+    for path, found in sorted(common):
+        filled = sum(n for kind, n in found.items() if kind not in EMPTY)
+        entries[path] = SchemaEntry(path, found.total(), filled, found)
     return EventSchema(events, entries, complete=len(entries) == len(kinds))
 
 

@@ -233,9 +233,8 @@ def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
 
     rows: Counter[tuple[int, ...]] = Counter()
     for sample, times in group.samples.items():
-        rows[
-            tuple([n for entry in sample for n in (number(entry.path), number(entry.kind), word(entry))])
-        ] += times
+        row = [n for entry in sample for n in (number(entry.path), number(entry.kind), word(entry))]
+        rows[tuple(row)] += times
     different = [(number(path), count) for path, count in group.different.items()]
     changed = [(number(key), count) for key, count in group.changed.items()]
     samples = [(times, row) for row, times in rows.items()]

@@ -75,9 +75,8 @@ def explain(state: EventState) -> str:
         case Status.EXPIRED:
             return f"It passed Amazon's age limit of {state.max_age.days} days before it could be sent."
         case Status.ERASED:
-            return (
-                f"The person's data was erased on request{_at_time(state.erased_at)}. The event is not sent."
-            )
+            erased = _at_time(state.erased_at)
+            return f"The person's data was erased on request{erased}. The event is not sent."
         case _:
             assert_never(state.status)
 

@@ -54,10 +54,9 @@ def words_of(name: str) -> tuple[str, ...]:
 
     `orderTotal2` has order, total and 2, and `ORDER_AMT` has order and amount.
     """
-    text = unicodedata.normalize(
-        "NFKD", name.replace("ß", "ss").replace("# ", "number ").replace(" #", " number")
-    )
-    text = "".join(char for char in text if not unicodedata.combining(char))
+    spelled = name.replace("ß", "ss").replace("# ", "number ").replace(" #", " number")
+    decomposed = unicodedata.normalize("NFKD", spelled)
+    text = "".join(char for char in decomposed if not unicodedata.combining(char))
     words = _WORD.findall(_CAMEL.sub(" ", text).lower())
     return tuple(_ABBREVIATIONS.get(word, word) for word in words)
 

@@ -148,9 +148,8 @@ def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) 
     notation = notation_of(each.found, trial.countries, divisor)
     currency = next((path for path in _currencies(found, each) if not path.source.get("pipe")), None)
     if currency is not None and "path" in each.source and not each.is_named_member:
-        rows = [
-            (code, value) for code, value in zip(currency.values, each.values, strict=True) if code and value
-        ]
+        pairs = zip(currency.values, each.values, strict=True)
+        rows = [(code, value) for code, value in pairs if code and value]
         notation, separate = by_currency(rows, notation, each.names)
         if separate:
             sources = [guarded(currency, each, codes, reading) for reading, codes in separate.items()]

@@ -112,18 +112,27 @@ class _Suggesting:
             self.trial = dataclasses.replace(self.trial, countries=codes)
         kind, event_type = find_event_type(self.found, is_order=is_order(self.found, self.products))
         self.trial = dataclasses.replace(self.trial, event_type=event_type)
-        name = FieldFinding(EVENT_NAMES[event_type], "The usual name of events of this type.")
+        event_name = FieldFinding(EVENT_NAMES[event_type], "The usual name of events of this type.")
         if pinned := self.settings.pins.get(event_type):
-            name = FieldFinding(pinned, "The name that the advertiser's events of this type have.")
-        self.document |= {"name": name.source, "action": ACTION}
+            event_name = FieldFinding(pinned, "The name that the advertiser's events of this type have.")
+        self.document |= {"name": event_name.source, "action": ACTION}
         self._state("event_type", kind)
         self._state("event_source", find_event_source(self.found))
-        self._state("event_name", name)
+        self._state("event_name", event_name)
         self._state("country_code", country)
         self.document["fields"] = {}
         self._find_fields(event_type)
-        self._find_custom_data()
-        self._find_consent()
+        rows = find_custom_data(self.found, self.products, self.trial)
+        if rows:
+            self.document["custom_data"] = [{"name": name, **source} for name, source in rows.items()]
+        for name, source in rows.items():
+            self._add_row(f"custom_data.{name}", source, "A usual attribute of products or orders.")
+        consent = find_consent(self.found)
+        self.document["consent"] = consent.source
+        for name, source in consent.source.items():
+            if name != "mode":
+                self._add_row(f"consent.{name}", source, consent.reason)
+        self.undecided += [Undecided("consent", word) for word in consent.undecided]
         return Suggestion(self.document, tuple(self.rows), tuple(self.undecided))
 
     def _state(self, name: str, finding: FieldFinding | None, into: dict[str, Any] | None = None) -> None:
@@ -173,21 +182,6 @@ class _Suggesting:
             if is_named and differ and all(self.trial.usable("event_id", each.source)):
                 return FieldFinding(each.source, f"Named {each.label}; its values differ in all events.")
         return None
-
-    def _find_custom_data(self) -> None:
-        rows = find_custom_data(self.found, self.products, self.trial)
-        if rows:
-            self.document["custom_data"] = [{"name": name, **source} for name, source in rows.items()]
-        for name, source in rows.items():
-            self._add_row(f"custom_data.{name}", source, "A usual attribute of products or orders.")
-
-    def _find_consent(self) -> None:
-        consent = find_consent(self.found)
-        self.document["consent"] = consent.source
-        for name, source in consent.source.items():
-            if name != "mode":
-                self._add_row(f"consent.{name}", source, consent.reason)
-        self.undecided += [Undecided("consent", word) for word in consent.undecided]
 
 
 def _code(value: Any) -> str:

@@ -64,8 +64,8 @@ _STEPS: Final[Mapping[str, tuple[Any, ...]]] = {
 def find_time(found: ObservedPaths, trial: Trial, zone: str | None, now: datetime) -> FieldFinding:
     """Return the source of the event's time."""
     country = Counter(trial.countries).most_common(1)[0][0]
-    composed = (*_dates_with_clocks(found), *_times_with_offsets(found))
-    read = [parts for each in (*composed, *found.values) if (parts := _parts_that_are_times(each, now))]
+    paths = (*_composed_times(found), *found.values)
+    read = [parts for each in paths if (parts := _parts_that_are_times(each, now))]
     read.sort(key=lambda parts: -max(score for score, _ in parts))
     unread: list[str] = []  # why the paths before the first source cannot be read
     rows: list[tuple[list[Written], ObservedPath, list[str]]] = []
@@ -270,8 +270,11 @@ def _day_comes_first(texts: Sequence[str], form: str, now: datetime, country: st
     return (True, True) if form[1] == "." else (country != "US", False)
 
 
-def _dates_with_clocks(found: ObservedPaths) -> list[ObservedPath]:
-    """Return a template for each date that has a clock beside it, as tables have: `{date} {time}`."""
+def _composed_times(found: ObservedPaths) -> list[ObservedPath]:
+    """Return a template for each time in two members: a date with a clock, a local time with an offset.
+
+    Tables have them: `{date} {time}` and `{time}{offset}`.
+    """
     pairs = []
     for date in found.values:
         is_compact = _all_match(date, _COMPACT_DATE)
@@ -283,12 +286,6 @@ def _dates_with_clocks(found: ObservedPaths) -> list[ObservedPath]:
             is_certain = not is_compact or rank("event_timestamp", clock.names)
             if fits and is_certain and clock.names[:-1] == date.names[:-1]:
                 pairs.append(_joined(date, clock, " "))
-    return pairs
-
-
-def _times_with_offsets(found: ObservedPaths) -> list[ObservedPath]:
-    """Return a template for each local time that has an offset beside it: `{time}{offset}`."""
-    pairs = []
     for offset in found.values:
         if not _all_match(offset, _BARE_OFFSET):
             continue
