@@ -72,13 +72,21 @@ class Monitor:
         return {each.incident.kind: each for each in found}
 
 
+def _facts(*conditions: Kind) -> dict[str, Any]:
+    """Return the facts of conditions that hold together. Two of them are about the oldest waiting event."""
+    facts: dict[str, Any] = dict(WAITING)
+    for kind in conditions:
+        facts |= TROUBLE[kind]
+    if Kind.BACKLOG in conditions:
+        facts["oldest_waiting_at"] = TROUBLE[Kind.BACKLOG]["oldest_waiting_at"]
+    return facts
+
+
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("conditions", [(), *combinations(DELIVERY, 1), *combinations(DELIVERY, 2), DELIVERY])
 def test_a_state_and_its_conditions_are_one_incident(state: str, conditions: tuple[Kind, ...]) -> None:
     """The cause has the incident; what follows from it is a line of it and raises its severity."""
-    facts: dict[str, Any] = dict(WAITING)
-    for kind in reversed(conditions):
-        facts |= TROUBLE[kind]
+    facts = _facts(*reversed(conditions))
     if Kind.FAILING in conditions:
         facts["blocked"] = Kind.THROTTLED in conditions
     holding = [kind for kind in DELIVERY if kind in conditions]
@@ -104,7 +112,7 @@ def test_an_open_consequence_is_merged_into_its_cause(cause: Kind, consequence: 
     monitor.observe(DestinationFacts(**WAITING | TROUBLE[consequence]))
     before = monitor.is_open()[consequence]
     monitor.now += 3 * SECOND
-    facts = WAITING | TROUBLE[consequence] | TROUBLE[cause]
+    facts = _facts(consequence, cause)
     if consequence is Kind.THROTTLED:
         facts["blocked"] = True
     monitor.observe(DestinationFacts(**facts))
