@@ -100,17 +100,19 @@ class MessagePlanner:
                 if each.organisation != channel.organisation:
                     continue
                 incident = each.incident
-                got = sent.get((each.id, channel.key), messages.SentMessages())
+                history = sent.get((each.id, channel.key), messages.SentMessages())
                 destination = watched.get(incident.destination or "")
                 preference = messages.Preference() if destination is None else destination.preference
                 # A channel that got the message that it opened also gets the message that it resolved.
-                if not preference.includes(incident, channel.name) and (incident.is_open or not got.is_open):
+                if not preference.includes(incident, channel.name) and (
+                    incident.is_open or not history.is_open
+                ):
                     continue
                 muted_until = [each.muted_until, destination.alerting.muted_until if destination else None]
                 muted = any(until is not None and until > now for until in muted_until)
                 # If a wider cause explains it, send no message until some minutes after the end of the cause.
                 muted = muted or (incident.is_silent and is_explained)
-                message = messages.due_message(incident, got, now, muted=muted)
+                message = messages.due_message(incident, history, now, muted=muted)
                 if message is not None:
                     due.append((each, message))
             load = loads.get((channel.organisation, channel.key), messages.ChannelLoad())
