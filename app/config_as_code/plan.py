@@ -15,7 +15,7 @@ from app.config_as_code.model import DesiredDestination, DesiredMapping
 from app.config_as_code.read import FileProblem, InvalidFile
 from app.domain.destination import DestinationSettings, State
 from app.domain.incidents import thresholds
-from app.domain.mapping.diff import Difference, differences
+from app.domain.mapping.diff import Difference, differences, is_same
 from app.store.destinations.destinations import Destination
 from app.store.incidents.alerting import DEFAULT_ROW, AlertingRow
 from app.store.mappings import Document, StoredMapping
@@ -211,7 +211,7 @@ def _mapping_step(
     if not desired.published and existing.published_version is not None:
         sentence = "A published mapping cannot become a draft again. Delete it instead."
         problems.append(FileProblem(f"{desired.path}.published", sentence))
-    if before == document:
+    if is_same(before, document):
         return MappingStep(PlannedAction.NOTHING, desired, document, existing)
     changes = tuple(differences(before if before is not None else existing.draft, document))
     return MappingStep(PlannedAction.CHANGE, desired, document, existing, changes)

@@ -103,6 +103,18 @@ async def test_a_path_that_names_another_field_is_warned_of(world: ApiWorld) -> 
         assert shown.get("items", [shown])[0]["warnings"] == mapping["warnings"]
 
 
+async def test_true_becomes_1(world: ApiWorld) -> None:
+    """Python calls them equal. The draft is stored, differs from what is published, and can be published."""
+    path = await world.mapping_path(published=True)
+    for version, value in enumerate((True, 1, True), start=2):
+        rows = [{"name": "member", "const": value}]
+        changed = (await world.call("PATCH", path, {"custom_data": rows})).json()
+        assert (changed["custom_data"][0]["const"] is True) is (value is True)
+        assert changed["unpublished_changes"] is True
+        published = (await world.call("POST", f"{path}/publish", {}, status=200)).json()
+        assert (published["published_version"], published["unpublished_changes"]) == (version, False)
+
+
 async def test_patch_edits_the_draft_and_not_what_is_published(world: ApiWorld) -> None:
     """A published version is immutable; the named members are replaced as a whole."""
     path = await world.mapping_path(published=True)

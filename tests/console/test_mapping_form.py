@@ -202,6 +202,13 @@ def test_a_form_that_nobody_touched_says_the_same(document: dict[str, Any]) -> N
     assert check_publishable(made) == []
 
 
+def test_a_constant_true_can_be_changed_to_1() -> None:
+    """Although Python calls them equal: the short form of the earlier one is not kept."""
+    before, after = ({**MAPPING, "fields": {**MAPPING["fields"], "brand": {"const": c}}} for c in (True, 1))
+    assert keep_short_forms(before, after)["fields"]["brand"] == {"const": 1}
+    assert keep_short_forms(before, after)["fields"]["brand"]["const"] is not True
+
+
 def test_a_problem_stands_at_its_field() -> None:
     """Of a path, a pipe, a custom name and a constant."""
     document = {

@@ -18,6 +18,7 @@ from app.admin.mappings.schema import compile_or_refuse, draft_warnings, name_pr
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_version
 from app.domain.destination import Region
 from app.domain.ids import DestinationId, MappingId
+from app.domain.mapping.diff import is_same
 from app.domain.mapping.document import ACTION, Mapping, check_draft, check_publishable
 from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.lint import LintWarning
@@ -46,11 +47,6 @@ class MappingDetails:
         if self.mapping.archived_at is not None:
             return "archived"
         return "draft" if self.mapping.published_version is None else "published"
-
-    @property
-    def unpublished_changes(self) -> bool:
-        """Return whether the draft differs from the published version."""
-        return self.mapping.draft != self.mapping.published
 
 
 def valid_draft(draft: Document) -> Document:
@@ -177,7 +173,7 @@ async def change_draft(
 
 async def change_mapping(change: Update, before: StoredMapping, draft: Document) -> None:
     """Replace a mapping's draft. The published version is unchanged."""
-    if draft != before.draft:
+    if not is_same(draft, before.draft):
         await stored_mappings.change_draft(change.connection, before.id, draft)
         await schema_samples.close_paths(change.connection, before.destination, match_key_paths(draft))
         await change.record(AuditAction.MAPPING_CHANGED, before.id, before.draft, draft)

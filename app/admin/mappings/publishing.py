@@ -98,7 +98,7 @@ async def publish_mapping(
 ) -> None:
     """Publish the draft. Publishing an unchanged draft keeps the version in use. Raises Refusal."""
     compiled = compile_or_refuse(before.draft)
-    if before.published_version is not None and before.draft == before.published:
+    if not before.unpublished_changes:
         return
     await pin_name(change.connection, destination.advertiser_id, compiled)
     version = await mappings.publish(change.connection, before.id, before.draft, change.by, note)

@@ -103,7 +103,7 @@ def _mapping_body(details: MappingDetails) -> dict[str, Any]:
         "destination_id": mapping.destination,
         "state": details.state,
         "published_version": mapping.published_version,
-        "unpublished_changes": details.unpublished_changes,
+        "unpublished_changes": mapping.unpublished_changes,
         "problems": [
             {"field": problem.path, "problem": field_problem_of(problem.problem), "detail": problem.sentence}
             for problem in details.problems

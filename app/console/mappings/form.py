@@ -16,6 +16,7 @@ from app.console.mappings.source_inputs import (
     to_inputs,
 )
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY, Choice
+from app.domain.mapping.diff import is_same
 from app.domain.mapping.document import ACTION, ALWAYS_REJECT, MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS, Field, Group
 from app.domain.mapping.sources import MappingProblem
@@ -269,4 +270,6 @@ def keep_short_forms(before: Document, after: Document) -> Document:
 
 
 def _same_as_before(before: Document, after: Document, old: Document, new: Document) -> dict[str, Any]:
-    return {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}
+    return {
+        name: before[name] if name in old and is_same(old[name], new[name]) else after[name] for name in after
+    }

@@ -102,7 +102,7 @@ async def _require_answers(visit: DestinationVisit, mapping_id: str, form: Form)
 async def _backtest(visit: DestinationVisit, details: MappingDetails) -> Backtest | None:
     """Compare a changed, valid draft with the published version. None if there is nothing to compare."""
     mapping = details.mapping
-    if mapping.published_version is None or not details.unpublished_changes or details.problems:
+    if mapping.published_version is None or not mapping.unpublished_changes or details.problems:
         return None
     _, result = await backtest_draft(*visit.on, mapping.id)
     return result

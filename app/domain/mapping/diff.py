@@ -1,4 +1,4 @@
-"""Find the differences between two documents: the path of each member, and its value before and after."""
+"""Compare two documents: whether they say the same, and which members differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +24,17 @@ def differences(before: Any, after: Any, parent: str = "") -> Iterator[Differenc
     elif _is_list(before) and _is_list(after):
         for place, (old, new) in enumerate(zip_longest(before, after)):
             yield from differences(old, new, f"{parent}[{place}]")
-    elif before != after:
+    elif not is_same(before, after):
         yield Difference(parent, before, after)
+
+
+def is_same(before: Any, after: Any) -> bool:
+    """Return whether two documents say the same. Python calls True and 1 equal, which JSON does not."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return before.keys() == after.keys() and all(is_same(before[name], after[name]) for name in before)
+    if _is_list(before) and _is_list(after):
+        return len(before) == len(after) and all(map(is_same, before, after))
+    return before == after and isinstance(before, bool) is isinstance(after, bool)
 
 
 def _is_list(value: Any) -> bool:

@@ -14,6 +14,7 @@ from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.conversion.results import Conversion
 from app.domain.event import Rejection
 from app.domain.identity.keys import HASHED_FIELDS, MATCH_KEYS
+from app.domain.mapping.diff import is_same
 from app.domain.mapping.document import Mapping
 
 NO_KEY: Final = "no_match_key"
@@ -33,7 +34,9 @@ def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
     changed = {
         field_of(name)
         for name in before.keys() | after.keys()
-        if name not in before or name not in after or _DECIDING(before[name]) != _DECIDING(after[name])
+        if name not in before
+        or name not in after
+        or not is_same(_DECIDING(before[name]), _DECIDING(after[name]))
     }
     if (was.consent and was.consent.mode) is not (becomes.consent and becomes.consent.mode):
         changed.add("consent")

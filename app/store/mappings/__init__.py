@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
+from app.domain.mapping.diff import is_same
 from app.store import json_text, read_row, read_sql
 from app.store.statements import execute, fetch_value, read_all, read_one
 
@@ -33,6 +34,11 @@ class StoredMapping:
     archived_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def unpublished_changes(self) -> bool:
+        """Whether the draft differs from the published version."""
+        return not is_same(self.draft, self.published)
 
 
 @dataclass(frozen=True, slots=True)
