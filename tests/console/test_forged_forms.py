@@ -33,6 +33,12 @@ async def created(world: ApiWorld) -> int:
     return (await world.actions()).count("key.created")
 
 
+async def begun(world: ApiWorld) -> tuple[str, int]:
+    """Sign in; return the token of the session, and how many keys there are."""
+    await sign_in(world)
+    return await csrf(world), await created(world)
+
+
 async def refused(world: ApiWorld, answer: httpx.Response, before: int) -> None:
     assert await created(world) == before, answer.status_code
     assert answer.status_code >= 400 or "csrf" in answer.headers.get("location", "sign-in csrf")
@@ -76,8 +82,7 @@ ORIGINS: Final = [
 @pytest.mark.parametrize("origin", ORIGINS)
 async def test_a_form_of_another_origin_is_refused(world: ApiWorld, origin: str) -> None:
     """Although it carries the right token. Neither Host nor Referer nor headers of proxies help."""
-    await sign_in(world)
-    token, before = await csrf(world), await created(world)
+    token, before = await begun(world)
     for more in (
         {},
         {"Referer": PUBLIC + KEYS},
@@ -93,8 +98,7 @@ async def test_a_form_of_another_origin_is_refused(world: ApiWorld, origin: str)
 
 @pytest.mark.parametrize("foreign_first", [True, False])
 async def test_two_origins_are_refused(world: ApiWorld, foreign_first: bool) -> None:
-    await sign_in(world)
-    token, before = await csrf(world), await created(world)
+    token, before = await begun(world)
     origins = ["https://evil.example", PUBLIC] if foreign_first else [PUBLIC, "https://evil.example"]
     body = urlencode(FORM | {"csrf": token})
     headers = [("Content-Type", "application/x-www-form-urlencoded"), *(("Origin", each) for each in origins)]
@@ -139,8 +143,7 @@ FORM_TYPE: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 @pytest.mark.parametrize("name", form_bodies(""))
 async def test_a_form_without_the_token_in_its_place_is_refused(world: ApiWorld, name: str) -> None:
     """The origin is right, as if a script of another origin could choose it."""
-    await sign_in(world)
-    token, before = await csrf(world), await created(world)
+    token, before = await begun(world)
     request = form_bodies(token)[name]
     if "Cookie" in request.get("headers", {}):
         request["headers"]["Cookie"] += f"; {COOKIE}={world.client.cookies[COOKIE]}"
@@ -152,8 +155,7 @@ async def test_a_token_of_another_session_is_refused(world: ApiWorld) -> None:
     """Also that of an earlier session of the same key, and that of a session that has ended."""
     await sign_in(world)
     earlier = await csrf(world)
-    await sign_in(world)
-    token, before = await csrf(world), await created(world)
+    token, before = await begun(world)
     assert token != earlier
     await refused(world, await world.client.post(KEYS, data=FORM | {"csrf": earlier}), before)
     await genuine(world, token)
@@ -162,8 +164,7 @@ async def test_a_token_of_another_session_is_refused(world: ApiWorld) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 async def test_another_method_does_nothing(world: ApiWorld, method: str) -> None:
     """Nor with a header or a field that names the method POST. A GET needs no token."""
-    await sign_in(world)
-    token, before = await csrf(world), await created(world)
+    token, before = await begun(world)
     for headers in ({}, {"X-HTTP-Method-Override": "POST"}, {"X-Method-Override": "POST"}):
         for address in (KEYS, f"{KEYS}?{urlencode(FORM | {'csrf': token, '_method': 'POST'})}"):
             await world.client.request(method, address, headers=headers, data=FORM | {"csrf": token})
@@ -186,8 +187,7 @@ COOKIES: Final = {
 
 @pytest.mark.parametrize("name", COOKIES)
 async def test_another_cookie_is_no_session(world: ApiWorld, name: str) -> None:
-    await sign_in(world)
-    token, before = await csrf(world), await created(world)
+    token, before = await begun(world)
     session = world.client.cookies[COOKIE]
     async with httpx.AsyncClient(transport=world.client._transport, base_url=PUBLIC) as other:
         headers = {"Origin": PUBLIC, "Cookie": COOKIES[name].format(session, session[:-1])}

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import FrameType, SimpleNamespace
@@ -36,6 +37,21 @@ def lane_of(pace: Pace, alarms: Alarms, number: int = 1) -> Lane:
     return Lane(lease, 1e9, pace, alarms)
 
 
+def bare_dispatcher(
+    worker: Any, monotonic: Callable[[], float], part: Any = None, leases: Any = None
+) -> Dispatcher:
+    """Return a dispatcher whose parts all are `part`."""
+    return Dispatcher(
+        worker=worker,
+        delivery=part,
+        leases=leases,
+        maintenance=part,
+        balancing=part,
+        erasing=part,
+        outcomes=DatabaseResults(monotonic),
+    )
+
+
 def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
     """Return a dispatcher with `busy` requests in flight, each of a lane, and `ready` other lanes."""
     alarms, part = Alarms(), SimpleNamespace(serve=lambda *_, **__: asyncio.Future())
@@ -43,18 +59,8 @@ def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
     def lane(number: int) -> Lane:
         return lane_of(Pace(RateLimit(10, 10)), alarms, number)
 
-    untyped: Any = part
-    leases: Any = SimpleNamespace(alarms=alarms)
     worker: Any = SimpleNamespace(monotonic=lambda: NOW, telemetry=Telemetry(), capacity=CAPACITY)
-    dispatcher = Dispatcher(
-        worker=worker,
-        delivery=untyped,
-        leases=leases,
-        maintenance=untyped,
-        balancing=untyped,
-        erasing=untyped,
-        outcomes=DatabaseResults(lambda: NOW),
-    )
+    dispatcher = bare_dispatcher(worker, lambda: NOW, part, leases=SimpleNamespace(alarms=alarms))
     for number in range(busy):
         serving = lane(number)
         serving.begin_claim(NOW)

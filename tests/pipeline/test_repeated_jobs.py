@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.delivery.dispatcher import LONGEST_REST_S, Dispatcher, rest_after
-from app.store.database.results import DatabaseResults
+from app.delivery.dispatcher import LONGEST_REST_S, rest_after
 from app.telemetry import Telemetry
+from tests.pipeline.test_ready_lanes import bare_dispatcher
 from tests.pipeline.world import World, event
 
 
@@ -46,20 +46,11 @@ async def test_a_job_that_waited_for_a_silent_connection_runs_again_at_once() ->
             has_run_again.set()
         raise asyncpg.InterfaceError("connection is closed")
 
-    part: Any = None
     telemetry = Telemetry()
     worker: Any = SimpleNamespace(
         monotonic=lambda: now, sleep=rest, timeout=asyncio.timeout, telemetry=telemetry
     )
-    dispatcher = Dispatcher(
-        worker=worker,
-        delivery=part,
-        leases=part,
-        maintenance=part,
-        balancing=part,
-        erasing=part,
-        outcomes=DatabaseResults(lambda: now),
-    )
+    dispatcher = bare_dispatcher(worker, lambda: now)
     job = asyncio.create_task(dispatcher._repeat(reads_from_a_silent_connection, 0.01, share=1 / 20))
     try:
         await asyncio.wait_for(has_run_again.wait(), 20)
