@@ -371,7 +371,7 @@ def test_integer_amounts_that_are_not_round_are_left_to_a_person() -> None:
         assert ("value", "may_be_hundredths") not in undecided(suggested(orders(total=amounts)))
 
 
-def test_amounts_with_more_digits_than_decimals_have_are_whole_and_round() -> None:
+def test_amounts_of_more_digits_than_decimals_have_are_round() -> None:
     """Decimals cannot divide them exactly."""
     suggestion = suggested(orders(total=lambda n: 1e40 if n % 2 else 1999 + 7 * n))
     assert suggestion.mapping["fields"]["value"] == {"path": "total"}
