@@ -1,7 +1,8 @@
 """Stream a complete filtered list as CSV or NDJSON, page by page.
 
 A separate query reads each page. So no transaction is open between pages, and the memory holds only one page.
-A spreadsheet cannot run a cell as a formula. An incomplete export ends with an error row.
+A spreadsheet cannot run a cell as a formula. An incomplete export ends with an error
+row for each reason.
 """
 
 import csv
@@ -26,10 +27,10 @@ from app.telemetry import describe_exception
 logger = logging.getLogger("app.api.export")
 
 ROWS: Final = 1_000  # rows per page
-_CUT_SHORT: Final = {
-    "error": "cut_short",
-    "detail": "The export is incomplete because of an error. The rows above are valid; repeat the request.",
-}
+_CUT_SHORT: Final = (
+    "The export is incomplete because of an error. The rows above are valid; repeat the request."
+)
+_UNREADABLE: Final = "{} stored batches are damaged. Their rows are missing in this export."
 # A spreadsheet treats a text that begins with one of these characters as a formula. In East Asian locales,
 # it also reads the full-width signs.
 _FORMULA: Final = re.compile(r"[\t\r\n\0]|[\s\0]*[=+\-@＝＋－＠]")
@@ -73,28 +74,33 @@ async def export(
     columns = list(adapter.json_schema(mode="serialization")["properties"])
     if format_ is ExportFormat.CSV:
         media_type, header = "text/csv; charset=utf-8", csv_lines([columns])
-        cut_short = csv_lines([[*_CUT_SHORT.values()]])
     else:
         media_type, header = "application/x-ndjson", b""
-        cut_short = msgspec.json.encode(_CUT_SHORT) + b"\n"
 
     def encode(rows: Sequence[Any]) -> bytes:
         if format_ is ExportFormat.CSV:
             return csv_lines([getattr(row, name) for name in columns] for row in rows)
         return b"".join(adapter.dump_json(row) + b"\n" for row in rows)
 
+    def error_row(error: str, detail: str) -> bytes:
+        if format_ is ExportFormat.CSV:
+            return csv_lines([[error, detail]])
+        return msgspec.json.encode({"error": error, "detail": detail}) + b"\n"
+
     async def lines() -> AsyncIterator[bytes]:
-        page = first
+        page, unreadable = first, first.unreadable
         try:
             yield header + encode(page.items)
             while page.next_cursor is not None:
                 page = await page_at(replace(query, cursor=page.next_cursor))
+                unreadable += page.unreadable
                 yield encode(page.items)
-        except Refusal:
-            yield cut_short
         except Exception as error:
-            logger.warning("export.cut_short", extra={"fields": {"error": describe_exception(error)}})
-            yield cut_short
+            if not isinstance(error, Refusal):
+                logger.warning("export.cut_short", extra={"fields": {"error": describe_exception(error)}})
+            yield error_row("cut_short", _CUT_SHORT)
+        if unreadable:
+            yield error_row("unreadable_batches", _UNREADABLE.format(unreadable))
 
     disposition = f'attachment; filename="{name}.{format_.value}"'
     return StreamingResponse(lines(), media_type=media_type, headers={"Content-Disposition": disposition})

@@ -1,12 +1,17 @@
-"""Pages of events, rejected events and administrative actions. The API's lists, and all exports, use them."""
+"""Pages of events, rejected events, consent records and administrative actions, for lists and exports."""
+
+from collections.abc import Sequence
+from datetime import datetime
 
 from app.admin.audit import list_audit, number_of_entry
 from app.admin.events.figures import list_rejections
 from app.admin.events.search import search_events
+from app.admin.privacy.consent_records import ConsentRecord, list_consent_records
 from app.api.events.models import EventSummaryPage, RejectionPage
 from app.api.paging import ListQuery, Page, cursor_of
 from app.domain.event_query import EventQuery
 from app.store.audit import AuditEntry, AuditFilter
+from app.store.counts import ConsentStops
 
 
 async def event_page(destination_id: str | None, wanted: EventQuery, paging: ListQuery) -> EventSummaryPage:
@@ -28,6 +33,27 @@ async def rejection_page(destination_id: str, wanted: EventQuery, paging: ListQu
     context, below = paging.context, paging.record_id
     rows = await list_rejections(context, destination_id, wanted, limit=paging.most, below=below)
     return paging.page(RejectionPage, rows, lambda record: (record.id,))
+
+
+class ConsentRecordPage(Page[ConsentRecord]):
+    """A page of consent records, and the events that were blocked."""
+
+    unreadable_batches: int
+    stopped: Sequence[ConsentStops]
+
+
+async def consent_page(
+    destination_id: str, since: datetime | None, stopped: Sequence[ConsentStops], paging: ListQuery
+) -> ConsentRecordPage:
+    """Return a page of the consent records of a destination, newest first. Raises Refusal (404, 422)."""
+    context, before = paging.context, paging.event_place
+    page = await list_consent_records(context, destination_id, limit=paging.limit, before=before, since=since)
+    return ConsentRecordPage(
+        items=page.items,
+        next_cursor=cursor_of(context, *page.following) if page.following else None,
+        unreadable_batches=page.unreadable_batches,
+        stopped=stopped,
+    )
 
 
 class AuditPage(Page[AuditEntry]):

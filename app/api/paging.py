@@ -39,6 +39,11 @@ class Page(ResponseBody, Generic[Item]):
     next_cursor: str | None
     """Send it as `cursor` for the next page. Null on the last page."""
 
+    @property
+    def unreadable(self) -> int:
+        """The number of damaged batches, whose items are missing. 0 where a list is not of batches."""
+        return getattr(self, "unreadable_batches", 0)
+
 
 def cursor_of(context: AppContext, *parts: object) -> str:
     """Return an opaque cursor that contains these parts. No part may contain a space.

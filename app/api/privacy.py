@@ -1,6 +1,6 @@
 """People over HTTP: consent records, match keys of values, and the search and erasure of a person."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import Query, Response
@@ -10,24 +10,17 @@ from pydantic import ConfigDict, Field, create_model, model_validator
 from app.admin.access import Scope
 from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, validation_error
 from app.admin.privacy import erasure
-from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent, list_consent_records
+from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.hash_value import HashResult, hash_value
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.export import Listing, exports
-from app.api.paging import ListQuery, Page, ResponseBody, cursor_of
+from app.api.pages import ConsentRecordPage, consent_page
+from app.api.paging import ListQuery, ResponseBody, cursor_of
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
-from app.store.counts import ConsentStops
 
 router = SecuredRouter("events")
 identity_router = SecuredRouter("identity")
 subject_router = SecuredRouter("subjects")
-
-
-class ConsentRecordPage(Page[ConsentRecord]):
-    """A page of consent records, and the events that were blocked."""
-
-    unreadable_batches: int
-    stopped: Sequence[ConsentStops]
 
 
 @router.get(
@@ -49,19 +42,9 @@ async def list_consent(
     rejected events is stored. `unreadable_batches` counts damaged batches; their records are missing from the
     page.
     """
-
-    async def page_at(paging: ListQuery) -> ConsentRecordPage:
-        before = paging.event_place
-        page = await list_consent_records(*on, limit=paging.limit, before=before, since=since)
-        # The page has these counts. An export has only records.
-        blocked = () if listing.export_format else await blocked_by_consent(*on)
-        return ConsentRecordPage(
-            items=page.items,
-            next_cursor=cursor_of(listing.context, *page.following) if page.following else None,
-            unreadable_batches=page.unreadable_batches,
-            stopped=blocked,
-        )
-
+    # The page has these counts. An export has only records.
+    stopped = () if listing.export_format else await blocked_by_consent(*on)
+    page_at = partial(consent_page, on[1], since, stopped)
     return await listing.answer(ConsentRecord, page_at, name="consent-records")
 
 

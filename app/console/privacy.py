@@ -4,22 +4,20 @@ A typed value is only in the body of its form. The page carries the state of a s
 """
 
 import re
-from collections.abc import AsyncIterator
-from dataclasses import fields
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
 from fastapi import Query
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
-from app.admin.events.scan import Position
 from app.admin.events.search import destination_names
 from app.admin.inputs import HashRequest
 from app.admin.mappings.drafts import list_mappings
-from app.admin.privacy import consent_records
+from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.erasure import (
     IDENTIFIERS,
     NOT_SEARCHED,
@@ -30,11 +28,12 @@ from app.admin.privacy.erasure import (
 )
 from app.admin.privacy.hash_value import RULES, HashResult, hash_value
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.api.export import ROWS, csv_lines
-from app.api.paging import MOST, PAGE_SIZE, Cursor, ListQuery, cursor_of
+from app.api.export import ExportFormat, export
+from app.api.pages import consent_page
+from app.api.paging import MOST, Cursor, ListQuery
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
+from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.mappings.form import members_of
 from app.console.pages import FORM_ERRORS
 from app.domain.mapping.fields import FIELDS
@@ -206,48 +205,33 @@ BASES = {
     "gpp": "the GPP string of each event",
     "none": "the mapping requires no consent",
 }
-COLUMNS = tuple(column.name for column in fields(consent_records.ConsentRecord))
 
 
 @router.get(PAGE + "/consent", Scope.EVENTS_READ, Scope.ERASE)
-async def consent_page(visit: CurrentDestination, cursor: Cursor = None) -> Response:
+async def show_consent(visit: CurrentDestination, cursor: Cursor = None) -> Response:
     """Show the newest consent records of a destination, and the counts of blocked events."""
-    before = ListQuery(visit.context, cursor=cursor).event_place
-    records = await consent_records.list_consent_records(*visit.on, limit=PAGE_SIZE, before=before)
-    blocked = await consent_records.blocked_by_consent(*visit.on)
+    stopped = await blocked_by_consent(*visit.on)
+    page = await consent_page(visit.destination.id, None, stopped, ListQuery(visit.context, cursor=cursor))
     mappings = await list_mappings(*visit.on, limit=MOST)
     published = [each.mapping.draft for each in mappings if each.mapping.published_version]
     modes = {members_of(draft.get("consent")).get("mode") for draft in published}
     return await visit.show(
         "consent.html",
-        items=records.items,
-        next_cursor=cursor_of(visit.context, *records.following) if records.following else None,
-        unreadable=records.unreadable_batches,
+        items=page.items,
+        next_cursor=page.next_cursor,
+        unreadable=page.unreadable,
         later=cursor is not None,
         bases=BASES,
         evaluated=sorted(BASES[mode] for mode in modes if mode in BASES),
-        blocked=[each for each in blocked if each.reason in REASONS],
+        blocked=[each for each in page.stopped if each.reason in REASONS],
     )
 
 
 @router.get(PAGE + "/consent.csv", Scope.EVENTS_READ, Scope.ERASE)
 async def export_consent(visit: CurrentDestination) -> Response:
     """Stream every consent record of a destination as CSV, newest first."""
-    headers = {"Content-Disposition": f'attachment; filename="consent-{visit.destination.id}.csv"'}
-    return StreamingResponse(_consent_rows(visit), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-async def _consent_rows(visit: DestinationVisit) -> AsyncIterator[bytes]:
-    yield csv_lines([COLUMNS])
-    before: Position | None = None
-    unreadable = 0
-    while True:
-        page = await consent_records.list_consent_records(*visit.on, limit=ROWS, before=before)
-        yield csv_lines([getattr(record, name) for name in COLUMNS] for record in page.items)
-        unreadable += page.unreadable_batches
-        before = page.following
-        if before is None:
-            break
-    if unreadable:
-        missing = f"{unreadable} stored batches are damaged. Their consent records are missing in this file."
-        yield csv_lines([[missing, *[""] * (len(COLUMNS) - 1)]])
+    page_at = partial(consent_page, visit.destination.id, None, ())
+    query = ListQuery(visit.context)
+    return await export(
+        ExportFormat.CSV, ConsentRecord, page_at, query, name=f"consent-{visit.destination.id}"
+    )

@@ -3,13 +3,13 @@
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
-from app.admin.privacy import consent_records
 from app.admin.privacy.consent_records import ConsentRecord, ConsentRecords
 from app.console import privacy
 from app.console.destinations.visit import DestinationVisit
@@ -36,11 +36,14 @@ async def test_no_cell_of_the_consent_file_is_a_formula(monkeypatch: pytest.Monk
     async def next_page(*_: Any, **__: Any) -> ConsentRecords:
         return next(pages)
 
-    monkeypatch.setattr(consent_records, "list_consent_records", next_page)
+    monkeypatch.setattr(api_pages, "list_consent_records", next_page)
+    monkeypatch.setattr(api_pages, "cursor_of", lambda *_: "next")
     visit = DestinationVisit(MagicMock(), MagicMock(), MagicMock(), MagicMock())
-    text = b"".join([part async for part in privacy._consent_rows(visit)]).decode()
+    response: Any = await privacy.export_consent(visit)
+    text = b"".join([part async for part in response.body_iterator]).decode()
     header, *rows = csv.reader(io.StringIO(text))
-    assert header == list(privacy.COLUMNS)
+    assert header == [column.name for column in fields(ConsentRecord)]
     assert [row[0] for row in rows[:3]] == ["'=cmd()", "'-1", "ord-1"]
     assert rows[0][1] == "2026-11-24T12:00:00Z"
-    assert rows[3][0] == "1 stored batches are damaged. Their consent records are missing in this file."
+    detail = "1 stored batches are damaged. Their rows are missing in this export."
+    assert rows[3:] == [["unreadable_batches", detail]]

@@ -63,6 +63,10 @@ class Row(ResponseBody):
     b: str
 
 
+class RowPage(Page[Row]):
+    unreadable_batches: int
+
+
 @pytest.mark.parametrize("error", [Refusal(ErrorCode.UNAVAILABLE), ConnectionError("secret")])
 @pytest.mark.parametrize("chosen", list(ExportFormat))
 async def test_an_export_that_is_cut_short_ends_with_an_error_row(
@@ -81,6 +85,29 @@ async def test_an_export_that_is_cut_short_ends_with_an_error_row(
     assert "cut_short" in text.splitlines()[-1]
     assert "secret" not in text
     assert exporting.ROWS <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("chosen", "last"),
+    [
+        (ExportFormat.CSV, "unreadable_batches,{}"),
+        (ExportFormat.NDJSON, '{{"error":"unreadable_batches","detail":"{}"}}'),
+    ],
+)
+async def test_an_export_without_damaged_batches_says_so(chosen: ExportFormat, last: str) -> None:
+    """The rows of all pages are counted together."""
+
+    async def page_at(query: ListQuery) -> RowPage:
+        number = int(query.cursor or 0)
+        following = str(number + 1) if number < 2 else None
+        return RowPage(items=[Row(a=number, b="x")], next_cursor=following, unreadable_batches=number)
+
+    query = ListQuery(context=object())  # type: ignore[arg-type]
+    response = await export(chosen, Row, page_at, query, name="rows")
+    text = b"".join([part async for part in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
+    detail = "3 stored batches are damaged. Their rows are missing in this export."
+    assert text.splitlines()[-1] == last.format(detail)
+    assert len(text.splitlines()) == 4 + (chosen is ExportFormat.CSV)
 
 
 @pytest.mark.parametrize(
