@@ -11,6 +11,8 @@ from unittest.mock import MagicMock
 import pytest
 
 from app.admin.privacy.consent_records import ConsentRecord, ConsentRecords
+from app.api import pages as api_pages
+from app.api.paging import ListQuery
 from app.console import privacy
 from app.console.destinations.visit import DestinationVisit
 from app.domain.ids import BatchId, MappingId
@@ -38,6 +40,7 @@ async def test_no_cell_of_the_consent_file_is_a_formula(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(api_pages, "list_consent_records", next_page)
     monkeypatch.setattr(api_pages, "cursor_of", lambda *_: "next")
+    monkeypatch.setattr(ListQuery, "event_place", None)
     visit = DestinationVisit(MagicMock(), MagicMock(), MagicMock(), MagicMock())
     response: Any = await privacy.export_consent(visit)
     text = b"".join([part async for part in response.body_iterator]).decode()

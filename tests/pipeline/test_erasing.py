@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -236,6 +237,10 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     assert sent_ids(world) == {"ord-4"}
 
 
+async def _wait(world: World, sessions: int) -> bool:
+    return await waiting_sessions(world) >= sessions
+
+
 async def test_erasures_before_an_attempt_are_no_failed_claims(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -245,11 +250,25 @@ async def test_erasures_before_an_attempt_are_no_failed_claims(
     await world.post(dst, event(0))
     await world.until(dst, delivered=1)
     caplog.set_level(logging.INFO)
-    for _ in range(3):
+    counted, released = [asyncio.Event() for _ in range(3)], [asyncio.Event() for _ in range(3)]
+
+    async def erase_before(number: int) -> None:
         async with world.resources.pool.acquire() as c, c.transaction():
             await c.execute("UPDATE lanes SET erasures = erasures + 1")
-            await world.post(dst, event(1))  # a duplicate from the second time on
-            await eventually(lambda: waiting_sessions(world))
+            counted[number].set()
+            await released[number].wait()
+
+    async with asyncio.TaskGroup() as erasing:
+        for number in range(3):
+            erasing.create_task(erase_before(number))
+            if number:  # it waits behind the attempt, so no other attempt can come before it
+                await eventually(partial(_wait, world, 2))
+                released[number - 1].set()
+            await counted[number].wait()
+            if not number:
+                await world.post(dst, event(1))
+            await eventually(partial(_wait, world, 1))  # the attempt
+        released[2].set()
     await world.until(dst, delivered=2)
     logged = Counter(each.getMessage() for each in caplog.records)
     assert (logged["claim.failed"], logged["attempt.fenced"]) == (0, 3)
