@@ -8,6 +8,7 @@ import pytest
 from app import cli
 from campaigns import database_roles
 from campaigns.__main__ import CAMPAIGNS, LONG_TESTS, main
+from campaigns.attacks.mutation import PARTS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +34,14 @@ def test_every_command_runs_with_each_role() -> None:
     assert named | {*database_roles.WITHOUT_DATABASE, *database_roles.OF_THE_API} == {
         command.name for command in cli.COMMANDS
     }
+
+
+def test_every_module_of_a_mutation_and_its_tests_exist() -> None:
+    """A path that does not exist ends the campaign before its first mutant."""
+    named = {
+        path for modules in PARTS.values() for module, tests in modules.items() for path in (module, *tests)
+    }
+    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
 
 
 def test_an_unknown_campaign_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def _tests(names: str, folder: str = "domain") -> tuple[str, ...]:
     return tuple(f"tests/{folder}/test_{name}.py" for name in names.split())
 
 
-OUTCOME_TESTS = _tests("settling event_status endpoint explaining reasons")
+OUTCOME_TESTS = _tests("settling event_status explaining")
 IDENTITY_TESTS = _tests("vectors dropped bounds places plain_names laws", "domain/identity")
 CONVERSION_TESTS = _tests("conversion_values conversion unreadable_values consent preview time_steps")
 FLUSH_TESTS = (*_tests("commit_queue"), *_tests("single_round_trip_flush ingest ledger_model", "pipeline"))
@@ -88,7 +88,7 @@ PARTS: dict[str, Part] = {
     "event_description": {"app/admin/events/description.py": _tests("event_descriptions")},
     # The rest on a real Postgres that all mutants share, each with a database of its own.
     "flush": _modules("app/ingest", "dedup flush_writer group_commit", FLUSH_TESTS),
-    "event_history": {"app/admin/events/history.py": _tests("history_lookups event_histories", "pipeline")},
+    "event_history": {"app/admin/events/history.py": _tests("event_histories", "pipeline")},
 }
 WITH_DATABASE = frozenset({"event_history", "flush"})
 # Simulations of minutes, whose results the cases show too, and tests that compare times.

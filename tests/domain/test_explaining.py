@@ -1,17 +1,15 @@
-"""Why an event is where it is: the vocabulary of failures, their causes, and the explanation of a status."""
+"""Why an event is where it is: the vocabulary of failures, and the explanation of a status."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from app.console.mappings.view import WARNING_SENTENCES
 from app.domain.outcomes.explain import EventState, explain
-from app.domain.outcomes.reasons import NO_ANSWER, REASONS, WARNINGS, JourneyCode, failure_cause
+from app.domain.outcomes.reasons import REASONS, WARNINGS, JourneyCode
 from app.domain.outcomes.status import Status
-from app.store.events.failures import CAUSE
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
 
@@ -76,31 +74,3 @@ def test_every_code_is_one_of_the_journeys_nine() -> None:
     """The canvas knows no tenth."""
     assert len(JourneyCode) == 9
     assert {row.code for row in REASONS.values()} <= set(JourneyCode)
-
-
-ANSWERS = [
-    (None, None),
-    ("BAD_REQUEST", None),
-    ("BAD_REQUEST", "events[3]: The value is not valid."),
-    ("BAD_REQUEST", "events[417].userData: not valid, see events[417]"),
-    ("BAD_REQUEST", "Grün\u00a0\tund\n'quoted' \\d {}"),
-    (None, "events[9]"),
-]
-
-
-def test_the_position_in_the_request_does_not_matter() -> None:
-    """Code and message do."""
-    assert failure_cause("A", "events[1]: No.") == failure_cause("A", "events[22]: No.")
-    assert failure_cause("A", "No.") != failure_cause("B", "No.") != failure_cause("B", "Yes.")
-    assert failure_cause(None, None) == failure_cause(None, "") == NO_ANSWER
-
-
-@pytest.mark.parametrize(("code", "message"), ANSWERS)
-async def test_postgres_finds_the_same_cause(
-    owner: asyncpg.Connection, code: str | None, message: str | None
-) -> None:
-    """The list filters in Python, a replay in SQL."""
-    found = await owner.fetchval(
-        f"SELECT {CAUSE} FROM (SELECT $1::text AS amazon_code, $2::text AS amazon_message) e", code, message
-    )
-    assert found == failure_cause(code, message)
