@@ -30,7 +30,7 @@ ROWS: Final = 1_000  # rows per page
 _CUT_SHORT: Final = (
     "The export is incomplete because of an error. The rows above are valid; repeat the request."
 )
-_UNREADABLE: Final = "{} stored batches are damaged. Their rows are missing in this export."
+_UNREADABLE: Final = "Stored batches are damaged. Their rows are missing in this export."
 # A spreadsheet treats a text that begins with one of these characters as a formula. In East Asian locales,
 # it also reads the full-width signs.
 _FORMULA: Final = re.compile(r"[\t\r\n\0]|[\s\0]*[=+\-@＝＋－＠]")
@@ -100,7 +100,7 @@ async def export(
                 logger.warning("export.cut_short", extra={"fields": {"error": describe_exception(error)}})
             yield error_row("cut_short", _CUT_SHORT)
         if unreadable:
-            yield error_row("unreadable_batches", _UNREADABLE.format(unreadable))
+            yield error_row("unreadable_batches", _UNREADABLE)
 
     disposition = f'attachment; filename="{name}.{format_.value}"'
     return StreamingResponse(lines(), media_type=media_type, headers={"Content-Disposition": disposition})

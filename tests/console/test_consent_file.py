@@ -2,51 +2,38 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import fields
-from datetime import UTC, datetime
-from typing import Any
-from unittest.mock import MagicMock
 
-import pytest
+from app.admin.privacy.consent_records import ConsentRecord
+from tests.pipeline.conftest import service
+from tests.pipeline.service import Service
+from tests.pipeline.world import event
 
-from app.admin.privacy.consent_records import ConsentRecord, ConsentRecords
-from app.api import pages as api_pages
-from app.api.paging import ListQuery
-from app.console import privacy
-from app.console.destinations.visit import DestinationVisit
-from app.domain.ids import BatchId, MappingId
-
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+__all__ = ["service"]
 
 
-def record(event_id: str) -> ConsentRecord:
-    return ConsentRecord(
-        event_id, NOW, NOW, MappingId("map_1"), 1, "amazon", None, "granted", "GRANTED/GRANTED", None
-    )
-
-
-async def test_no_cell_of_the_consent_file_is_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_cell_of_the_consent_file_is_a_formula(service: Service) -> None:
     """Senders choose event ids, and a spreadsheet runs a text that begins like a formula."""
-    pages: Iterator[ConsentRecords] = iter(
-        [
-            ConsentRecords([record("=cmd()"), record("-1")], (BatchId(1), 0), 1),
-            ConsentRecords([record("ord-1")], None, 0),
-        ]
+    world = service.world
+    destination = await world.destination(event(1))
+    accepted = await world.post(
+        destination, *({**event(number), "event_id": id_} for number, id_ in enumerate(("=cmd()", "-1"), 2))
     )
+    assert [result.status for result in accepted] == ["accepted"] * 2
+    await world.fetch("UPDATE batches SET shapes = 'x' WHERE id = (SELECT min(id) FROM batches)")
+    records = (await service.get(f"/destinations/{destination}/consent-records"))["items"]
+    assert [record["event_id"] for record in records] == ["-1", "=cmd()"]
 
-    async def next_page(*_: Any, **__: Any) -> ConsentRecords:
-        return next(pages)
-
-    monkeypatch.setattr(api_pages, "list_consent_records", next_page)
-    monkeypatch.setattr(api_pages, "cursor_of", lambda *_: "next")
-    monkeypatch.setattr(ListQuery, "event_place", None)
-    visit = DestinationVisit(MagicMock(), MagicMock(), MagicMock(), MagicMock())
-    response: Any = await privacy.export_consent(visit)
-    text = b"".join([part async for part in response.body_iterator]).decode()
-    header, *rows = csv.reader(io.StringIO(text))
-    assert header == [column.name for column in fields(ConsentRecord)]
-    assert [row[0] for row in rows[:3]] == ["'=cmd()", "'-1", "ord-1"]
-    assert rows[0][1] == "2026-11-24T12:00:00Z"
-    detail = "1 stored batches are damaged. Their rows are missing in this export."
-    assert rows[3:] == [["unreadable_batches", detail]]
+    await service.form("/console/sign-in", key=service.key)
+    answer = await service.client.get(f"/console/destinations/{destination}/consent.csv")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    disposition = f'attachment; filename="consent-{destination}.csv"'
+    assert answer.headers["content-disposition"] == disposition
+    header, *rows = csv.reader(io.StringIO(answer.text))
+    assert header == [field.name for field in fields(ConsentRecord)]
+    of_records = [["" if value is None else str(value) for value in record.values()] for record in records]
+    for row in of_records:
+        row[0] = f"'{row[0]}"
+    detail = "Stored batches are damaged. Their rows are missing in this export."
+    assert rows == [*of_records, ["unreadable_batches", detail]]
