@@ -69,8 +69,6 @@ _A_FEW_EVENTS: Final = 2048
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)$")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-# After an even number of backslashes, which are escaped backslashes.
-_NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
@@ -96,8 +94,8 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
         return MalformedJson("too_deep")
     if _names_a_key_twice(value, body):
         return MalformedJson("duplicate_key")
-    # The decoder refuses NUL itself, but not its escape sequence.
-    if b"\\u0000" in body and _NUL_ESCAPE.search(body):
+    # The decoder refuses NUL itself, but not its escape sequence. Escaped backslashes are no part of it.
+    if b"\\u0000" in body and b"\\u0000" in body.replace(b"\\\\", b"--"):
         return MalformedJson("nul_character")
     return value
 

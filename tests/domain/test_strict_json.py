@@ -1,6 +1,7 @@
 """Bodies have one reading or none."""
 
 import json
+import time
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -235,6 +236,36 @@ def test_the_fast_parser_agrees_with_the_slow_one(body: bytes) -> None:
         outcome = parse(body)
         assert not isinstance(outcome, MalformedJson), outcome
         assert repr(outcome) == repr(expected)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(["\\", "\\\\", "\\u0000", "u0000", "a"]), max_size=12).map("".join))
+def test_an_escaped_nul_is_found_behind_any_backslashes(text: str) -> None:
+    """A text is refused if its value has a NUL, whatever number of backslashes precedes `u0000`."""
+    body = f'["{text}"]'.encode()
+    try:
+        holds_nul = "\0" in json.loads(body)[0]
+    except ValueError:
+        assert isinstance(parse(body), MalformedJson)
+    else:
+        outcome = parse(body)
+        assert (outcome == MalformedJson("nul_character")) is holds_nul
+        assert holds_nul or outcome == json.loads(body)
+
+
+def test_an_escaped_nul_is_found_quickly() -> None:
+    """A large body with `u0000` behind an escaped backslash takes about as long as one without it."""
+
+    def seconds(end: str) -> float:
+        body = json.dumps(["a" * 5_000_000, end]).encode()
+        best = float("inf")
+        for _ in range(5):
+            start = time.process_time()
+            assert not isinstance(parse(body), MalformedJson)
+            best = min(best, time.process_time() - start)
+        return best
+
+    assert seconds("\\u0000") < 4 * seconds("/u0000")
 
 
 @settings(max_examples=300)
