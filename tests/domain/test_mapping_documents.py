@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.conversion.numbers import plain
-from app.domain.mapping.document import Mapping, check_draft, check_publishable, compile_mapping
+from app.domain.mapping.document import (
+    CHOICES,
+    CONSTANTS,
+    Mapping,
+    check_draft,
+    check_publishable,
+    compile_mapping,
+)
 from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.reading import Reading
@@ -47,6 +54,13 @@ def test_match_keys_come_in_the_published_order() -> None:
     )
     assert " ".join(rule.field for rule, _ in mapping.match_keys) == published
     assert mapping.by_field.keys() >= set(FIELDS)
+
+
+def test_each_type_of_field_has_a_rule_for_constants() -> None:
+    """Only the event time has none, because it takes no constant. Types and names of fields stay apart."""
+    assert {field.takes for field in FIELDS.values()} == CONSTANTS.keys() | {"time"}
+    assert CHOICES.keys() <= {*FIELDS, "event_type", "event_source", "country_code"}
+    assert CONSTANTS.keys().isdisjoint(CHOICES)
 
 
 @cases(

@@ -21,13 +21,16 @@ from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.sources import MappingProblem, Problems, Source, compile_source
 from app.domain.privacy.personal_text import holds_personal_text
 
-# For each type of field, and each field that takes one of Amazon's codes: whether a constant or default is
-# valid, and what it must be. The event time takes no constant at all: `literal_times` has the problem.
+# For each type of field: whether a constant or default is valid, and what it must be.
 CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "text": (lambda v: isinstance(v, str) or is_number(v), "a text"),
     "number": (is_number, "a number"),
     "integer": (lambda v: type(as_integer(v)) is int, "a whole number"),
     "boolean": (lambda v: str(v).lower() in ("true", "false"), "true or false"),
+}
+
+# The same for the fields that take one of Amazon's codes.
+CHOICES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "event_type": (lambda v: v in EVENT_TYPES, "one of Amazon's event types"),
     "event_source": (lambda v: v in EVENT_SOURCES, "one of Amazon's event sources"),
     "country_code": (lambda v: isinstance(v, str) and bool(read_country(v)), "an ISO 3166-1 alpha-2 code"),
@@ -189,7 +192,11 @@ class _DocumentReader:
         if source is None:
             return
         self._sources[name] = source
-        for takes_value, expected in (CONSTANTS[key] for key in (takes, name) if key in CONSTANTS):
+        # The event time takes no constant at all: `literal_times` has the problem.
+        rules = [] if takes in ("", "time") else [CONSTANTS[takes]]
+        if name in CHOICES:
+            rules.append(CHOICES[name])
+        for takes_value, expected in rules:
             for place, value in source.constants:
                 # A fallback of `first_of` can be a list, which the pipe made of it.
                 if type(value) is list or not takes_value(value):
