@@ -22,7 +22,7 @@ from app.domain.destination import DEFAULT_RATE, Region, State
 from app.domain.match_quality.match_keys import MatchKeyCoverage
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
-from app.domain.outcomes.explain import EventReplay
+from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.status import CountTotals, tally
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow

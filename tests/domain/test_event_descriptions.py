@@ -10,7 +10,7 @@ from app.admin.events.description import EventRows, accepted_history, duplicate_
 from app.admin.events.summary import EventAttempt, EventHistory, EventLocation, FirstEvent, OmittedMatchKey
 from app.domain.batch import EventMetadata
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.domain.outcomes.explain import AttemptRecord, EventReplay
+from app.domain.outcomes.event_history import AttemptRecord, EventReplay
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.outcomes.status import Status
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, MappingRef

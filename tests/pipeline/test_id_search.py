@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.delivery.maintenance import Maintenance
-from app.domain.event_query import digest_of
+from app.domain.id_digests import digest_of
 from app.domain.ids import BatchId
 from app.ingest.flush_writer import FlushWriter
 from app.settings import Settings

@@ -17,16 +17,14 @@ from app.admin.events.summary import (
 )
 from app.domain.batch import EventMetadata
 from app.domain.event import JOURNEY_IDS
-from app.domain.outcomes.explain import (
+from app.domain.outcomes.event_history import (
     AttemptRecord,
     EventReplay,
-    EventState,
     ItemOutcome,
     carrying_attempts,
-    explain,
-    explain_duplicate,
     item_outcomes,
 )
+from app.domain.outcomes.explain import EventState, explain, explain_duplicate
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import FINAL, Status
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, Mappings

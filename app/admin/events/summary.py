@@ -11,7 +11,7 @@ from app.domain.batch import EventMetadata
 from app.domain.destination import State
 from app.domain.event import JOURNEY_IDS
 from app.domain.ids import BatchId, MappingId, MappingNumber
-from app.domain.outcomes.explain import EventReplay
+from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.outcome import OUTCOMES
 from app.domain.outcomes.reasons import REASONS, JourneyCode, WarningView
 from app.domain.outcomes.status import Status, status_of

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
-from app.domain.outcomes.explain import AttemptRecord, EventReplay
+from app.domain.outcomes.event_history import AttemptRecord, EventReplay
 from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql, transposed
 from app.store.events.batches import BatchRow, Numbers
 
