@@ -1,19 +1,13 @@
-"""Find what happened in the events, and where: by names, else by the shape of the events.
-
-The consent that events carry is found here, too. Without any, the mapping says `granted`, which has to be
-confirmed.
-"""
+"""Find what happened in the events, and where: by names, else by the shape of the events."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from app.domain.conversion.amazon_codes import PURCHASE
-from app.domain.conversion.consent import CONSENT_WORDS
-from app.domain.observed.value_kinds import is_gpp, is_tcf
-from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in, words_of
-from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
+from app.domain.suggestions.names import WORDS, joined, key_by_word, word_list, words_in, words_of
+from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths
 
 # The members of a Shopify order, which has no event name.
 _SHOPIFY: Final = ({"line_items", "total_price"}, {"line_items", "financial_status"})
@@ -139,83 +133,3 @@ def _names_platform(each: ObservedPath) -> bool:
     is_part = name in ("type", "name") and len(each.names) > 1
     is_platforms = is_part and not WORDS["platform_parents"].isdisjoint(words_of(each.names[-2]))
     return not each.in_list and (name in WORDS["platform_names"] or is_platforms)
-
-
-# --- Consent ---------------------------------------------------------------------------------------
-
-CONFIRM_ALL: Final = "confirm_that_all_consented"
-CONFIRM_SOURCE: Final = "confirm_meaning_of_consent"
-
-_USER_DATA: Final = word_list("user_data")
-_AD_STORAGE: Final = word_list("ad_storage")
-_DIGITS_OF_IDS: Final = 6
-_CONSENT_PARTS: Final = ("optin", "acceptsmarketing", "marketingaccepted")  # of all names, joined
-_ANSWERS: Final = key_by_word("answers")
-
-
-def find_consent(found: ObservedPaths) -> FieldFinding:
-    """Return the member `consent` of the mapping document."""
-    for mode, is_string in (("tcf", is_tcf), ("gpp", is_gpp)):
-        for each in found.values:
-            if each.texts and sum(is_string(text.strip()) for text in each.texts) * 2 > len(each.texts):
-                member = {"mode": mode, "string": each.source}
-                return FieldFinding(member, f"Its values are {mode.upper()} strings.")
-    named = [each for each in found.values if _is_about_consent(each)]
-    answers = [each for each in named if all(map(_word, each.found))]
-    if not answers:
-        unread = next(filter(_may_be_consent, named), None)
-        if unread is None:
-            return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
-        # No event passes until a person says what the values mean: `granted` would send those who refused.
-        member = {"mode": "amazon", "user_data": unread.source, "ad_storage": unread.source}
-        reason = f"Named {unread.label}; its values are no known answers."
-        return FieldFinding(member, reason, (CONFIRM_SOURCE,))
-    user_data = _named(answers, _USER_DATA) or answers[0]
-    ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
-    member = {"mode": "amazon", "user_data": _worded(user_data)}
-    member["ad_storage"] = _worded(ad_storage or user_data)
-    exact = ad_storage is not None and joined(user_data.names[-1]).endswith("userdata")
-    reason = f"Named {user_data.label}; its values grant or deny consent."
-    return FieldFinding(member, reason, () if exact else (CONFIRM_SOURCE,))
-
-
-def find_limited_data_use(found: ObservedPaths) -> FieldFinding | None:
-    """Return the source of the flag that asks Amazon not to use the event."""
-    for each in found.values:
-        if rank("limited_data_use", each.names) > 45 and {type(value) for value in each.found} == {bool}:
-            return FieldFinding(each.source, f"Named {each.label}; its values are booleans.")
-    return None
-
-
-def _is_about_consent(each: ObservedPath) -> bool:
-    name = "".join(map(joined, each.names))
-    about = each.words & WORDS["consent"] or any(part in name for part in _CONSENT_PARTS)
-    return bool(about and not each.words & WORDS["other_purpose"] and each.found)
-
-
-def _may_be_consent(each: ObservedPath) -> bool:
-    """Return whether the values of a path, named like consent, are no times, ids or versions of texts."""
-    digits = max((sum(map(str.isdigit, str(value))) for value in each.found), default=0)
-    return not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS
-
-
-def _word(value: Any) -> str | None:
-    """Return the consent word of an answer; None if it is none."""
-    if type(value) in (bool, int):
-        return "DENIED" if value == 0 else "GRANTED" if value == 1 else None
-    word = value.strip().lower() if type(value) is str else ""
-    return CONSENT_WORDS.get(word) or _ANSWERS.get(word)
-
-
-def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPath | None:
-    pairs = ((name, each) for name in names for each in answers)
-    return next((each for name, each in pairs if name in "".join(map(joined, each.names[-2:]))), None)
-
-
-def _worded(each: ObservedPath) -> Written:
-    """Add the pipe that turns booleans and other words into consent words."""
-    if all(type(value) is str and value.strip().lower() in CONSENT_WORDS for value in each.found):
-        return each.source
-    if not all(type(value) is str for value in each.found):
-        return each.piped("to_string")  # `true`, `false`, `1` and `0` are consent words
-    return each.piped("trim", "lower", ["map", dict(_ANSWERS)])

@@ -15,14 +15,9 @@ from app.domain.mapping.document import ACTION, compile_parts
 from app.domain.mapping.presets import EVENT_NAMES
 from app.domain.observed.schema_sample import Fingerprint, SchemaSample
 from app.domain.observed.synthetic_event import synthetic_event
+from app.domain.suggestions.consents import find_consent, find_limited_data_use
 from app.domain.suggestions.event_kinds import EVENT_NAMES as KNOWN_NAMES
-from app.domain.suggestions.event_kinds import (
-    find_consent,
-    find_event_source,
-    find_event_type,
-    find_limited_data_use,
-    spellings,
-)
+from app.domain.suggestions.event_kinds import find_event_source, find_event_type, spellings
 from app.domain.suggestions.names import rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe
 from app.domain.suggestions.order_value import find_currency, find_value, is_order
