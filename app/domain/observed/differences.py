@@ -1,10 +1,6 @@
-"""The fields that two mappings may fill with different values, and the values that two conversions send.
-
-Only counts remain of the comparison of a draft with the published version on live events, a *shadow*.
-"""
+"""The fields that two mappings may fill with different values, and the values that two conversions send."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final
 
@@ -12,7 +8,6 @@ import msgspec
 
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.conversion.results import Conversion
-from app.domain.event import Rejection
 from app.domain.identity.keys import HASHED_FIELDS, MATCH_KEYS
 from app.domain.mapping.diff import is_same
 from app.domain.mapping.document import Mapping
@@ -107,41 +102,3 @@ def sent_facts(conversion: Conversion) -> tuple[str, ...]:
     """Return the names of the fields that were sent, with the value of those from Amazon's lists."""
     sent = sent_fields(conversion)
     return tuple(sorted(f"{name}={sent[name]}" if name in _LISTED else name for name in sent))
-
-
-# --- Shadows ---------------------------------------------------------------------------------------
-
-GAINED, LOST, CHANGED = range(3)
-
-
-@dataclass(slots=True)
-class ShadowCounts:
-    """The results of a shadow. `fields` has the events that gain, lose and change each field.
-
-    `events` = `same` + `different` + `newly_rejected` + `newly_accepted` + events that both reject. `skipped`
-    events were not converted, because the process was busy.
-    """
-
-    events: int = 0
-    same: int = 0
-    different: int = 0
-    newly_rejected: int = 0
-    newly_accepted: int = 0
-    skipped: int = 0
-    fields: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, published: Conversion | Rejection, draft: Conversion | Rejection) -> None:
-        """Count one event."""
-        self.events += 1
-        match published, draft:
-            case Conversion(), Conversion() if published.body != draft.body:
-                self.different += 1
-                for name, was, becomes in different_values(published, draft):
-                    kind = GAINED if was is None else LOST if becomes is None else CHANGED
-                    self.fields.setdefault(name, [0, 0, 0])[kind] += 1
-            case Conversion(), Rejection():
-                self.newly_rejected += 1
-            case Rejection(), Conversion():
-                self.newly_accepted += 1
-            case _:
-                self.same += 1
