@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.pipes import PIPES, make_step, run
-from app.domain.mapping.reading import Reading, StepProblem
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import StepProblem
 from tests.tables import cases
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.pipes import make_step
-from app.domain.mapping.reading import Reading, StepProblem
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import StepProblem
 from tests.domain.readings import piped, read_with_notes
 from tests.tables import cases
 

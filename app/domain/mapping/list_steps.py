@@ -11,7 +11,8 @@ from app.domain.conversion import numbers
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, unreadable, wrong_type
 from app.domain.conversion.numbers import is_number, plain, read_amount, read_number, text_of
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
-from app.domain.mapping.reading import OVER_BUDGET, Reading, Step
+from app.domain.mapping.reading import OVER_BUDGET, Reading
+from app.domain.mapping.steps import Step
 
 MAX_SUM_NAMES: Final = 3
 MAX_WHERE_VALUES: Final = 50

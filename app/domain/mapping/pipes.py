@@ -19,7 +19,8 @@ from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, unre
 from app.domain.conversion.numbers import TEXT_EXPECTED, as_integer, is_number, plain, read_amount, text_of
 from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
-from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading, Step, StepProblem, on_number, on_text
+from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
+from app.domain.mapping.steps import Step, StepProblem, on_number, on_text
 from app.domain.toml_files import read_toml
 
 MAX_PIPE_STEPS: Final = 16

@@ -1,14 +1,10 @@
-"""What reading the values of one event needs: the work that is left, noted warnings, and types of steps."""
+"""What the sources of one event share: the work that is left, and the warnings that reading noted."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
-from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from app.domain.conversion.failures import SourceFailed, wrong_type
+from app.domain.conversion.failures import SourceFailed
 
 MAX_MEMBERS: Final = 2_000  # list members that are read for one event
 MAX_STEPS: Final = 20_000  # pipe steps, sources, checks and list members of one event
@@ -60,32 +56,3 @@ class Reading(msgspec.Struct, eq=False):
         """Note a warning of the field that is being read, once."""
         if warning not in self.notes:
             self.notes.append(warning)
-
-
-# --- Steps ----------------------------------------------------------------------------------------
-
-# Takes a value that is not None. Returns a value or `SourceFailed`.
-Step = Callable[[Any, Reading], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class StepProblem:
-    """Why a step of a mapping document is refused: a sentence, and a code of the field problem."""
-
-    sentence: str
-    code: str = "pipe_invalid"
-
-
-def _on(types: tuple[type, ...], kind: str, name: str, shape: Callable[[Any], Any]) -> Step:
-    """Return a step for values of these types. `wrong_type` answers for texts that are not stored."""
-
-    def step(value: Any, _reading: Reading) -> Any:
-        if type(value) not in types:
-            return wrong_type(value, f"the pipe's {name} takes a {kind}")
-        return shape(value)
-
-    return step
-
-
-on_text: Final = partial(_on, (str,), "text")
-on_number: Final = partial(_on, (int, Decimal), "number")

@@ -11,7 +11,8 @@ from app.domain.conversion.numbers import plain
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, is_empty, parse_path, walk
 from app.domain.mapping.pipes import MadeStep
-from app.domain.mapping.reading import OVER_BUDGET, Reading, Step, StepProblem
+from app.domain.mapping.reading import OVER_BUDGET, Reading
+from app.domain.mapping.steps import Step, StepProblem
 from app.domain.mapping.templates import Placeholder, Value, parse_template, path_value, template_value
 
 MAX_CONSTANT_LENGTH: Final = 1024

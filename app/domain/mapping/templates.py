@@ -9,7 +9,8 @@ from app.domain.conversion.numbers import is_number, number_text
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
 from app.domain.mapping.pipes import MadeStep, compile_step
-from app.domain.mapping.reading import Reading, StepProblem
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import StepProblem
 
 MAX_TEMPLATE_LENGTH: Final = 512
 MAX_PLACEHOLDERS: Final = 8

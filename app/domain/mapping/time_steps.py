@@ -12,7 +12,8 @@ from app.domain.conversion import timestamps
 from app.domain.conversion.failures import SourceFailed, characters, unreadable, wrong_type
 from app.domain.conversion.numbers import is_number, number_text, read_amount
 from app.domain.conversion.timestamps import EventTime
-from app.domain.mapping.reading import Reading, Step, StepProblem, on_text
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import Step, StepProblem, on_text
 
 MAX_FORMATS: Final = 8
 MAX_PATTERN_LENGTH: Final = 64

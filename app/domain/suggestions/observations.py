@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from app.domain.mapping.pipes import make_step, run
-from app.domain.mapping.reading import Reading, Step, StepProblem
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import Step, StepProblem
 from app.domain.suggestions.names import plain, rank, words_in, words_of
 
 MAX_PATHS: Final = 400

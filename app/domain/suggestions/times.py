@@ -9,8 +9,9 @@ from typing import Any, Final
 from zoneinfo import available_timezones
 
 from app.domain.mapping.pipes import MAX_PIPE_STEPS, run
-from app.domain.mapping.reading import Reading, Step
+from app.domain.mapping.reading import Reading
 from app.domain.mapping.sources import MAX_MEMBERS
+from app.domain.mapping.steps import Step
 from app.domain.suggestions.names import WORDS, rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written, compiled
 from app.domain.suggestions.time_texts import (
