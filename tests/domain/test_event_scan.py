@@ -1,5 +1,6 @@
 """A scan for an id reads no more than the batches that may contain it."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
@@ -13,10 +14,12 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 DESTINATION = DestinationRef(DestinationId("dst_1"), DestinationNumber(1), "Shop", "active", None, None)
 
 
+def packed_event(event_id: str) -> bytes:
+    return pack([EventMetadata(0, event_id, 1, 1, "LEAD", 1_800_000_000_000, (), ())])
+
+
 def batch(number: int) -> BatchRow:
     """Return a delivered batch of one event."""
-    shape = EventMetadata(0, f"order-{number}", 1, 1, "LEAD", 1_800_000_000_000, (), ())
-    packed = pack([shape])
     return BatchRow(
         id=BatchId(number),
         destination=DESTINATION.number,
@@ -30,7 +33,7 @@ def batch(number: int) -> BatchRow:
         reason=None,
         attempts=(1,),
         replays=(),
-        shapes=packed,
+        shapes=packed_event(f"order-{number}"),
     )
 
 
@@ -55,7 +58,7 @@ async def test_batches_that_cannot_contain_an_id_cost_no_statement() -> None:
     connection = CountingConnection()
     wanted = EventQuery(any_id="nothing-like-it")
     found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
-    assert (found.items, found.following, found.back_to) == ({}, None, NOW)
+    assert (found.items, found.following, found.back_to) == ([], None, NOW)
     assert connection.arguments == []
 
 
@@ -64,5 +67,19 @@ async def test_exceptions_are_read_of_the_batch_with_the_id_only() -> None:
     connection = CountingConnection()
     wanted = EventQuery(any_id="order-31")
     found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
-    assert [event.event_id for event in found.items.values()] == ["order-31"]
+    assert [item.event.event_id for item in found.items] == ["order-31"]
     assert connection.arguments == [([31], [1])]
+
+
+async def test_two_batches_of_one_id_are_both_in_the_page() -> None:
+    """Damage can leave them on different days: neither event takes the place of the other."""
+
+    async def twice(_highest: BatchId | None) -> ScanPage:
+        earlier = replace(batch(7), day=date(2026, 11, 25), shapes=packed_event("order-before"))
+        return ScanPage([(DESTINATION, batch(7)), (DESTINATION, earlier)], None)
+
+    found = await scan_events(cast(Any, CountingConnection()), twice, {}, EventQuery(), before=None, limit=50)
+    assert [(item.event.event_id, item.position) for item in found.items] == [
+        ("order-7", (7, 0)),
+        ("order-before", (7, 0)),
+    ]

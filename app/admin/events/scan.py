@@ -38,14 +38,21 @@ ReadBatches = Callable[[BatchId | None], Awaitable[ScanPage]]
 """Takes the highest batch id to return, or None for any."""
 
 
+class ScannedEvent(NamedTuple):
+    """A summary and the position of its event."""
+
+    event: EventSummary
+    position: Position
+
+
 @dataclass(frozen=True, slots=True)
 class EventScan:
-    """A page of events by position. `following` is where the next page continues, None at the end.
+    """A page of events. `following` is where the next page continues, None at the end of the list.
 
     `back_to` is the acceptance time of the oldest batch that the scan read, None if it read no batch.
     """
 
-    items: Mapping[Position, EventSummary]
+    items: list[ScannedEvent]
     following: Position | None
     unreadable_batches: int
     back_to: datetime | None
@@ -76,7 +83,7 @@ async def scan_events(
     limit: int,
 ) -> EventScan:
     """Return up to `limit` events below `before`, newest first. A shorter page may have a next page."""
-    items: dict[Position, EventSummary] = {}
+    items: list[ScannedEvent] = []
     unreadable, scanned = 0, 0
     back_to: datetime | None = None
     deadline = monotonic() + (_MAX_SCAN_SECONDS if wanted.searched_id is None else _MAX_ID_SECONDS)
@@ -97,10 +104,10 @@ async def scan_events(
             for shape in shapes:
                 if before and batch.id == before[0] and shape.place >= before[1]:
                     continue
-                position, exception = (batch.id, shape.place), of_batch.get(shape.place)
-                items[position] = accepted_summary(destination, batch, shape, exception, mappings)
+                event = accepted_summary(destination, batch, shape, of_batch.get(shape.place), mappings)
+                items.append(ScannedEvent(event, (batch.id, shape.place)))
                 if len(items) == limit:
-                    return EventScan(items, position, unreadable, back_to)
+                    return EventScan(items, items[-1].position, unreadable, back_to)
         if below is None or are_older([batch for _, batch in found], wanted.since):
             return EventScan(items, None, unreadable, back_to)
         scanned += len(found)

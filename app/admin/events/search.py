@@ -136,7 +136,7 @@ class _Search:
 
     async def page(self, before: SearchPosition, limit: int) -> EventPage:
         """Return the events below a position."""
-        accepted = scan.EventScan({}, None, 0, None)
+        accepted = scan.EventScan([], None, 0, None)
         if self.wanted.may_be_accepted and before.batch > 0:
             accepted = await scan.scan_events(
                 self.connection,
@@ -221,8 +221,7 @@ class _Search:
     ) -> EventPage:
         """Merge accepted and up to `limit` rejected events, newest first.
 
-        One more rejected event shows that further ones follow.
-
+        `found` may have one more than `limit` rejected events, which shows that further ones follow.
         If a list continues on the next page, this page has no events older than the end of that list.
         """
         records, has_more = found[:limit], len(found) > limit
@@ -231,13 +230,13 @@ class _Search:
             records[-1].received_at if has_more else _NO_TIME,
         )
         rejected = [self._rejected(record) for record in records]
-        items = take_newest(list(accepted.items.values()), rejected, horizon, limit)
+        items = take_newest([item.event for item in accepted.items], rejected, horizon, limit)
         from_records = sum(item.status == REJECTED for item in items)
         from_accepted = len(items) - from_records
         if from_accepted == len(accepted.items):
             batch, place = accepted.following or _END_OF_ACCEPTED
         elif from_accepted:
-            batch, place = list(accepted.items)[from_accepted - 1]
+            batch, place = accepted.items[from_accepted - 1].position
         else:
             batch, place = before.batch, before.place
         if from_records == len(records) and not has_more:
