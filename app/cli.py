@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
             _discard_output()
-            print(f"{error.strerror}.", file=sys.stderr)
+            print(f"The output or a file cannot be written: {error.strerror}.", file=sys.stderr)
             return 1
         if getattr(getattr(error, "orig", error), "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise

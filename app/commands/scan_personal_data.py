@@ -5,6 +5,7 @@ events and must not be found.
 """
 
 import argparse
+import asyncio
 import getpass
 import sys
 from collections import Counter
@@ -28,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-async def run(settings: Settings, asked: argparse.Namespace) -> int:
+def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Search the database and print the findings. Return 1 if there are any, 2 if a canary is too short."""
     canaries = _canaries(asked.canary)
     if any(len(canary.strip()) < _SHORTEST for canary in canaries):
@@ -36,6 +37,23 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
             f"A canary needs {_SHORTEST} characters or more: shorter ones match by chance.", file=sys.stderr
         )
         return 2
+    # The canaries are read before the event loop runs: in it, Ctrl-C would not end a blocking read.
+    return asyncio.run(_scan(settings, canaries))
+
+
+def _canaries(given: list[str]) -> list[str]:
+    canaries: list[str] = []
+    for value in given:
+        if value != "-":
+            canaries.append(value)
+        elif sys.stdin.isatty():
+            canaries.append(getpass.getpass("Canary (not shown): "))
+        else:
+            canaries += sys.stdin.read().split("\n")
+    return [canary for canary in canaries if canary]
+
+
+async def _scan(settings: Settings, canaries: list[str]) -> int:
     forms = [form for number, value in enumerate(canaries, 1) for form in canary_forms(number, value)]
     found: Counter[tuple[str, str, str]] = Counter()
     session = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
@@ -55,15 +73,3 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
         f"{'see the findings above' if found else 'nothing found'}."
     )
     return int(bool(found))
-
-
-def _canaries(given: list[str]) -> list[str]:
-    canaries: list[str] = []
-    for value in given:
-        if value != "-":
-            canaries.append(value)
-        elif sys.stdin.isatty():
-            canaries.append(getpass.getpass("Canary (not shown): "))
-        else:
-            canaries += sys.stdin.read().split("\n")
-    return [canary for canary in canaries if canary]

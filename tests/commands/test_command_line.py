@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -138,7 +139,39 @@ def test_output_to_a_full_disk_is_one_sentence() -> None:
     with Path("/dev/full").open("w") as full:
         words = [sys.executable, "-m", "app", "schema"]
         ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (1, "No space left on device.\n")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "The output or a file cannot be written: No space left on device.\n",
+    )
+
+
+def test_an_interrupt_ends_the_question_for_a_canary() -> None:
+    """In an event loop, Ctrl-C did nothing until a line was entered."""
+    terminal, standard_input = os.openpty()
+    settings = {
+        "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d",
+        "ENCRYPTION_KEYS": KEY,
+        "BOOTSTRAP_ADMIN_KEY": "an-admin-key-for-tests-0123456789abcdef",
+        "AMAZON_CLIENT_ID": "example",
+    }
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "app", "scan-personal-data", "--canary", "-"],
+        stdin=standard_input,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **settings},
+        start_new_session=True,  # so that it asks on its standard input, not on the terminal of the tests
+    )
+    try:
+        assert asking.stderr is not None
+        question = b"Canary (not shown): "
+        assert asking.stderr.read(len(question)) == question
+        asking.send_signal(signal.SIGINT)
+        assert asking.wait(10) == 130
+    finally:
+        asking.kill()
+        asking.communicate()
+        os.close(terminal)
+        os.close(standard_input)
 
 
 TIME_ARGUMENTS = (
