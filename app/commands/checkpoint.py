@@ -95,7 +95,7 @@ class Checkpoint:
         """Return the stored progress, or None if there is none or it cannot be read."""
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=Progress)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, ValueError):  # a DecodeError, or text that is not UTF-8
             return None
 
     def write(self, progress: Progress) -> None:

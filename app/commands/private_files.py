@@ -11,7 +11,7 @@ def write_private(path: Path, text: str) -> None:
     Replace an existing file atomically, so that a crash corrupts neither.
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

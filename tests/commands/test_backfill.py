@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -262,6 +263,32 @@ def test_what_a_run_left_that_was_killed_while_it_wrote_goes_with_the_bookmark(t
     mine.delete()
     left = {path.name for path in (tmp_path / "backfill").iterdir()}
     assert left == {other.path.name, f".{other.path.name}.x1y2z3"}
+
+
+@pytest.mark.parametrize(
+    "stored", [b"", b"{", b"\xff\xfe", b'{"size": 0, "changed_ns": 0, "rejected": {"\xff": {}}}']
+)
+def test_a_damaged_bookmark_counts_as_none(tmp_path: Path, stored: bytes) -> None:
+    bookmark = Checkpoint(tmp_path / "bookmark.json")
+    bookmark.path.write_bytes(stored)
+    assert bookmark.read() is None
+
+
+def test_a_bookmark_is_read_in_every_locale(tmp_path: Path) -> None:
+    """Reasons of rejections may have any letter; the locale of a machine may have few."""
+    written = Progress(1, 2)
+    written.reject(3, "größer als erlaubt")
+    path = tmp_path / "bookmark.json"
+    code = f"""
+from pathlib import Path
+from app.commands.checkpoint import Checkpoint, Progress
+progress = Progress(1, 2)
+progress.reject(3, "gr\\xf6\\xdfer als erlaubt")
+Checkpoint(Path({str(path)!r})).write(progress)
+"""
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert Checkpoint(path).read() == written
 
 
 async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(
