@@ -88,11 +88,16 @@ def connection_environment(url: str) -> dict[str, str]:
     """Return the environment variables that connect Postgres' programs to the database of a URL.
 
     A password in the arguments would be visible to other users of the machine. The URL is parsed as asyncpg
-    parses it, so that a backup verifies the server as the service does.
+    parses it, so that a backup verifies the server as the service does. Raises CommandFailed, without the
+    URL, if a host or port in it is not valid.
     """
-    parts, servers = urlsplit(url), servers_of(url)
+    try:
+        parts, servers = urlsplit(url), servers_of(url)
+    except (ValueError, IndexError):  # the driver raises IndexError for an empty host
+        raise CommandFailed("The database URL names no valid host or port.") from None
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     given = {variable: query.get(name) or os.environ.get(variable) for name, variable in _PARAMETERS.items()}
+    ports = [str(server.port) for server in servers]
     several = {"PGTARGETSESSIONATTRS": "read-write"} if len(servers) > 1 else {}
     return {
         "PATH": os.defpath,
@@ -100,7 +105,7 @@ def connection_environment(url: str) -> dict[str, str]:
         **({"HOME": os.environ["HOME"]} if "HOME" in os.environ else {}),
         "LC_ALL": "C",
         "PGHOST": ",".join(server.host for server in servers),
-        "PGPORT": ",".join(str(server.port) for server in servers),
+        "PGPORT": ",".join(ports) or query.get("port", "5432"),
         "PGUSER": unquote(parts.username) if parts.username else query.get("user", ""),
         "PGPASSWORD": unquote(parts.password) if parts.password else query.get("password", ""),
         "PGAPPNAME": "conversions-backup",

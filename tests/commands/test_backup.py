@@ -285,6 +285,8 @@ def test_tls_of_the_environment_holds_for_backups_too(monkeypatch: pytest.Monkey
         ("u:p@one,two:6000/d", "one,two", "5432,6000"),
         ("u:p@/d?host=/var/run/postgresql&port=5434", "/var/run/postgresql", "5434"),
         ("/d?host=db&user=u&password=p", "db", "5432"),
+        ("/d?port=6543&user=u&password=p", "", "6543"),
+        ("/d?user=u&password=p", "", "5432"),
     ],
 )
 def test_hosts_are_read_as_the_driver_reads_them(address: str, hosts: str, ports: str) -> None:
@@ -292,6 +294,14 @@ def test_hosts_are_read_as_the_driver_reads_them(address: str, hosts: str, ports
     named = connection_environment(f"postgresql+asyncpg://{address}")
     assert (named["PGHOST"], named["PGPORT"]) == (hosts, ports)
     assert (named["PGUSER"], named["PGPASSWORD"]) == ("u", "p")
+
+
+@pytest.mark.parametrize("place", ["one:x", "one:70000000000x", "one,", ",one", "[::1", "[one]:5433,[two"])
+def test_a_host_or_port_that_is_none_ends_a_backup_with_a_sentence(place: str) -> None:
+    """Without the address, which contains a password."""
+    with pytest.raises(CommandFailed) as failed:
+        connection_environment(f"postgresql://u:secret@{place}/d")
+    assert str(failed.value) == "The database URL names no valid host or port."
 
 
 def test_a_server_of_others_is_restored_on_its_host(tmp_path: Path) -> None:
