@@ -22,11 +22,11 @@ import httpx
 
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
 from app.domain.destination import Region
-from app.domain.event import Event
+from app.domain.event import Event, Rejection
 from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
-from app.domain.observed.differences import sent_facts
+from app.domain.observed.differences import refused_fields, sent_facts
 from app.domain.observed.fingerprints import Fingerprints, fingerprint, match_key_paths
 from app.domain.observed.schema_sample import SampleGroup, pack, read, take_sample
 from campaigns.running import say, throwaway_database
@@ -250,12 +250,15 @@ def judge_backtest(
     before = compile_mapping(published)
     assert isinstance(before, Mapping), (family, before)
     known = Fingerprints(match_key_paths(published))
-    was = [_converted(before, rules, content, now) for content in contents]
+    outcomes = [_outcome(before, rules, content, now) for content in contents]
+    was = [each if isinstance(each, Conversion) else None for each in outcomes]
     stored = []
-    for content, outcome in zip(contents, was, strict=True):
+    for content, outcome in zip(contents, outcomes, strict=True):
         sample = take_sample(content, [path for _, path in before.paths], now=now, fingerprint=_DIGEST)
-        keys, sent = (outcome.match_keys, sent_facts(outcome)) if outcome else ((), ())
-        facts: JSON = {"accepted": bool(outcome), "match_keys": keys, "sent": sent}
+        if isinstance(outcome, Conversion):
+            facts: JSON = {"match_keys": outcome.match_keys, "facts": sent_facts(outcome)}
+        else:
+            facts = {"accepted": False, "facts": refused_fields(outcome)}
         stored.append(pack(SampleGroup({sample: 1}, {}, version=1, **facts), known))
     groups = [group for each in stored if (group := read(each, known)) is not None]
     for name, draft in drafts_of(published, contents).items():
@@ -274,8 +277,12 @@ def judge_backtest(
                 )
 
 
+def _outcome(mapping: Mapping, rules: Rules, content: JSON, now: datetime) -> Conversion | Rejection:
+    return ConversionPlan(mapping, rules).convert(Event("e", "dst_x", "map_x", content), "e", now)
+
+
 def _converted(mapping: Mapping, rules: Rules, content: JSON, now: datetime) -> Conversion | None:
-    outcome = ConversionPlan(mapping, rules).convert(Event("e", "dst_x", "map_x", content), "e", now)
+    outcome = _outcome(mapping, rules, content, now)
     return outcome if isinstance(outcome, Conversion) else None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 
 import asyncpg
@@ -22,7 +23,7 @@ from app.domain.ids import DestinationId, DestinationNumber, MappingNumber
 from app.domain.mapping.paths import last_name
 from app.domain.mapping.sources import Source
 from app.domain.match_quality.recent_events import LOSES_CHARACTERS, MappingWindow, drifted
-from app.domain.observed.differences import KEYS, sent_facts
+from app.domain.observed.differences import KEYS, refused_fields, sent_facts
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import EVENT_ID, SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
@@ -42,8 +43,8 @@ _SLICE: Final = 10  # events that are sampled without a pause
 _MOST_MAPPINGS: Final = 10_000
 _MOST_VALUES: Final = 100_000  # values that the counters of a process remember together: 10 MB
 
-# A mapping, its version, and the fields that the events sent, or None if it rejected them.
-GroupKey = tuple[MappingNumber, int, tuple[str, ...] | None]
+# A mapping, its version, whether it accepted the events, and the facts about their fields.
+GroupKey = tuple[MappingNumber, int, bool, tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -139,9 +140,8 @@ class _Group:
         if rule is not None and LOSES_CHARACTERS[rule.field](text):
             self.changed[rule.type.value] += 1
 
-    def packed(self, version: int, sent: tuple[str, ...] | None) -> SampleGroup:
-        facts, is_accepted = sent or (), sent is not None
-        keys = tuple(key for name, key in KEYS.items() if name in facts)
+    def packed(self, version: int, is_accepted: bool, facts: tuple[str, ...]) -> SampleGroup:
+        keys = tuple(key for name, key in KEYS.items() if is_accepted and name in facts)
         return SampleGroup(
             self.samples, self.different, self.counter, version, is_accepted, keys, self.changed, facts
         )
@@ -202,13 +202,15 @@ class SchemaSampler:
             if not self._process_budget.take(now):
                 break
             assert isinstance(event, Event)
-            sent, purchase, event_id = None, None, None
-            if isinstance(evaluated, Candidate):
+            purchase, event_id = None, None
+            if isinstance(evaluated, Rejection):
+                facts = refused_fields(evaluated)
+            else:
                 conversion = evaluated.conversion
-                sent = sent_facts(conversion)
+                facts = sent_facts(conversion)
                 purchase = conversion.body if conversion.event_type == PURCHASE else None
                 event_id = conversion.amazon_event_id if mapping.maps_event_id else None
-            key = (published.number, published.version, sent)
+            key = (published.number, published.version, isinstance(evaluated, Candidate), facts)
             self._waiting.append(_WaitingEvent(event.content, mapping, key, purchase, event_id))
         if self._waiting:
             self._arrived.set()
@@ -323,11 +325,11 @@ class SchemaSampler:
         self._forget(paths.keys() - known.keys())
         written: dict[MappingNumber, _SampledMapping] = {}
         rows = []
-        for (number, version, sent), group in sorted(groups.items(), key=lambda item: item[0][0]):
+        for (number, version, is_accepted, facts), group in sorted(groups.items(), key=itemgetter(0)):
             if (fingerprints := known.get(group.mapping.destination)) is None:
                 group.mapping.counter = ValueCounter()
             else:
-                rows.append((number, group.packed(version, sent), fingerprints))
+                rows.append((number, group.packed(version, is_accepted, facts), fingerprints))
                 written[number] = group.mapping
         await schema_samples.add(connection, rows)
         await schema_samples.write_fingerprints(connection, known)

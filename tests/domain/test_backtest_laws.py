@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -18,9 +19,9 @@ from app.domain.event import Event, Rejection
 from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
-from app.domain.observed.differences import sent_facts
+from app.domain.observed.differences import refused_fields, sent_facts
 from app.domain.observed.fingerprints import fingerprint
-from app.domain.observed.schema_sample import SampleGroup, take_sample
+from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
 from app.domain.suggestions.suggest import SuggestionSettings, suggest
 from tests.domain.conversions import convert
 from tests.domain.orders import received
@@ -304,15 +305,9 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
     mapping = published if is_current else earlier
     sample = take_sample(event.content, [path for _, path in mapping.paths], now=NOW, fingerprint=DIGEST)
     found = convert(event, "e", mapping, RULES, now=NOW)
-    keys, sent = (found.match_keys, sent_facts(found)) if isinstance(found, Conversion) else ((), ())
-    group = SampleGroup(
-        {sample: 1},
-        {},
-        version=int(is_current),
-        accepted=isinstance(found, Conversion),
-        match_keys=keys,
-        sent=data.draw(st.sampled_from([sent, ()])),  # the previous release did not record them
-    )
+    group = _group(sample, found, version=int(is_current))
+    if data.draw(st.booleans()):  # earlier releases did not record the facts
+        group = replace(group, facts=())
     result = backtest(
         [group],
         published,
@@ -323,6 +318,14 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
         older={0: earlier} if is_known else {},
     )
     _assert_true(before, after, result, (written, changed, sample, result))
+
+
+def _group(sample: SchemaSample, outcome: Conversion | Rejection, *, version: int = 1) -> SampleGroup:
+    """Return the group of one event, as it is stored after its conversion."""
+    if isinstance(outcome, Rejection):
+        return SampleGroup({sample: 1}, {}, version=version, accepted=False, facts=refused_fields(outcome))
+    keys, facts = outcome.match_keys, sent_facts(outcome)
+    return SampleGroup({sample: 1}, {}, version=version, match_keys=keys, facts=facts)
 
 
 def _assert_true(
@@ -366,13 +369,9 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
             event = Event("e", "d", "m", content)
             before = convert(event, "e", published, RULES, now=now)
             after = convert(event, "e", draft, RULES, now=now)
-            was = isinstance(before, Conversion)
             sample = take_sample(content, [path for _, path in published.paths], now=now, fingerprint=DIGEST)
-            keys, sent = (
-                (before.match_keys, sent_facts(before)) if isinstance(before, Conversion) else ((), ())
-            )
             result = backtest(
-                [SampleGroup({sample: 1}, {}, version=number % 2, accepted=was, match_keys=keys, sent=sent)],
+                [_group(sample, before, version=number % 2)],
                 published,
                 draft,
                 RULES,
@@ -419,10 +418,7 @@ def _judged(
     before, after = (convert(event, "e", mapping, RULES, now=now) for mapping in mappings)
     paths = [path for _, path in mappings[0].paths]
     sample = take_sample(event.content, paths, now=now, fingerprint=DIGEST)
-    was = isinstance(before, Conversion)
-    keys, sent = (before.match_keys, sent_facts(before)) if isinstance(before, Conversion) else ((), ())
-    group = SampleGroup({sample: 1}, {}, version=1, accepted=was, match_keys=keys, sent=sent)
-    return before, after, backtest([group], *mappings, RULES, fingerprint=DIGEST, now=now)
+    return before, after, backtest([_group(sample, before)], *mappings, RULES, fingerprint=DIGEST, now=now)
 
 
 @pytest.mark.parametrize(
@@ -448,6 +444,23 @@ def test_a_match_key_that_a_draft_adds_may_accept_a_rejected_event(
     assert not isinstance(before, Conversion)
     assert isinstance(after, Conversion)
     assert result.newly_accepted + result.unclear_events == 1
+
+
+_DATE = {"path": "date", "pipe": [["time", {"formats": ["DD.MM.YYYY HH:mm"], "zone": "UTC"}]]}
+
+
+@pytest.mark.parametrize(
+    ("date", "accepted"),
+    [(f"{datetime.now(UTC):%d.%m.%Y %H:%M}", 1), ("soon", 0), (None, 0)],
+    ids=["read", "unreadable", "absent"],
+)
+def test_what_did_not_reject_an_event_does_not_reject_it_later(date: str | None, accepted: int) -> None:
+    """Its time is not stored. But it is known whether the time, or only the absent match key, rejected it."""
+    content = {"maid": "00000000-0000-0000-0000-000000000000", "ref": "a1", "date": date}
+    before, after, result = _judged(content, {"maid": "maid", "event_timestamp": _DATE}, {"match_id": "ref"})
+    assert not isinstance(before, Conversion)
+    assert isinstance(after, Conversion) is bool(accepted)
+    assert (result.newly_accepted, result.unclear_events) == (accepted, 0)
 
 
 _LINES = [{"$price": 3, "@type": "a", "pieces": 2}, {"@type": "b", "pieces": 1}]

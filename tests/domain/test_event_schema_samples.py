@@ -655,7 +655,7 @@ def test_what_an_event_sent_decides_where_its_texts_are_not_known() -> None:
 
     def tried_on(*sent: str) -> Backtest:
         keys = ("EMAIL", "PHONE")
-        group = SampleGroup({sample: 2}, {}, version=1, match_keys=keys, sent=("email", "phone", *sent))
+        group = SampleGroup({sample: 2}, {}, version=1, match_keys=keys, facts=("email", "phone", *sent))
         changes = {"event_source": "IOS", "custom_data": []}
         return compared([group], changes, custom_data=rows, **published)
 

@@ -7,7 +7,7 @@ source in both mappings has the same result, even if that is unclear.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 from types import MappingProxyType
@@ -73,8 +73,8 @@ class Backtest:
 @dataclass(frozen=True, slots=True)
 class _Facts:
     """What is certain of the events that the published mapping would get: whether it accepts them, and which
-    of the fields in `known` it sends, some with their values. If an event has a path of `paths`, its sample
-    has it, too.
+    of the fields in `known` it sends, some with their values. `refused` are the fields that reject an event;
+    empty if they are not known. If an event has a path of `paths`, its sample has it, too.
     """
 
     accepted: bool | None = None
@@ -82,6 +82,7 @@ class _Facts:
     known: frozenset[str] = frozenset()
     values: frozenset[tuple[str, str]] = frozenset()
     paths: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
 
 
 def _facts(
@@ -95,13 +96,15 @@ def _facts(
     if mapping.event_name != published.event_name:
         changed.add("event_name")
     paths = frozenset(path for _, path in mapping.paths if not {EACH, -1} & set(parse_path(path) or ()))
-    if changed and not group.accepted:
-        return _Facts(paths=paths)
+    if not group.accepted:
+        if changed:
+            return _Facts(paths=paths)
+        return _Facts(False, known=frozenset(KEYS), paths=paths, refused=frozenset(group.facts))
     keys = frozenset(name for name, key in KEYS.items() if key in group.match_keys)
-    facts = [each.partition("=") for each in group.sent]
+    facts = [each.partition("=") for each in group.facts]
     sent = frozenset(name for name, *_ in facts) or keys
     values = frozenset((name, value) for name, _, value in facts if value)
-    known = ({name for name, _ in mapping.sources} if group.sent else KEYS.keys()) - changed
+    known = ({name for name, _ in mapping.sources} if group.facts else KEYS.keys()) - changed
     sent &= known
     rejecting = {field_of(name) for name, source in published.sources if source.on_error == "reject"}
     is_certain = not changed or (sent and not changed & (rejecting | REJECTING | {"event_name"}))
@@ -228,6 +231,11 @@ class _Comparison:
         before = self._published.outcome(sample, facts.paths, now)
         after = self._draft.outcome(sample, facts.paths, now)
         was = before.accepted if facts.accepted is None else facts.accepted
+        if facts.refused:
+            same = after.open - self._changed  # what these fields do is known
+            if same & facts.refused:
+                return  # the events are still rejected
+            after = replace(after, open=after.open - same)
         sent = facts.sent | {name for name in KEYS.keys() - facts.known if before.sends(name)}
         self._changed = self._all_changed - (self._continued & sent)
         self._is_id_changed |= "event_id" in self._changed

@@ -8,6 +8,8 @@ import msgspec
 
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.conversion.results import Conversion
+from app.domain.conversion.steps import MAX_PROBLEMS
+from app.domain.event import EventProblem, Rejection
 from app.domain.identity.keys import HASHED_FIELDS, MATCH_KEYS
 from app.domain.mapping.diff import is_same
 from app.domain.mapping.document import Mapping
@@ -102,3 +104,14 @@ def sent_facts(conversion: Conversion) -> tuple[str, ...]:
     """Return the names of the fields that were sent, with the value of those from Amazon's lists."""
     sent = sent_fields(conversion)
     return tuple(sorted(f"{name}={sent[name]}" if name in _LISTED else name for name in sent))
+
+
+def refused_fields(rejection: Rejection) -> tuple[str, ...]:
+    """Return the fields that reject an event, and `NO_KEY` if it has no match key.
+
+    Return nothing if not all are known. After missing consent or too much work, the others were not read.
+    """
+    problems = (EventProblem(rejection.reason, None, rejection.mapping_field), *rejection.also)
+    fields = {NO_KEY if each.reason == NO_KEY else each.mapping_field or "" for each in problems}
+    is_complete = rejection.basis is None and len(problems) < MAX_PROBLEMS and "" not in fields
+    return tuple(sorted(map(field_of, fields))) if is_complete else ()

@@ -193,7 +193,7 @@ class _Packed(msgspec.Struct, array_like=True):
     match_keys: tuple[str, ...]
     generation: int  # of the fingerprints
     changed: list[tuple[int, int]] = []  # match key, and how many of its values lost characters
-    sent: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 _decoder: Final = msgspec.msgpack.Decoder(_Packed)
@@ -203,8 +203,9 @@ _decoder: Final = msgspec.msgpack.Decoder(_Packed)
 class SampleGroup:
     """Samples that were written together, with their numbers of events.
 
-    All are of events that `version` of the mapping accepted, with these `match_keys`, or rejected. `sent` has
-    what `sent_facts` says, the same of each event; empty if it is not known.
+    All are of events that `version` of the mapping accepted, with these `match_keys`, or rejected. `facts`
+    has what `sent_facts` says of accepted events, and `refused_fields` of rejected ones, the same of each
+    event; empty if it is not known.
     `different` has the number of values of each path that were new to the counter `counter`. A counter counts
     in the memory of one process. `changed` has, by match key, the values that normalising shortens.
     """
@@ -216,7 +217,7 @@ class SampleGroup:
     accepted: bool = True
     match_keys: tuple[str, ...] = ()
     changed: Mapping[str, int] = field(default_factory=dict)
-    sent: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
@@ -248,7 +249,7 @@ def pack(group: SampleGroup, fingerprints: Fingerprints) -> bytes:
         match_keys=group.match_keys,
         generation=fingerprints.generation,
         changed=changed,
-        sent=group.sent,
+        facts=group.facts,
     )
     return compress(_encoder.encode(packed))
 
@@ -279,5 +280,5 @@ def read(stored: bytes, fingerprints: Fingerprints) -> SampleGroup | None:
         accepted=packed.accepted,
         match_keys=packed.match_keys,
         changed=changed,
-        sent=packed.sent,
+        facts=packed.facts,
     )
