@@ -6,10 +6,11 @@ as in TCP). Requests beyond the limit are shed: refused immediately with a Retry
 memory and the commit queue. Posts are also shed if their events would be too old for Amazon when sent.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
@@ -45,36 +46,36 @@ _FEW = 8  # this many requests never exceed the adaptive limit, however large th
 
 
 class ShedReason(StrEnum):
-    """Why a request is shed; a label of the metrics.
+    """Why a request is shed; a label of the metrics."""
 
-    The response has the code for the journey, and a `Retry-After` from `soonest_s` to `latest_s` seconds. A
-    random time in the range keeps callers from retrying at the same time.
+    CROWDED = "crowded"  # the requests in flight exceed the adaptive limit
+    BODIES = "bodies"  # the bodies of all requests reached their limit
+    COMMITS = "commits"  # the database does not store the events of a flush in time
+    MEMORY = "memory"  # the process exceeds its memory limit
+    SHARE = "share"  # a limit is reached, and this API key uses more than its share of it
+    LANE = "lane"  # an event could exceed the age limit in the queue of its advertiser
+
+
+@dataclass(frozen=True, slots=True)
+class ShedSpec:
+    """The response to a shed request: the code for the journey, and the range of `Retry-After` in seconds.
+
+    A random time in the range keeps callers from retrying at the same time.
     """
 
-    _value_: str
     code: JourneyCode
     soonest_s: int
     latest_s: int
 
-    def __new__(cls, label: str, code: JourneyCode, soonest_s: int, latest_s: int) -> Self:
-        """Return a member whose value is the label."""
-        member = str.__new__(cls, label)
-        member._value_, member.code = label, code
-        member.soonest_s, member.latest_s = soonest_s, latest_s
-        return member
 
-    # The requests in flight exceed the adaptive limit.
-    CROWDED = "crowded", JourneyCode.SERVICE_UNAVAILABLE, 1, 5
-    # The bodies of all requests reached their limit.
-    BODIES = "bodies", JourneyCode.SERVICE_UNAVAILABLE, 1, 5
-    # The database does not store the events of a flush in time.
-    COMMITS = "commits", JourneyCode.SERVICE_UNAVAILABLE, 2, 10
-    # The process exceeds its memory limit.
-    MEMORY = "memory", JourneyCode.SERVICE_UNAVAILABLE, 2, 10
-    # A limit is reached, and this API key uses more than its share of it.
-    SHARE = "share", JourneyCode.RATE_LIMIT, 1, 5
-    # An event could exceed the age limit in the queue of its advertiser.
-    LANE = "lane", JourneyCode.RATE_LIMIT, 60, 300
+SHED_SPECS: Final[Mapping[ShedReason, ShedSpec]] = {
+    ShedReason.CROWDED: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
+    ShedReason.BODIES: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
+    ShedReason.COMMITS: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 2, 10),
+    ShedReason.MEMORY: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 2, 10),
+    ShedReason.SHARE: ShedSpec(JourneyCode.RATE_LIMIT, 1, 5),
+    ShedReason.LANE: ShedSpec(JourneyCode.RATE_LIMIT, 60, 300),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,4 +209,5 @@ def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:
 
 def retry_after(cause: ShedReason, jitter: float) -> int:
     """Return whole seconds for `Retry-After`, in the range of the shed reason. `jitter` is in [0, 1)."""
-    return cause.soonest_s + int(jitter * (cause.latest_s - cause.soonest_s + 1))
+    spec = SHED_SPECS[cause]
+    return spec.soonest_s + int(jitter * (spec.latest_s - spec.soonest_s + 1))

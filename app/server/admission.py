@@ -18,7 +18,7 @@ from app.admin.access import Caller
 from app.admin.refusals import ErrorCode, Problem
 from app.api.http.headers import RawHeaders
 from app.domain import admission
-from app.domain.admission import POST_COST, RESERVE, AdaptiveLimit, Demand, ShedReason, Usage
+from app.domain.admission import POST_COST, RESERVE, SHED_SPECS, AdaptiveLimit, Demand, ShedReason, Usage
 from app.domain.outcomes.reasons import JourneyCode
 from app.server.request_head import EVENTS_PATH, RequestHead, route_cost
 from app.telemetry import NAMESPACE, counter_from_zero
@@ -46,8 +46,9 @@ _SENTENCES: Final = {
 
 def shed_problem(reason: ShedReason) -> Problem:
     """Return the error response for a shed request, without `Retry-After`."""
-    error = ErrorCode.TOO_MANY_REQUESTS if reason.code is JourneyCode.RATE_LIMIT else ErrorCode.UNAVAILABLE
-    return Problem(error, _SENTENCES[reason], extra={"code": reason.code.value})
+    code = SHED_SPECS[reason].code
+    error = ErrorCode.TOO_MANY_REQUESTS if code is JourneyCode.RATE_LIMIT else ErrorCode.UNAVAILABLE
+    return Problem(error, _SENTENCES[reason], extra={"code": code.value})
 
 
 class SenderUsage(msgspec.Struct, eq=False):

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
 from app.api.errors import STATUSES, status_of
-from app.domain.admission import ShedReason
+from app.domain.admission import SHED_SPECS, ShedReason
 from app.ingest.evaluate import PendingRequest
 from app.telemetry import JsonLines
 from tests.api.test_ways_in import application, within
@@ -277,6 +277,6 @@ async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(w
     async with within(application(world, _RefusingIntake())) as client:
         answer = await client.post("/events", json={**EVENT, "destination_id": "dst_00000000000000000000"})
     assert answer.status_code == 503
-    spec = ShedReason.COMMITS
+    spec = SHED_SPECS[ShedReason.COMMITS]
     assert spec.soonest_s <= int(answer.headers["Retry-After"]) <= spec.latest_s
     assert set(answer.json()) == {"error", "detail", "fields", "code"}

@@ -24,7 +24,7 @@ from app.api.http.query_parameters import (
 )
 from app.api.http.responses import exact_json
 from app.domain import strict_json
-from app.domain.admission import ShedReason
+from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
 from app.ingest.intake import EventResult
 
@@ -148,7 +148,7 @@ def read_query(scope: ASGIScope) -> EventsQuery | Problem:
 NOT_STORED: Final = Problem(
     ErrorCode.UNAVAILABLE,
     "The events could not be stored; none was accepted. Send the same request again.",
-    extra={"code": ShedReason.COMMITS.code.value},
+    extra={"code": SHED_SPECS[ShedReason.COMMITS].code.value},
 )
 
 
