@@ -144,8 +144,8 @@ class IncidentMonitor:
             await outcome_history.record(connection, ages)
 
     async def _write(self, connection: PipelineConnection, changes: Sequence[_Change]) -> None:
-        known = [each for each in changes if each.transition is not machine.Transition.OPENED]
-        await incidents.update(connection, [(each.id, each.incident) for each in known])
+        updated = [each for each in changes if each.transition is not machine.Transition.OPENED]
+        await incidents.update(connection, [(each.id, each.incident) for each in updated])
         for change in changes:
             incident = change.incident
             if change.transition is machine.Transition.OPENED:
@@ -205,11 +205,18 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
             after = machine.merged(incident.incident, cause_id, observation.now)
             changes[subject] = _Change(incident.id, organisation, after, machine.Transition.MERGED)
             continue
-        known, problem = latest.get(subject), findings.get(subject)
-        if _is_accepted(known, problem, observation.now):
-            problem = None
-        observed, silent = watched.get(destination_id or ""), is_delayed and KINDS[kind].is_delay
-        change = _change(subject, known, problem, observed, observation.now, silent=silent)
+        stored_incident = latest.get(subject)
+        found_now = findings.get(subject)
+        if _is_accepted(stored_incident, found_now, observation.now):
+            found_now = None
+        change = _change(
+            subject,
+            stored_incident,
+            found_now,
+            watched.get(destination_id or ""),
+            observation.now,
+            silent=is_delayed and KINDS[kind].is_delay,
+        )
         if kind is causes.cause:
             change = _with_consequences(change, is_open.get(subject), causes)
         if change is not None:

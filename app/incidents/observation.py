@@ -8,7 +8,7 @@ import asyncpg
 
 from app.domain.ids import DestinationNumber
 from app.domain.incidents import thresholds
-from app.domain.incidents.conditions import DestinationFacts, ServiceFacts, earliest
+from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.messages import Preference
@@ -115,7 +115,10 @@ class Observer:
             without_worker_for=absent,
             waiting_events=sum(each.facts.waiting_events for each in destinations),
             oldest_waiting_at=oldest,
-            earliest_expiry_at=earliest(each.facts.earliest_expiry_at for each in destinations),
+            earliest_expiry_at=min(
+                (at for each in destinations if (at := each.facts.earliest_expiry_at) is not None),
+                default=None,
+            ),
             slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
         )
         return Observation(now, destinations, service, failing)

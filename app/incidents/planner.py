@@ -11,7 +11,7 @@ from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications import messages
 from app.domain.notifications.channels import DeclaredChannel
-from app.incidents.observation import Observation
+from app.incidents.observation import Observation, ObservedDestination
 from app.store import PipelineConnection, incidents
 from app.store.incidents import StoredIncident, notifications
 
@@ -99,20 +99,9 @@ class MessagePlanner:
             for each in stored:
                 if each.organisation != channel.organisation:
                     continue
-                incident = each.incident
                 history = sent.get((each.id, channel.key), messages.SentMessages())
-                destination = watched.get(incident.destination or "")
-                preference = messages.Preference() if destination is None else destination.preference
-                # A channel that got the message that it opened also gets the message that it resolved.
-                if not preference.includes(incident, channel.name) and (
-                    incident.is_open or not history.is_open
-                ):
-                    continue
-                muted_until = [each.muted_until, destination.alerting.muted_until if destination else None]
-                muted = any(until is not None and until > now for until in muted_until)
-                # If a wider cause explains it, send no message until some minutes after the end of the cause.
-                muted = muted or (incident.is_silent and is_explained)
-                message = messages.due_message(incident, history, now, muted=muted)
+                destination = watched.get(each.incident.destination or "")
+                message = _due_message(each, history, destination, channel, now, is_explained=is_explained)
                 if message is not None:
                     due.append((each, message))
             load = loads.get((channel.organisation, channel.key), messages.ChannelLoad())
@@ -155,6 +144,28 @@ class MessagePlanner:
 
     def _message_data(self, stored: StoredIncident) -> Mapping[str, Any]:
         return {**asdict(public_incident(stored)), "url": f"{self._url}/{stored.id}"}
+
+
+def _due_message(
+    stored: StoredIncident,
+    sent: messages.SentMessages,
+    destination: ObservedDestination | None,
+    channel: DeclaredChannel,
+    now: datetime,
+    *,
+    is_explained: bool,
+) -> messages.MessageType | None:
+    """Return the type of the message that is due for this incident and channel; None if none is due."""
+    incident = stored.incident
+    preference = messages.Preference() if destination is None else destination.preference
+    # A channel that got the message that it opened also gets the message that it resolved.
+    if not preference.includes(incident, channel.name) and (incident.is_open or not sent.is_open):
+        return None
+    muted_until = [stored.muted_until, destination.alerting.muted_until if destination else None]
+    muted = any(until is not None and until > now for until in muted_until)
+    # If a wider cause explains the incident, send no message until some minutes after the end of the cause.
+    muted = muted or (incident.is_silent and is_explained)
+    return messages.due_message(incident, sent, now, muted=muted)
 
 
 def _is_explained(stored: Sequence[StoredIncident], now: datetime) -> bool:

@@ -6,8 +6,20 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
-from app.domain.incidents import kinds
-from app.domain.incidents.kinds import KINDS, Kind, Severity
+from app.domain.incidents.kinds import (
+    ACCESS,
+    CHAIN,
+    FAILURES,
+    KINDS,
+    OPERATOR,
+    OTHERS,
+    PAUSED,
+    SIGN_IN,
+    Kind,
+    Severity,
+    failure_of,
+    failure_sentence,
+)
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.incidents.thresholds import Alerting, Threshold
 
@@ -42,7 +54,7 @@ class DestinationFacts:
     no_token_since: datetime | None = None
     breaker_open_for: timedelta = timedelta(0)
     blocked: bool = False
-    oldest_waiting_at: datetime | None = None
+    oldest_waiting_at: datetime | None = None  # of live events: replays and backfills may wait
     waiting_events: int = 0
     earliest_expiry_at: datetime | None = None  # of all waiting events
     # Events that expire within the threshold for `expiring`: the first expiry, the start of the wait, and the
@@ -96,19 +108,19 @@ def _access(kind: Kind, facts: DestinationFacts) -> Finding | None:
     reason = facts.sign_in_reason
     if reason is None or (reason in FORBIDDEN_REASONS) is not (kind is Kind.AMAZON_FORBIDDEN):
         return None
-    return _waiting(kind, kinds.SIGN_IN[reason].headline, facts, reason)
+    return _waiting(kind, SIGN_IN[reason].headline, facts, reason)
 
 
 def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     for reason, since in (("lost", facts.silent_since), ("no_token", facts.no_token_since)):
         if since is not None and facts.oldest_waiting_at is not None and now - since >= SILENT_FOR:
-            return _waiting(Kind.FAILING, kinds.FAILURES[reason].headline, facts, reason)
+            return _waiting(Kind.FAILING, FAILURES[reason].headline, facts, reason)
     # The window still contains the failures of a fault that is over.
     is_over = facts.last_outcome not in FAILED_OUTCOMES
     if is_over and facts.breaker_open_for == timedelta(0):
         return None
-    reason = kinds.failure_of(facts.last_outcome or "lost", facts.last_status)
-    text = kinds.failure_sentence(reason, facts.last_status)
+    reason = failure_of(facts.last_outcome or "lost", facts.last_status)
+    text = failure_sentence(reason, facts.last_status)
     if facts.requests >= limit.min_requests and facts.failed_requests >= limit.share * facts.requests:
         text += f" {facts.failed_requests:,} of {facts.requests:,} requests failed."
         return _waiting(Kind.FAILING, text, facts, reason)
@@ -142,7 +154,7 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
     if expiry - now > timedelta(hours=limit.hours):
         return None
     text = f"Waiting events reach Amazon's age limit within {limit.hours:g} hours."
-    reason = kinds.PAUSED if facts.is_paused else None
+    reason = PAUSED if facts.is_paused else None
     return Finding(Kind.EXPIRING, text, facts.expiring_events, facts.oldest_waiting_at, expiry, reason)
 
 
@@ -219,20 +231,20 @@ class Explained:
 
     def explains(self, kind: Kind) -> bool:
         """Return whether an open incident of this kind is resolved into the incident of the cause."""
-        return self.cause is not None and kind in kinds.CHAIN and kind is not self.cause
+        return self.cause is not None and kind in CHAIN and kind is not self.cause
 
 
 def explain(findings: Collection[Finding], is_open: Collection[Kind]) -> Explained:
     """Return which of the problems found, or of the open incidents, explains the others."""
     found = {finding.kind: finding for finding in findings}
     # Access can be lost for one reason at a time, so an earlier reason is over.
-    current = [kind for kind in kinds.ACCESS if kind in found]
-    cause = next((kind for kind in (*current, *kinds.CHAIN) if kind in found or kind in is_open), None)
+    current = [kind for kind in ACCESS if kind in found]
+    cause = next((kind for kind in (*current, *CHAIN) if kind in found or kind in is_open), None)
     if cause is None:
         return Explained(found)
-    explained = {*kinds.CHAIN} - {cause, *kinds.ACCESS}
+    explained = {*CHAIN} - {cause, *ACCESS}
     consequences = tuple(sorted(explained & found.keys()))
-    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in kinds.CHAIN}
+    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in CHAIN}
     severity = max((KINDS[kind].severity for kind in (cause, *consequences)), key=lambda each: each.rank)
     return Explained(kept, cause, consequences, severity)
 
@@ -257,10 +269,11 @@ def in_general_words(
     is_receiving = finding.kind is Kind.DATABASE_SLOW and any(each.received for each in facts)
     if not (waiting or is_receiving or is_open):
         return None
-    text, events = kinds.OTHERS[kinds.OPERATOR].headline, sum(each.waiting_events for each in waiting)
-    oldest_at = earliest(each.oldest_waiting_at for each in waiting)
-    expires_at = earliest(each.earliest_expiry_at for each in waiting)
-    return Finding(finding.kind, text, events, oldest_at, expires_at, kinds.OPERATOR)
+    text = OTHERS[OPERATOR].headline
+    events = sum(each.waiting_events for each in waiting)
+    oldest_at = _earliest(each.oldest_waiting_at for each in waiting)
+    expires_at = _earliest(each.earliest_expiry_at for each in waiting)
+    return Finding(finding.kind, text, events, oldest_at, expires_at, OPERATOR)
 
 
 def channel_finding(failing: Mapping[str, timedelta]) -> Finding | None:
@@ -282,8 +295,7 @@ def _waiting(
     )
 
 
-def earliest(times: Iterable[datetime | None]) -> datetime | None:
-    """Return the earliest time, without those that are None."""
+def _earliest(times: Iterable[datetime | None]) -> datetime | None:
     return min((time for time in times if time is not None), default=None)
 
 
