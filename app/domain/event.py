@@ -9,7 +9,7 @@ import re
 from collections.abc import Sized
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -184,10 +184,14 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
         mapping_id = own
     is_usual = type(event_id) is str and _USUAL_ID(event_id)
     if event_id is not None and not is_usual and (problem := event_id_problem(event_id)):
-        reason, detail = problem
-        known = destination_id if type(destination_id) is str else None
         return Rejection(
-            reason, "event_id", None, detail, None, destination_id=known, journey=journey_ids(content)
+            problem.reason,
+            "event_id",
+            None,
+            problem.sentence,
+            None,
+            destination_id=destination_id if type(destination_id) is str else None,
+            journey=journey_ids(content),
         )
     if destination_id is None or destination_id == "":
         detail = "destination_id is missing: set it in the event, next to the list, or in the query."
@@ -195,9 +199,14 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
     if type(destination_id) is not str:
         return Rejection("wrong_type", "destination_id", None, "destination_id is not a text.", event_id)
     if mapping_id is not None and type(mapping_id) is not str:
-        detail, journey = "mapping_id is not a text.", journey_ids(content)
         return Rejection(
-            "wrong_type", "mapping_id", None, detail, event_id, destination_id=destination_id, journey=journey
+            "wrong_type",
+            "mapping_id",
+            None,
+            "mapping_id is not a text.",
+            event_id,
+            destination_id=destination_id,
+            journey=journey_ids(content),
         )
     return Event(event_id, destination_id, mapping_id or None, content)
 
@@ -206,17 +215,25 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
 _USUAL_ID: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_EVENT_ID_LENGTH}}}", re.ASCII).fullmatch
 
 
-def event_id_problem(event_id: Any) -> tuple[str, str] | None:
-    """Return the reason and the sentence of the rejection if an event id is invalid, else None."""
+class EventIdProblem(NamedTuple):
+    """Why an event id is invalid: the reason and the sentence of the rejection."""
+
+    reason: str
+    sentence: str
+
+
+def event_id_problem(event_id: Any) -> EventIdProblem | None:
+    """Return why an event id is invalid, or None if it is valid."""
     if type(event_id) is not str:
-        return "event_id_invalid", "event_id is not a text."
+        return EventIdProblem("event_id_invalid", "event_id is not a text.")
     if not 1 <= len(event_id) <= MAX_EVENT_ID_LENGTH:
-        return "event_id_invalid", f"event_id is empty or has more than {MAX_EVENT_ID_LENGTH} characters."
+        sentence = f"event_id is empty or has more than {MAX_EVENT_ID_LENGTH} characters."
+        return EventIdProblem("event_id_invalid", sentence)
     if CONTROL_CHARACTER.search(event_id):
-        return "event_id_invalid", "event_id contains a control character."
+        return EventIdProblem("event_id_invalid", "event_id contains a control character.")
     if is_personal_id(event_id):
         sentence = "event_id looks like an e-mail address or a phone number; ids are shown and logged."
-        return "event_id_personal", sentence
+        return EventIdProblem("event_id_personal", sentence)
     return None
 
 

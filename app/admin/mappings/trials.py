@@ -144,8 +144,7 @@ def _event_of(
     """
     given_id = content.get("event_id")
     if given_id is not None and (problem := event_id_problem(given_id)):
-        reason, sentence = problem
-        return Rejection(reason, "event_id", None, sentence, None)
+        return Rejection(problem.reason, "event_id", None, problem.sentence, None)
     event_id = given_id or derived_event_id(content_digest(content, context.pepper))
     return Event(given_id, destination.id, mapping.id if mapping else UNSAVED, content), event_id
 
