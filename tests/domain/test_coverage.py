@@ -2,7 +2,7 @@
 
 from app.domain.batch import EventMetadata
 from app.domain.match_quality.match_keys import (
-    MOST_EVENTS,
+    MOST_COVERAGE_EVENTS,
     DroppedMatchKeys,
     MatchKeyCoverage,
     match_key_coverage,
@@ -43,4 +43,5 @@ def test_no_event_has_no_share() -> None:
 
 def test_a_thousand_are_enough() -> None:
     """A busy destination's figures stay cheap."""
-    assert match_key_coverage(_shape("EMAIL") for _ in range(MOST_EVENTS * 5)).events == MOST_EVENTS
+    coverage = match_key_coverage(_shape("EMAIL") for _ in range(MOST_COVERAGE_EVENTS * 5))
+    assert coverage.events == MOST_COVERAGE_EVENTS

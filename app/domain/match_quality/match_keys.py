@@ -2,7 +2,7 @@
 
 The events are samples without texts (`app.domain.observed.schema_sample`). "Sendable" means that an event
 has at least one match key. Amazon reports no match rate, so none is computed: the score says what was sent,
-not what Amazon found.
+not what Amazon found. The coverage counts the stored metadata of the newest accepted events instead.
 """
 
 from collections import Counter
@@ -224,7 +224,7 @@ def added(document: Mapping[str, Any], row: WhatIf) -> dict[str, Any]:
 
 # --- Match keys of the newest accepted events ------------------------------------------------------
 
-MOST_EVENTS: Final = 1_000
+MOST_COVERAGE_EVENTS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ class MatchKeyCoverage:
 
 def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> MatchKeyCoverage:
     """Count the match keys and the dropped match keys of the first thousand events."""
-    newest = list(islice(events_metadata, MOST_EVENTS))
+    newest = list(islice(events_metadata, MOST_COVERAGE_EVENTS))
     carried = Counter(key for metadata in newest for key in metadata.match_keys)
     dropped = Counter(pair for metadata in newest for pair in metadata.dropped_keys)
     keys = [rule.type.value for rule in MATCH_KEYS if rule.type.value in carried]
