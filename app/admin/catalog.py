@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app.admin.copies import copied
 from app.domain.conversion import amazon_codes
+from app.domain.conversion.consent import CONSENT_COUNTRIES
 from app.domain.destination import REGION_NAMES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
@@ -149,10 +150,7 @@ AMAZON: Final = DestinationType(
     event_id_presets=list(event_id_presets()),
     consent_modes=_OPTIONS["consent_modes"],
     currencies=sorted(amazon_codes.CURRENCIES),
-    countries=[
-        CatalogCountry(code, code in amazon_codes.CONSENT_COUNTRIES)
-        for code in sorted(amazon_codes.COUNTRIES)
-    ],
+    countries=[CatalogCountry(code, code in CONSENT_COUNTRIES) for code in sorted(amazon_codes.COUNTRIES)],
 )
 _TEXT: Final = " ".join((AMAZON.type, AMAZON.name, AMAZON.vendor, AMAZON.summary, AMAZON.help)).casefold()
 

@@ -1,7 +1,8 @@
 """The codes of Amazon's published schema: conversion types, event sources, countries and currencies.
 
 Conversion types and event sources are case-sensitive, and have the labels and explanations that the console
-shows. Countries have accepted spellings.
+shows. Countries have accepted spellings. Beside them: which currencies have no decimals, and which fields
+only purchases send.
 """
 
 import re
@@ -92,20 +93,6 @@ COUNTRIES: Final[frozenset[str]] = frozenset(
     TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW ZZ
     OTHER OTHER_EEA ZZ
     """.split()  # noqa: SIM905  (a block of codes is read more easily than 250 quoted ones)
-)
-
-EUROPEAN_UNION: Final[frozenset[str]] = frozenset(
-    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
-)
-
-# Regions of EU members that have their own country code: Réunion, French Guiana, Guadeloupe, Martinique,
-# Mayotte, Saint-Martin, Åland. EU law on personal data applies there (TFEU articles 349 and 355).
-OUTERMOST_REGIONS: Final[frozenset[str]] = frozenset({"RE", "GF", "GP", "MQ", "YT", "MF", "AX"})
-
-# Countries that require consent: the EEA, the outermost regions of the EU, the United Kingdom, Switzerland,
-# and Amazon's code `OTHER_EEA`. Source: position P7 and product.md.
-CONSENT_COUNTRIES: Final[frozenset[str]] = (
-    EUROPEAN_UNION | OUTERMOST_REGIONS | {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA"}
 )
 
 UK_READ_AS_GB: Final = "country_uk_read_as_gb"

@@ -12,11 +12,24 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.conversion import tcf
-from app.domain.conversion.amazon_codes import CONSENT_COUNTRIES
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed
 from app.domain.destination import Region
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.sources import Source
+
+EUROPEAN_UNION: Final[frozenset[str]] = frozenset(
+    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
+)
+
+# Regions of EU members that have their own country code: Réunion, French Guiana, Guadeloupe, Martinique,
+# Mayotte, Saint-Martin, Åland. EU law on personal data applies there (TFEU articles 349 and 355).
+OUTERMOST_REGIONS: Final[frozenset[str]] = frozenset({"RE", "GF", "GP", "MQ", "YT", "MF", "AX"})
+
+# Countries that require consent: the EEA, the outermost regions of the EU, the United Kingdom, Switzerland,
+# and Amazon's code `OTHER_EEA`. Source: position P7 and product.md.
+CONSENT_COUNTRIES: Final[frozenset[str]] = (
+    EUROPEAN_UNION | OUTERMOST_REGIONS | {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA"}
+)
 
 MAX_GPP_LENGTH: Final = 4096
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from app.domain.conversion import amazon_codes, tcf
-from app.domain.conversion.consent import CONSENT_WORDS, GPP
+from app.domain.conversion.consent import CONSENT_COUNTRIES, CONSENT_WORDS, GPP
 from app.domain.conversion.numbers import as_integer, read_number
 from app.domain.conversion.timestamps import read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
@@ -269,7 +269,7 @@ def _word_kind(text: str) -> ValueKind:
     if len(text) == 3 and text.upper() in amazon_codes.CURRENCIES and text.isascii():
         return ValueKind.CURRENCY
     if len(text) <= _LONGEST_COUNTRY and (country := amazon_codes.read_country(text)) is not None:
-        return ValueKind.CONSENT_COUNTRY if country in amazon_codes.CONSENT_COUNTRIES else ValueKind.COUNTRY
+        return ValueKind.CONSENT_COUNTRY if country in CONSENT_COUNTRIES else ValueKind.COUNTRY
     if len(text) <= 9 and (consent_word := CONSENT_WORDS.get(text.lower())) is not None:
         return ValueKind.GRANTED if consent_word == "GRANTED" else ValueKind.DENIED
     if is_tcf(text):

@@ -2,13 +2,8 @@
 
 import pytest
 
-from app.domain.conversion.amazon_codes import (
-    CONSENT_COUNTRIES,
-    COUNTRIES,
-    CURRENCIES,
-    ReadAsGB,
-    read_country,
-)
+from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, ReadAsGB, read_country
+from app.domain.conversion.consent import CONSENT_COUNTRIES
 from app.domain.identity import places
 from app.domain.identity.places import BY_COUNTRY, amazon_state
 from tests.tables import cases
