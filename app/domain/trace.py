@@ -4,6 +4,7 @@
 """
 
 import re
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,7 @@ from app.domain.ids import BatchId
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII
 )
+_TRACE_ID: Final = slice(3, 35)  # of a `traceparent`
 
 
 def read_traceparent(text: str) -> str | None:
@@ -41,5 +43,5 @@ class RequestTrace(msgspec.Struct):
         if self.batches:
             fields["batches"] = self.batches
         if self.traceparent is not None:
-            fields["trace_id"] = self.traceparent[3:35]
+            fields["trace_id"] = self.traceparent[_TRACE_ID]
         return fields

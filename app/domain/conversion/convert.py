@@ -60,7 +60,9 @@ class ConversionPlan:
 
     def __init__(self, mapping: Mapping, rules: Rules) -> None:
         sources = dict(mapping.by_field)
-        self.mapping, self.rules, self._name = mapping, rules, mapping.event_name
+        self.mapping = mapping
+        self.rules = rules
+        self._name = mapping.event_name
 
         self._objects = objects = Objects()
         step = partial(field_step, sources, objects)
@@ -234,7 +236,8 @@ class ConversionPlan:
             if time.reason == "transform_failed":
                 failed = SourceFailed("timestamp_invalid", time.sentence)
         elif time is not None:
-            age, limits = now - time.at, self.rules.deployment
+            age = now - time.at
+            limits = self.rules.deployment
             if age < -EARLY_LIMIT:
                 failed = SourceFailed("timestamp_future", "is in the future")
             elif age > limits.max_age:

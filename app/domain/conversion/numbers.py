@@ -101,7 +101,10 @@ def number_text(number: int | Decimal) -> str:
 
 
 def as_text(value: Any) -> str | SourceFailed:
-    """Read a text whose characters decide, or a number as its plain digits. Other types are no texts."""
+    """Read a text whose characters decide, or a number as its plain digits. Other types are no texts.
+
+    An `Invented` text has no characters that could decide: the result is `UNCLEAR` (`wrong_type`).
+    """
     if type(value) is str:
         return value
     return number_text(value) if is_number(value) else wrong_type(value, "a text is expected")
@@ -110,7 +113,7 @@ def as_text(value: Any) -> str | SourceFailed:
 TEXT_EXPECTED: Final = "a text, number or boolean is expected"
 
 
-def text_of(value: Any) -> Any:
+def scalar_text(value: Any) -> Any:
     """Read a text, which may be `Invented`, a number or a boolean as a text. Other types are no texts."""
     if isinstance(value, str):
         return value

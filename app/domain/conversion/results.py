@@ -25,7 +25,7 @@ class DeploymentRules:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a conversion needs to know about the destination and the mapping's version.
+    """What a conversion needs to know about the destination, the mapping's version and the deployment.
 
     `pins` maps an event type to the only event name that this advertiser may send with it (R12). Event types
     without a pin accept any name.

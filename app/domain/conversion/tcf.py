@@ -20,11 +20,16 @@ _VENDORS: Final = 230
 _ENTRY_COUNT: Final = (_VENDORS, 12)
 
 
-def _number(bits: str, start: int, width: int) -> int:
-    """Return `width` bits as an unsigned number. Raises IndexError if the string is shorter."""
+def _field(bits: str, start: int, width: int) -> str:
+    """Return `width` bits. Raises IndexError if the string is shorter."""
     if start + width > len(bits):
         raise IndexError
-    return int(bits[start : start + width], 2)
+    return bits[start : start + width]
+
+
+def _number(bits: str, start: int, width: int) -> int:
+    """Return `width` bits as an unsigned number. Raises IndexError if the string is shorter."""
+    return int(_field(bits, start, width), 2)
 
 
 def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | None:
@@ -44,19 +49,19 @@ def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | Non
     try:
         if _number(bits, *_VERSION) != 2:
             return None
+        purposes_given = _field(bits, *_PURPOSES_CONSENT)
         vendor_given = _vendor_given(bits, vendor)
     except IndexError:
         return None
-    first, number = _PURPOSES_CONSENT
-    return vendor_given and all(1 <= p <= number and bits[first + p - 1] == "1" for p in purposes)
+    most = len(purposes_given)
+    return vendor_given and all(1 <= p <= most and purposes_given[p - 1] == "1" for p in purposes)
 
 
 def _vendor_given(bits: str, vendor: int) -> bool:
     last = _number(bits, *_MAX_VENDOR_ID)
     if not _number(bits, *_IS_RANGE):
-        if len(bits) < _VENDORS + last:  # a truncated field makes the string invalid
-            raise IndexError
-        return 1 <= vendor <= last and bits[_VENDORS + vendor - 1] == "1"
+        vendors_given = _field(bits, _VENDORS, last)  # a truncated field makes the string invalid
+        return 1 <= vendor <= last and vendors_given[vendor - 1] == "1"
     offset = _VENDORS + 12
     consented = False
     for _ in range(_number(bits, *_ENTRY_COUNT)):

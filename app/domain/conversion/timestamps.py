@@ -54,9 +54,7 @@ def read_time(value: Any) -> EventTime | None:
         value = as_integer(value)
         return _from_digits(str(value)) if type(value) is int and 0 < value < 10**13 else None
     text = value.strip(" ")
-    parsed = parse_iso(text)
-    iso = None if parsed is None or parsed[0].tzinfo is None else in_utc(*parsed)
-    return iso or read_rfc_2822(text) or _from_digits(text)
+    return read_iso(text) or read_rfc_2822(text) or _from_digits(text)
 
 
 def parse_iso(text: str) -> tuple[datetime, bool] | None:
@@ -68,6 +66,12 @@ def parse_iso(text: str) -> tuple[datetime, bool] | None:
         return datetime.fromisoformat(text.upper()), match["fraction"] is not None
     except ValueError:
         return None
+
+
+def read_iso(text: str) -> EventTime | None:
+    """Parse an ISO 8601 time with a zone."""
+    parsed = parse_iso(text)
+    return None if parsed is None or parsed[0].tzinfo is None else in_utc(*parsed)
 
 
 def read_rfc_2822(text: str) -> EventTime | None:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, EVENT_SOURCES, EVENT_TYPES, read_country
 from app.domain.conversion.failures import SourceFailed, wrong_type
-from app.domain.conversion.numbers import as_integer, as_text, is_number, text_of
+from app.domain.conversion.numbers import as_integer, as_text, is_number, scalar_text
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import match_key
@@ -30,6 +30,11 @@ _MIN_VALUE: Final = -_MAX_VALUE
 MAX_UNITS: Final = 2**31 - 1  # the schema's int32
 MAX_TRAIT_LENGTH: Final = 1024
 MAX_CUSTOM_LENGTH: Final = 256
+MAX_USER_AGENT: Final = 512
+MAX_AMAZON_EVENT_ID: Final = 512
+MAX_AD_EVENT_KEY: Final = 512
+MAX_TOKENS: Final = 1024
+MAX_ADDRESSES: Final = 1024  # characters of a list of IP addresses
 
 # The failure of a value that would send an email address or a phone number in clear, in any field.
 PERSONAL: Final = SourceFailed("personal", "looks like an email address or a phone number")
@@ -126,7 +131,7 @@ def _units(value: Any) -> int | SourceFailed:
 
 def _event_id(value: Any) -> str | SourceFailed:
     """Read the eventId for Amazon. Refuse an email address, a phone number, and the form of a derived id."""
-    text = _clear_text(value, "amazon_event_id_invalid", limit=512)
+    text = _clear_text(value, "amazon_event_id_invalid", limit=MAX_AMAZON_EVENT_ID)
     if text is PERSONAL or (isinstance(text, str) and is_personal_id(text)):
         return SourceFailed("event_id_personal", PERSONAL.sentence)
     if isinstance(text, str) and DERIVED_SHAPE.match(text):
@@ -137,7 +142,7 @@ def _event_id(value: Any) -> str | SourceFailed:
 
 def _ip_address(value: Any) -> str | SourceFailed:
     """Read the first public address of a list such as `X-Forwarded-For`, without its port."""
-    text = _clear_text(value, "ip_address_invalid", limit=1024)
+    text = _clear_text(value, "ip_address_invalid", limit=MAX_ADDRESSES)
     if isinstance(text, SourceFailed):
         return text
     failed = SourceFailed("ip_address_invalid", "is not an IP address")
@@ -169,7 +174,7 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 def _measurement_tokens(value: Any) -> str | SourceFailed:
     """Read the `aref` parameter of ad clicks: `<token>.<milliseconds>`, separated by `|`."""
-    text = _clear_text(value, "measurement_token_invalid", limit=1024)
+    text = _clear_text(value, "measurement_token_invalid", limit=MAX_TOKENS)
     if isinstance(text, str) and not _TOKENS.fullmatch(text):
         sentence = "is not a list of <10 letters or digits>.<13 digits>, separated by |"
         return SourceFailed("measurement_token_invalid", sentence)
@@ -189,7 +194,7 @@ def check_custom(value: Any) -> str | SourceFailed:
     """Read a custom value as text, as `UnusualText` if Amazon's documents differ on it."""
     if type(value) is str and is_plain(value):
         return value
-    text = _clear_text(text_of(value), "custom_data_invalid", limit=MAX_CUSTOM_LENGTH)
+    text = _clear_text(scalar_text(value), "custom_data_invalid", limit=MAX_CUSTOM_LENGTH)
     return text if isinstance(text, SourceFailed) or is_plain(text) else UnusualText(text)
 
 
@@ -211,13 +216,14 @@ OPTIONAL_MEMBERS: Final[Mapping[str, OptionalMember]] = {
         _limited_data_use, ',"dataProcessingOptions":{"options":"LIMITED_DATA_USE"}', precedes=True
     ),
     "user_agent": OptionalMember(
-        lambda value: _clear_text(value, "user_agent_invalid", limit=512),
+        lambda value: _clear_text(value, "user_agent_invalid", limit=MAX_USER_AGENT),
         ',"deviceInfo":{"userAgent":',
         "}",
     ),
     "aref_measurement_tokens": OptionalMember(_measurement_tokens, ',"arefMeasurementTokens":'),
     "amazon_ad_event_key": OptionalMember(
-        lambda value: _clear_text(value, "ad_event_key_invalid", limit=512), ',"amazonAdEventKey":'
+        lambda value: _clear_text(value, "ad_event_key_invalid", limit=MAX_AD_EVENT_KEY),
+        ',"amazonAdEventKey":',
     ),
 }
 

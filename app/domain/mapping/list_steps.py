@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from app.domain.conversion import numbers
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, unreadable, wrong_type
-from app.domain.conversion.numbers import is_number, plain, read_amount, read_number, text_of
+from app.domain.conversion.numbers import is_number, plain, read_amount, read_number, scalar_text
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
 from app.domain.mapping.reading import OVER_BUDGET, Reading
 from app.domain.mapping.steps import Step
@@ -48,7 +48,7 @@ def join_step(arguments: list[Any]) -> Step | str:
             return value
         if not reading.charge_list(value):
             return OVER_BUDGET
-        parts = [text_of(part) for part in value if part is not None]
+        parts = [scalar_text(part) for part in value if part is not None]
         if UNCLEAR in parts:
             return UNCLEAR
         if any(type(part) is SourceFailed for part in parts):

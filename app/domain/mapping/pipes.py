@@ -16,7 +16,14 @@ from typing import Any, Final
 
 from app.domain.conversion import numbers
 from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, unreadable, wrong_type
-from app.domain.conversion.numbers import TEXT_EXPECTED, as_integer, is_number, plain, read_amount, text_of
+from app.domain.conversion.numbers import (
+    TEXT_EXPECTED,
+    as_integer,
+    is_number,
+    plain,
+    read_amount,
+    scalar_text,
+)
 from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
 from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
@@ -127,7 +134,7 @@ def _map(arguments: list[Any]) -> Step | str:
     def step(value: Any, _reading: Reading) -> Any:
         if isinstance(value, Invented):
             return _map_invented(value, rows)
-        text = text_of(as_integer(value))
+        text = scalar_text(as_integer(value))
         if isinstance(text, SourceFailed):
             return wrong_type(value, "the pipe's map takes a text, number or boolean")
         return rows.get(text, rows.get("*", value))
@@ -151,7 +158,7 @@ _BOOLEANS: Final[Mapping[str, bool]] = {
 
 
 def _to_bool(value: Any, _reading: Reading) -> Any:
-    text = text_of(as_integer(value))
+    text = scalar_text(as_integer(value))
     if type(text) is not str:
         return wrong_type(value, TEXT_EXPECTED)
     truth = _BOOLEANS.get(text.strip().lower())
@@ -235,7 +242,7 @@ _ROWS: Final = (
     Pipe("multiply", _calculation("multiply", numbers.multiply), 3, AMOUNT),
     Pipe("divide", _calculation("divide", numbers.divide), 3, AMOUNT),
     Pipe("add", _calculation("add", numbers.add), 3),
-    _bare("to_string", lambda value, _: text_of(value), 1, ALWAYS),
+    _bare("to_string", lambda value, _: scalar_text(value), 1, ALWAYS),
     _bare("to_bool", _to_bool),
     Pipe("time", time_steps.time_step, 5, TIME),
     _bare("epoch_s", time_steps.epoch_step(1, "seconds"), 2, TIME),

@@ -19,7 +19,6 @@ MAX_FORMATS: Final = 8
 MAX_PATTERN_LENGTH: Final = 64
 
 Format = Callable[[str, Reading], EventTime | None]
-_zone_names: Final = cache(available_timezones)
 
 # The tokens of a pattern, longest first: the part of the time that each one reads, and its widths in digits.
 _TOKENS: Final[dict[str, tuple[str, tuple[int, ...]]]] = {
@@ -82,6 +81,11 @@ def time_step(arguments: list[Any]) -> Step | StepProblem | str:
         return unreadable("has none of the formats of the pipe's time")
 
     return step
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones())
 
 
 def _format(written: str, zone: tzinfo | None) -> Format | str:

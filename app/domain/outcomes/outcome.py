@@ -119,8 +119,10 @@ class NotSent:
     """
 
 
+AmazonAnswer = PerItemReply | Divisible | Unexpected  # Amazon processed the request
 Outage = Missing | ServerError | TransportError  # no conversion is the cause
-Reply = PerItemReply | Divisible | Unexpected | Outage | Unauthorized | Forbidden | Throttled | NotSent
+AccessRefusal = Unauthorized | Forbidden  # the sign-in is the cause
+Reply = AmazonAnswer | Outage | AccessRefusal | Throttled | NotSent
 
 
 class ItemError(msgspec.Struct, frozen=True):

@@ -208,6 +208,7 @@ def _may_be_hundredths(found: ObservedPaths, trial: Trial, source: Written) -> b
         if is_number(amount) and str(code).upper() not in WITHOUT_DECIMALS
     ]
     whole = all(number == int(number) and number >= _CENTS_FROM for number in numbers)
+    # int: a remainder of a Decimal with more than 28 digits raises
     uneven = sum(int(number) % 100 != 0 for number in numbers)
     return whole and len(numbers) >= _ENOUGH and uneven * 2 > len(numbers)
 
