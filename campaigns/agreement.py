@@ -381,7 +381,7 @@ class Judge:
         self._expect(charted == counts["delivered"], "charts", dst, f"{charted}, {counts['delivered']}")
 
     async def _listed(self, dst: str, **query: str) -> list[str]:
-        items = await self._driver.service.pages(f"/destinations/{dst}/events", limit="200", **query)
+        items = await self._driver.service.all_items(f"/destinations/{dst}/events", limit="200", **query)
         return [one["event_id"] for one in items]
 
 

@@ -139,5 +139,7 @@ def handling(handler: type[SilentHandler]) -> Iterator[ThreadingHTTPServer]:
     """Serve a handler in threads."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.shutdown()

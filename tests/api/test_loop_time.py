@@ -2,7 +2,8 @@
 
 While a callback of the loop runs, the process answers no other request. The limit counts CPU time of the
 loop's thread. A virtual machine counts time that its host took away, up to 60 ms at once, so a call above the
-limit is repeated: what the request itself costs, it costs every time.
+limit is repeated: what the request itself costs, it costs every time. Also the thread for long
+computations: an organisation waits for at most one computation of another.
 """
 
 import asyncio

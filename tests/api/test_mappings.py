@@ -103,7 +103,7 @@ async def test_a_path_that_names_another_field_is_warned_of(world: ApiWorld) -> 
         assert shown.get("items", [shown])[0]["warnings"] == mapping["warnings"]
 
 
-async def test_true_becomes_1(world: ApiWorld) -> None:
+async def test_a_change_from_true_to_1_is_a_change(world: ApiWorld) -> None:
     """Python calls them equal. The draft is stored, differs from what is published, and can be published."""
     path = await world.mapping_path(published=True)
     for version, value in enumerate((True, 1, True), start=2):

@@ -182,12 +182,19 @@ TIME_ARGUMENTS = (
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "now"])
-def test_a_time_that_utc_does_not_have_is_a_mistake(time: str) -> None:
-    """In UTC it is before the year 1, or after the year 9999: the replay of it ended in a traceback."""
+def test_a_time_that_cannot_be_read_in_utc_is_a_mistake(time: str) -> None:
+    """Also one that in UTC is before the year 1, or after the year 9999: its replay ended in a traceback."""
     for words in TIME_ARGUMENTS:
         ended = command(*words, time)
         assert ended.returncode == 2, words
         assert ended.stderr.endswith(": must be a time such as 2026-11-24T10:00:00Z\n"), ended.stderr
+
+
+def test_a_restore_to_a_time_without_an_offset_is_a_mistake() -> None:
+    """Taken in UTC, it may be hours from the time that was meant."""
+    ended = command("restore", "/nonexistent", "--to", "2026-11-24T10:00:00")
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(": a time needs an offset, such as Z\n"), ended.stderr
 
 
 def test_a_head_that_is_no_hash_is_a_mistake_and_no_finding() -> None:

@@ -117,6 +117,22 @@ async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: ApiWor
     assert (await apply(world.engine, text)).plan.actions == planned.plan.actions
 
 
+async def test_a_change_from_true_to_1_is_planned(world: ApiWorld) -> None:
+    """Python calls them equal, JSON does not."""
+    before, after = (
+        file(acme({**MAPPING, "custom_data": [{"name": "member", "const": c}]})) for c in (True, 1)
+    )
+    await apply(world.engine, before)
+    planned = (await plan(world.engine, after)).plan
+    assert planned.actions == [PlannedAction.CHANGE]
+    ((step,),) = (destination.mappings for destination in planned.steps)
+    (change,) = step.changes
+    assert (change.path, change.before is True, change.after is True) == ("custom_data[0].const", True, False)
+    assert change.after == 1
+    assert (await apply(world.engine, after)).plan.actions == [PlannedAction.CHANGE]
+    assert (await plan(world.engine, after)).plan.actions == []
+
+
 async def test_one_refusal_rolls_back_the_file(world: ApiWorld) -> None:
     """The second destination breaks the name rule: the first is not made either, and both problems show."""
     other = {**MAPPING, "name": "Other", "event_name": "added to cart"}

@@ -1,4 +1,7 @@
-"""The console says what an action did and since when a hold lasts; it preselects nothing of the account's."""
+"""The console says what an action did and since when a hold lasts; it preselects nothing of the account's.
+
+A draft that loses match keys is published only by name, and a stale page publishes nothing.
+"""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -33,7 +33,7 @@ async def created(world: ApiWorld) -> int:
     return (await world.actions()).count("key.created")
 
 
-async def begun(world: ApiWorld) -> tuple[str, int]:
+async def begin(world: ApiWorld) -> tuple[str, int]:
     """Sign in; return the token of the session, and how many keys there are."""
     await sign_in(world)
     return await csrf(world), await created(world)
@@ -82,7 +82,7 @@ ORIGINS: Final = [
 @pytest.mark.parametrize("origin", ORIGINS)
 async def test_a_form_of_another_origin_is_refused(world: ApiWorld, origin: str) -> None:
     """Although it carries the right token. Neither Host nor Referer nor headers of proxies help."""
-    token, before = await begun(world)
+    token, before = await begin(world)
     for more in (
         {},
         {"Referer": PUBLIC + KEYS},
@@ -98,7 +98,7 @@ async def test_a_form_of_another_origin_is_refused(world: ApiWorld, origin: str)
 
 @pytest.mark.parametrize("foreign_first", [True, False])
 async def test_two_origins_are_refused(world: ApiWorld, foreign_first: bool) -> None:
-    token, before = await begun(world)
+    token, before = await begin(world)
     origins = ["https://evil.example", PUBLIC] if foreign_first else [PUBLIC, "https://evil.example"]
     body = urlencode(FORM | {"csrf": token})
     headers = [("Content-Type", "application/x-www-form-urlencoded"), *(("Origin", each) for each in origins)]
@@ -143,7 +143,7 @@ FORM_TYPE: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 @pytest.mark.parametrize("name", form_bodies(""))
 async def test_a_form_without_the_token_in_its_place_is_refused(world: ApiWorld, name: str) -> None:
     """The origin is right, as if a script of another origin could choose it."""
-    token, before = await begun(world)
+    token, before = await begin(world)
     request = form_bodies(token)[name]
     if "Cookie" in request.get("headers", {}):
         request["headers"]["Cookie"] += f"; {COOKIE}={world.client.cookies[COOKIE]}"
@@ -155,7 +155,7 @@ async def test_a_token_of_another_session_is_refused(world: ApiWorld) -> None:
     """Also that of an earlier session of the same key, and that of a session that has ended."""
     await sign_in(world)
     earlier = await csrf(world)
-    token, before = await begun(world)
+    token, before = await begin(world)
     assert token != earlier
     await refused(world, await world.client.post(KEYS, data=FORM | {"csrf": earlier}), before)
     await genuine(world, token)
@@ -164,7 +164,7 @@ async def test_a_token_of_another_session_is_refused(world: ApiWorld) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 async def test_another_method_does_nothing(world: ApiWorld, method: str) -> None:
     """Nor with a header or a field that names the method POST. A GET needs no token."""
-    token, before = await begun(world)
+    token, before = await begin(world)
     for headers in ({}, {"X-HTTP-Method-Override": "POST"}, {"X-Method-Override": "POST"}):
         for address in (KEYS, f"{KEYS}?{urlencode(FORM | {'csrf': token, '_method': 'POST'})}"):
             await world.client.request(method, address, headers=headers, data=FORM | {"csrf": token})
@@ -187,7 +187,7 @@ COOKIES: Final = {
 
 @pytest.mark.parametrize("name", COOKIES)
 async def test_another_cookie_is_no_session(world: ApiWorld, name: str) -> None:
-    token, before = await begun(world)
+    token, before = await begin(world)
     session = world.client.cookies[COOKIE]
     async with httpx.AsyncClient(transport=world.client._transport, base_url=PUBLIC) as other:
         headers = {"Origin": PUBLIC, "Cookie": COOKIES[name].format(session, session[:-1])}

@@ -17,6 +17,7 @@ from app.domain.match_quality.foreign_hash import REMEDIES
 from app.domain.match_quality.reconciliation import DayCounts
 from tests.console.test_sessions import PAGE
 from tests.pipeline.conftest import service
+from tests.pipeline.rows import MAPPING
 from tests.pipeline.service import Service
 from tests.pipeline.test_personal_data_scan import scan
 from tests.pipeline.world import event
@@ -159,4 +160,21 @@ async def test_a_row_is_added_by_one_click_and_a_shadow_follows(service: Service
     page = (await visitor.client.get(visitor.page)).text
     assert "4 events: 0 the same, 4 different" in page
     assert "4 gain it" in page
+    await visitor.client.aclose()
+
+
+async def test_a_draft_that_differs_only_by_true_and_1_has_a_shadow(service: Service) -> None:
+    """Python calls them equal, JSON does not."""
+    constant = {"name": "member", "const": True}
+    destination = await service.world.destination(mapping={**MAPPING, "custom_data": [constant]})
+    (row,) = await service.world.fetch("SELECT id FROM mappings WHERE destination = $1", destination)
+    visitor = Visitor(service, destination)
+    page = await visitor.open()
+    assert ("The draft equals" in page, "Start shadow" in page) == (True, False)
+    changed = await service.client.patch(
+        f"/destinations/{destination}/mappings/{row['id']}", json={"custom_data": [{**constant, "const": 1}]}
+    )
+    assert changed.status_code == 200, changed.text
+    page = await visitor.open()
+    assert ("The draft equals" in page, "Start shadow" in page) == (False, True)
     await visitor.client.aclose()

@@ -116,7 +116,7 @@ async def test_pages_hold_everything_once_and_newest_first(service: Service) -> 
         await service.post(second, event(100 + number))
     await service.get("/event-search")  # writes the records
     for limit in ("1", "4", "7", "200"):
-        found = await service.pages("/event-search", limit=limit)
+        found = await service.all_items("/event-search", limit=limit)
         assert len({(item["event_id"], item["status"]) for item in found}) == len(found) == 18
         times = [item["received_at"] for item in found]
         assert times == sorted(times, reverse=True)

@@ -31,7 +31,7 @@ class Service:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    async def pages(self, path: str, **query: str) -> list[Any]:
+    async def all_items(self, path: str, **query: str) -> list[Any]:
         """Return the items of all pages of a list. On a busy machine a page of a search can end early."""
         page = await self.get(path, **query)
         items = list(page["items"])

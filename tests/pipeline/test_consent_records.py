@@ -62,7 +62,7 @@ async def test_each_accepted_event_has_its_record(service: Service) -> None:
     assert [one.status for one in results] == ["accepted"] * 5 + ["rejected"]
 
     records = f"/destinations/{dst}/consent-records"
-    found = await service.pages(records, limit="2")
+    found = await service.all_items(records, limit="2")
     assert [one["event_id"] for one in found] == [f"ord-{n}" for n in reversed(range(5))]
     for one in found:
         assert set(one) == {field.name for field in fields(ConsentRecord)}

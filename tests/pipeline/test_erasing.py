@@ -237,7 +237,8 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     assert sent_ids(world) == {"ord-4"}
 
 
-async def _wait(world: World, sessions: int) -> bool:
+async def _are_waiting(world: World, sessions: int) -> bool:
+    """Return whether at least so many sessions wait for a lock."""
     return await waiting_sessions(world) >= sessions
 
 
@@ -262,12 +263,12 @@ async def test_erasures_before_an_attempt_are_no_failed_claims(
         for number in range(3):
             erasing.create_task(erase_before(number))
             if number:  # it waits behind the attempt, so no other attempt can come before it
-                await eventually(partial(_wait, world, 2))
+                await eventually(partial(_are_waiting, world, 2))
                 released[number - 1].set()
             await counted[number].wait()
             if not number:
                 await world.post(dst, event(1))
-            await eventually(partial(_wait, world, 1))  # the attempt
+            await eventually(partial(_are_waiting, world, 1))  # the attempt
         released[2].set()
     await world.until(dst, delivered=2)
     logged = Counter(each.getMessage() for each in caplog.records)

@@ -45,7 +45,7 @@ def with_ids(number: int) -> dict[str, Any]:
 
 async def search(service: Service, **query: str) -> list[str]:
     """Return the ids of the events on all pages."""
-    return [item["event_id"] for item in await service.pages("/event-search", **query)]
+    return [item["event_id"] for item in await service.all_items("/event-search", **query)]
 
 
 async def batches_read(world: World, id_: str) -> list[int]:
