@@ -34,12 +34,14 @@ from app.store.lanes import LaneLease
 class SettlementWriter:
     """Writes one result: of an attempt of a lane, or of a claim without an attempt.
 
-    Each method returns `delta`, the changes of the counts, after adding it for `writer`. Raises StaleOwner.
+    Use an instance for one try: `delta` keeps what a failed try counted. The public methods return `delta`,
+    the changes of the counts, which they also add for `count_writer`; it is empty if the attempt is already
+    settled. They raise StaleOwner.
     """
 
     connection: PipelineConnection
     lease: LaneLease
-    writer: CountWriter
+    count_writer: CountWriter
     delta: counts.CountDelta = field(default_factory=counts.CountDelta)
 
     async def write_settlement(
@@ -55,11 +57,12 @@ class SettlementWriter:
             and settlement.delivered == len(content.items)
             and content.batches
             and not content.too_old
-            and not self.writer.callbacks_enabled
+            and not self.count_writer.callbacks_enabled
         ):
             days = {item.source.day for item in content.items}
-            self.delta.delivered = len(content.items)
-            self.delta.retrying = -sum([item.source.failing for item in content.items])
+            delta = counts.CountDelta(
+                delivered=len(content.items), retrying=-sum([item.source.failing for item in content.items])
+            )
             if await attempts.write_delivered(
                 self.connection,
                 request.attempt,
@@ -68,14 +71,13 @@ class SettlementWriter:
                 destination=content.queue.number,
                 batches=content.batches,
                 days=(min(days), max(days)),
-                delta=self.delta,
-                writer=self.writer.number,
+                delta=delta,
+                writer=self.count_writer.number,
             ):
-                return self.delta
+                return delta
             # Nothing was written: the lane has another owner, or the attempt is already settled, because
             # Postgres committed an earlier try whose response was lost. `_write_each` distinguishes these two
             # cases.
-            self.delta.delivered = self.delta.retrying = 0
         async with self.connection.transaction():
             return await self._write_each(request, sent, settlement)
 
@@ -100,7 +102,7 @@ class SettlementWriter:
                 await exceptions.write(
                     self.connection, content.queue.number, attempt.id, changes, queue=QUEUES[content.kind]
                 )
-                if self.writer.callbacks_enabled:
+                if self.count_writer.callbacks_enabled:
                     pairs = zip(content.items, dispositions, strict=True) if content.batches else ()
                     delivered_items = [item for item, each in pairs if isinstance(each, Delivered)]
                     finals = _final_batches(changes, delivered_items)
@@ -127,7 +129,7 @@ class SettlementWriter:
                 pass
             case _:
                 assert_never(settlement)
-        await counts.add(self.connection, self.writer.number, {content.queue.number: self.delta})
+        await counts.add(self.connection, self.count_writer.number, {content.queue.number: self.delta})
         return self.delta
 
     async def write_unsent(self, destination: DestinationNumber, claim: Claim) -> counts.CountDelta:
@@ -146,7 +148,7 @@ class SettlementWriter:
         changes = [change for unreadable in claim.unreadable for change in self._give_up(unreadable)]
         changes += [self._expire(item) for item in claim.too_old]
         await exceptions.write(self.connection, destination, None, changes)
-        if self.writer.callbacks_enabled:
+        if self.count_writer.callbacks_enabled:
             expired = [
                 callbacks.FinalBatch(
                     batch.id, batch.day, None, batch.events, "expired", JourneyCode.MISC_ERROR, "expired"
@@ -154,7 +156,7 @@ class SettlementWriter:
                 for batch in claim.expired
             ]
             await callbacks.note(self.connection, destination, [*expired, *_final_batches(changes)])
-        await counts.add(self.connection, self.writer.number, {destination: delta})
+        await counts.add(self.connection, self.count_writer.number, {destination: delta})
         return delta
 
     async def write_recovered(
@@ -175,7 +177,7 @@ class SettlementWriter:
             pairs = list(zip(attempt.batches, attempt.places, strict=True))
             wait = timedelta(seconds=policy.wait(1, jitter=jitter))
             await exceptions.requeue(self.connection, pairs, wait=wait, reason="outcome_unknown")
-        await counts.add(self.connection, self.writer.number, {attempt.destination: self.delta})
+        await counts.add(self.connection, self.count_writer.number, {attempt.destination: self.delta})
         return self.delta
 
     def _apply(
@@ -220,6 +222,7 @@ class SettlementWriter:
                 assert_never(disposition)
 
     def _expire(self, item: Item) -> exceptions.ExceptionChange:
+        """Count a conversion as expired, and return the change of its exception row."""
         self.delta.expired += 1
         self.delta.retrying -= int(item.source.failing)
         return _change(item, "expired", "expired")

@@ -1,6 +1,6 @@
 """Cache destinations and their compiled mappings, per configuration version."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.conversion.convert import ConversionPlan
@@ -24,15 +24,18 @@ class PublishedMapping:
 
 @dataclass(frozen=True, slots=True)
 class CachedDestination:
-    """A destination at one configuration version, ready to evaluate events."""
+    """A destination at one configuration version, ready to evaluate events.
+
+    `stored` has no mappings, so that their documents need no memory: `mappings` has the compiled ones.
+    """
 
     stored: store.DestinationRow
     mappings: Mapping[MappingId, PublishedMapping]
     published: tuple[PublishedMapping, ...]  # the members of `mappings` with a published version
 
 
-Find = Callable[[DestinationId], CachedDestination | None]
-"""Returns a cached destination. None if it is not cached, then the flush checks whether it exists."""
+DestinationLookup = Callable[[DestinationId], CachedDestination | None]
+"""Returns a cached destination. Returns None if it is not cached: the flush then checks whether it exists."""
 
 
 class DestinationCache:
@@ -44,7 +47,7 @@ class DestinationCache:
     def __init__(self, deployment: DeploymentRules) -> None:
         self._deployment = deployment
         self._cached: dict[DestinationId, CachedDestination] = {}
-        self.get: Find = self._cached.get
+        self.get: DestinationLookup = self._cached.get
 
     def version(self, id_: DestinationId) -> int | None:
         """Return the cached configuration version of a destination, or None."""
@@ -56,7 +59,9 @@ class DestinationCache:
         rows = await store.load(connection, ids)
         for id_ in ids:
             if id_ in rows:
-                self._add(rows[id_])
+                row = rows[id_]
+                mappings = [self._compile_mapping(row, mapping) for mapping in row.mappings]
+                self._add(replace(row, mappings=()), mappings)
             else:
                 self._cached.pop(id_, None)
 
@@ -70,16 +75,22 @@ class DestinationCache:
                 if (organisation, advertiser) == (stored.organisation, stored.settings.advertiser_id)
             }
             if new_pins.keys() - stored.pins.keys():
-                self._add(replace(stored, pins={**stored.pins, **new_pins}))
+                pins = {**stored.pins, **new_pins}
+                # A flush waits for this, so no mapping is compiled again.
+                mappings = [_with_pins(mapping, pins) for mapping in destination.mappings.values()]
+                self._add(replace(stored, pins=pins), mappings)
 
-    def _add(self, stored: store.DestinationRow) -> None:
-        mappings = {mapping.id: self._compile_mapping(stored, mapping) for mapping in stored.mappings}
-        published = tuple(mapping for mapping in mappings.values() if mapping.plan is not None)
-        self._cached[stored.id] = CachedDestination(stored, mappings, published)
+    def _add(self, stored: store.DestinationRow, mappings: Sequence[PublishedMapping]) -> None:
+        self._cached[stored.id] = CachedDestination(
+            stored,
+            {mapping.id: mapping for mapping in mappings},
+            tuple(mapping for mapping in mappings if mapping.plan is not None),
+        )
 
     def _compile_mapping(self, row: store.DestinationRow, mapping: store.MappingRow) -> PublishedMapping:
         compiled = None if mapping.document is None else compile_mapping(mapping.document, is_published=True)
-        version, plan = mapping.version or 0, None
+        version = mapping.version or 0
+        plan = None
         if isinstance(compiled, CompiledMapping):  # else nothing is published, or the current rules refuse it
             rules = Rules.of(
                 row.settings,
@@ -91,3 +102,10 @@ class DestinationCache:
             )
             plan = ConversionPlan(compiled, rules)
         return PublishedMapping(mapping.id, mapping.number, version, plan)
+
+
+def _with_pins(mapping: PublishedMapping, pins: dict[str, str]) -> PublishedMapping:
+    if mapping.plan is None:
+        return mapping
+    rules = replace(mapping.plan.rules, pins=pins)
+    return replace(mapping, plan=ConversionPlan(mapping.plan.mapping, rules))

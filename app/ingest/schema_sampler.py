@@ -28,7 +28,7 @@ from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import EVENT_ID, SampleGroup, SchemaSample, take_sample
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.suggestions.amounts import divisor_of
-from app.ingest.destination_cache import CachedDestination, Find, PublishedMapping
+from app.ingest.destination_cache import CachedDestination, DestinationLookup, PublishedMapping
 from app.ingest.evaluate import Candidate, DedupResult, Evaluated, PendingRequest
 from app.store import PipelineConnection, transactions
 from app.store.destinations import schema_samples
@@ -182,7 +182,7 @@ class SchemaSampler:
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _process: int = field(default_factory=lambda: secrets.randbits(62))
 
-    def observe(self, find: Find, request: PendingRequest) -> None:
+    def observe(self, find: DestinationLookup, request: PendingRequest) -> None:
         """Choose events to sample, up to the budgets."""
         now = self.monotonic()
         if not self._process_budget.is_available(now):
@@ -368,7 +368,7 @@ def _is_in_cents(amount: Source) -> bool:
 
 
 def _mapping_of(
-    event: Event | Rejection, evaluated: Evaluated, dedup_result: DedupResult | None, find: Find
+    event: Event | Rejection, evaluated: Evaluated, dedup_result: DedupResult | None, find: DestinationLookup
 ) -> tuple[CachedDestination, PublishedMapping] | None:
     """Return the mapping that read an event, or None if the event must not be sampled.
 

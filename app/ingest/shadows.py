@@ -18,7 +18,7 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.match_quality.shadow import ShadowCounts
-from app.ingest.destination_cache import CachedDestination, Find
+from app.ingest.destination_cache import CachedDestination, DestinationLookup
 from app.ingest.evaluate import Candidate, DedupResult, PendingRequest
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import shadows
@@ -75,7 +75,7 @@ class ShadowRunner:
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def observe(self, find: Find, request: PendingRequest) -> None:
+    def observe(self, find: DestinationLookup, request: PendingRequest) -> None:
         """Choose a share of the events of mappings with a shadow."""
         active, random = self.active, self.random
         chosen = [

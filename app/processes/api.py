@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import uvloop
@@ -112,7 +113,8 @@ async def build_application(
         sign_in=sign_in,
         find_advertiser=partial(find_advertiser, client),
         send_conversions=client.send,
-        delivery_control=DeliveryControl(resources.pool, resources.writer, resources.telemetry),
+        # A copy, because ingest changes the number of its writer when a row of its counts is locked.
+        delivery_control=DeliveryControl(resources.pool, replace(resources.writer), resources.telemetry),
         public_url=settings.public_url,
         development=not settings.production,
         publishes_reference=settings.publish_metrics_and_docs,

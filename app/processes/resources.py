@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
@@ -145,15 +145,19 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
         _log_start(settings, dsn, role)
     elif not logging.getLogger().hasHandlers():
         configure_logging("warning")  # a command logs only what it waits for
-    spans = OtlpSpans(settings, role=role) if is_process and settings.otlp_endpoint is not None else None
     outcomes, clock = DatabaseResults(time.monotonic), DatabaseClock()
-    # The check has its own connection, which it opens first when it is asked: a process is ready although its
-    # other connections are in use.
-    checks = _pool_of(dsn, servers, role, min_size=0, max_size=1)
-    pool, pepper = await wait_for_database(
-        partial(_open_pool, dsn, servers, vault, role=role, size=pool_size), dsn, forever=is_process
-    )
-    try:
+    async with AsyncExitStack() as stack:
+        spans = None
+        if is_process and settings.otlp_endpoint is not None:
+            spans = OtlpSpans(settings, role=role)
+            stack.callback(spans.close)
+        # The check has its own connection, which it opens first when it is asked: a process is ready although
+        # its other connections are in use.
+        checks = _pool_of(dsn, servers, role, min_size=0, max_size=1)
+        pool, pepper = await wait_for_database(
+            partial(_open_pool, dsn, servers, vault, role=role, size=pool_size), dsn, forever=is_process
+        )
+        stack.push_async_callback(pool.close)
         resources = Resources(
             settings=settings,
             role=role,
@@ -178,19 +182,13 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
                 clock=clock,
             ),
         )
+        stack.push_async_callback(checks.close)
+        stack.push_async_callback(resources.close_engine)
+        stack.callback(servers.close)
         resources.telemetry.age_limit.set(timedelta(days=settings.max_event_age_days).total_seconds())
         follower = asyncio.create_task(servers.follow(dsn))
-        try:
-            yield resources
-        finally:
-            if spans is not None:
-                spans.close()
-            follower.cancel()
-            servers.close()
-            await resources.close_engine()
-            await checks.close()
-    finally:
-        await pool.close()
+        stack.callback(follower.cancel)
+        yield resources
 
 
 def _log_start(settings: Settings, dsn: str, role: str) -> None:

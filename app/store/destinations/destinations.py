@@ -230,8 +230,10 @@ async def touch(connection: AsyncConnection, destination: DestinationId) -> Dest
 
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
     """Increment the version of every destination of an advertiser after a pinned name changed."""
-    for destination in await of_advertiser(connection, advertiser):
-        await touch(connection, destination.id)
+    of_advertiser = select_own(DESTINATIONS, [_COLUMN.id], _COLUMN.advertiser_id == advertiser, _ALIVE)
+    ids = of_advertiser.order_by(_COLUMN.number).with_for_update()
+    newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
+    await execute(connection, update_own(DESTINATIONS, _COLUMN.id.in_(ids), **newer))
 
 
 async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:
