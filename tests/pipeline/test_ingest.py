@@ -9,6 +9,7 @@ import pytest
 
 from app.domain import batch as packing
 from app.domain.event import Event
+from app.domain.ids import DestinationId
 from app.ingest import evaluate as evaluation
 from app.ingest.evaluate import Evaluated
 from app.ingest.queue_age import QueueAgeMonitor
@@ -217,6 +218,30 @@ async def test_the_first_name_of_a_type_read_from_events_is_pinned_as_they_are_s
     assert refused.rejection is not None
     assert refused.rejection.reason == "event_name_conflict"
     assert "Added to cart" in refused.rejection.detail
+
+
+async def test_a_pinned_name_compiles_no_mapping_again(world: World) -> None:
+    """The response waits for the new rules of every mapping of the advertiser, also without that type."""
+    by_event = {**MAPPING, "event_type": {"path": "event.kind"}}
+    pinning = await world.destination(advertiser="77", mapping=by_event)
+    sibling = await world.destination(advertiser="77", mapping=MAPPING)
+    cache = world.intake.evaluator.destinations
+    await world.post(pinning, event(1, event={"timestamp": stamp(), "kind": "OFF_AMAZON_PURCHASES"}))
+    await world.post(sibling, event(2))
+    before = [cache.get(DestinationId(id_)) for id_ in (pinning, sibling)]
+    await world.post(pinning, event(3, event={"timestamp": stamp(), "kind": "LEAD"}))
+    after = [cache.get(DestinationId(id_)) for id_ in (pinning, sibling)]
+    for old, new in zip(before, after, strict=True):
+        assert old is not None
+        assert new is not None
+        assert new.stored.pins == {**old.stored.pins, "LEAD": "Added to cart"}
+        (old_mapping,) = old.published
+        (new_mapping,) = new.published
+        assert old_mapping.plan is not None
+        assert new_mapping.plan is not None
+        assert new_mapping.plan.mapping is old_mapping.plan.mapping
+        assert new_mapping.plan.rules.pins == new.stored.pins
+        assert new.stored.mappings == ()  # their documents need no memory
 
 
 async def test_an_evaluation_uses_the_names_that_another_process_pinned(world: World) -> None:

@@ -1,5 +1,6 @@
 """Spans reach an OTLP collector, if the extra is installed: request, request to Amazon, callback."""
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from typing import ClassVar
@@ -7,9 +8,12 @@ from typing import ClassVar
 import pytest
 
 from app.domain.trace import is_sampled
+from app.processes import resources
 from app.processes.spans import OtlpSpans
 from app.settings import Settings, SettingsError
+from dev.postgres.postmaster import free_port
 from tests.listening import SilentHandler, handling
+from tests.pipeline.world import settings_of
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNSAMPLED = TRACEPARENT[:-2] + "00"
@@ -67,3 +71,31 @@ def test_a_missing_extra_is_one_sentence(endpoint: str, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(SettingsError, match="OTLP_ENDPOINT: the extra"):
         OtlpSpans(Settings(otlp_endpoint=endpoint), role="api")
+
+
+class OpenExporter:
+    """Counts the exporters that were opened and not closed."""
+
+    count = 0
+
+    def __init__(self, settings: Settings, *, role: str) -> None:
+        assert (settings.otlp_endpoint, role) == ("http://127.0.0.1:1", "api")
+        OpenExporter.count += 1
+
+    def close(self) -> None:
+        """Close the exporter."""
+        OpenExporter.count -= 1
+
+
+async def test_a_start_that_ends_before_the_database_answers_closes_the_exporter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its thread would outlive the start."""
+    monkeypatch.setattr(resources, "OtlpSpans", OpenExporter)
+    settings = settings_of(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none").model_copy(
+        update={"otlp_endpoint": "http://127.0.0.1:1"}
+    )
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2), resources.open_resources(settings, role="api", pool_size=1):
+            pass
+    assert OpenExporter.count == 0
