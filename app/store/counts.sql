@@ -1,7 +1,8 @@
 -- name: add_rejections
 INSERT INTO rejections AS r (day, writer, destination, code, reason, mapping, field, rejected)
 SELECT (now() AT TIME ZONE 'UTC')::date, $1, x.*
-FROM unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[]) AS x
+FROM unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[])
+  AS x (destination, code, reason, mapping, field, rejected)
 ON CONFLICT (destination, day, writer, code, reason, mapping, field)
 DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()
 RETURNING last_at
@@ -9,7 +10,7 @@ RETURNING last_at
 -- name: add_consent_stops
 INSERT INTO consent_stops AS s (day, writer, destination, reason, basis, events)
 SELECT (now() AT TIME ZONE 'UTC')::date, $1, x.*
-FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x
+FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, reason, basis, events)
 ON CONFLICT (destination, day, writer, reason, basis)
 DO UPDATE SET events = s.events + excluded.events
 
@@ -37,7 +38,8 @@ INSERT INTO counts AS c (day, writer, destination, accepted, duplicates, rejecte
   expired, erased)
 SELECT (now() AT TIME ZONE 'UTC')::date, $1, d.*
 FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-  $9::bigint[], $10::bigint[]) AS d (destination)
+    $9::bigint[], $10::bigint[])
+  AS d (destination, accepted, duplicates, rejected, retrying, delivered, dead, expired, erased)
 -- In order of destination, so that two writers that share rows cannot deadlock.
 ORDER BY d.destination
 ON CONFLICT (destination, day, writer) DO UPDATE

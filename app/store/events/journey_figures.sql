@@ -25,7 +25,8 @@ UNION ALL SELECT day, NULL, NULL, NULL, NULL, NULL FROM today
 -- name: add
 INSERT INTO journey_figures AS f (day, writer, destination, node, rejected, duplicates)
 SELECT (now() AT TIME ZONE 'UTC')::date, pg_backend_pid(), x.*
-FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::bigint[]) AS x
+FROM unnest($1::integer[], $2::smallint[], $3::bigint[], $4::bigint[])
+  AS x (destination, node, rejected, duplicates)
 ON CONFLICT (destination, day, node, writer) DO UPDATE
 SET rejected = f.rejected + excluded.rejected, duplicates = f.duplicates + excluded.duplicates
 

@@ -2,7 +2,8 @@
 INSERT INTO repeated_event_ids AS r (day, destination, mapping, event_type, earlier_mapping, earlier_type,
   events)
 SELECT (now() AT TIME ZONE 'UTC')::date, x.*
-FROM unnest($1::int[], $2::int[], $3::text[], $4::int[], $5::text[], $6::bigint[]) AS x
+FROM unnest($1::int[], $2::int[], $3::text[], $4::int[], $5::text[], $6::bigint[])
+  AS x (destination, mapping, event_type, earlier_mapping, earlier_type, events)
 ON CONFLICT (destination, day, mapping, event_type, earlier_mapping, earlier_type)
 DO UPDATE SET events = r.events + excluded.events
 
