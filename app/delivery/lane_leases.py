@@ -149,7 +149,7 @@ class LaneLeases:
         if lease is None:
             return None
         self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
-        configured, _ = await due_work.pace_settings(session, id)
+        configured = (await due_work.pace_settings(session, id)).limit
         limit = configured or RateLimit(1, 1)
         estimate = (
             RateEstimate()

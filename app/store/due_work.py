@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import WorkKind
@@ -16,8 +16,20 @@ from app.domain.pacing.pace import RateLimit
 from app.store import PipelineConnection, lanes, transactions, transposed
 from app.store.database import damage
 
-InFlight = tuple[list[Any], ...]
-"""The batches in flight, and the batches and places of exceptions in flight, as parameters."""
+
+class InFlight(NamedTuple):
+    """What a lane has in flight, as parameters: batches, and exceptions by batch and place."""
+
+    batches: list[int]
+    exception_batches: list[int]
+    exception_places: list[int]
+
+
+class PaceSettings(NamedTuple):
+    """The lowest rate limit of a lane's connected destinations, and the rate that its owner reported."""
+
+    limit: RateLimit | None
+    learned_rate: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +81,8 @@ def _heads_of(destination: str) -> str:
     """Return SQL for one row with the time at which each kind of work of a destination is next due.
 
     Each time costs one index probe. The parameters are the batches in flight ($2), and the batches and places
-    of exceptions in flight ($3, $4). Batches due before the times of the row `watermark`, if it has them, are
-    not searched.
+    of exceptions in flight ($3, $4). Batches due before the times of a watermark are not searched. The
+    statement around it must have a row `watermark` with `live` and `replay`; NULL searches all.
     """
 
     def batch(queue: int, kind: str) -> str:
@@ -95,6 +107,7 @@ _SECONDS_LEFT = ", ".join(
 )
 _HEADS = f"""
     SELECT {_SECONDS_LEFT}, least(q.live, q.retry, q.replay, q.replay_retry) AS due_at
+    -- No watermarks: after damage every due batch is searched.
     FROM (SELECT NULL::timestamptz AS live, NULL::timestamptz AS replay) AS watermark,
       LATERAL ({_heads_of("$1")}) q
 """
@@ -205,7 +218,7 @@ async def poll(
     has, by (destination, queue), the due time before which no batch is searched
     (`app.domain.pacing.order`).
     """
-    in_flight = (list(batches_in_flight), *transposed(exceptions_in_flight, 2))
+    in_flight = InFlight(list(batches_in_flight), *transposed(exceptions_in_flight, 2))
     numbers = sorted({number for number, _ in watermarks})
     live, replay = [[watermarks.get((number, queue)) for number in numbers] for queue in (0, 2)]
     rows: list[Any]
@@ -241,10 +254,8 @@ _POLL = f"""
         """
 
 
-async def pace_settings(
-    connection: PipelineConnection, lane: LaneId
-) -> tuple[RateLimit | None, float | None]:
-    """Return the lowest rate limit of a lane's connected destinations, and the rate its owner reported."""
+async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSettings:
+    """Return the rate limit and the learned rate of a lane."""
     statement = f"""
         SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
         -- LEFT JOIN: a lane without connected destinations still has a learned rate.
@@ -253,7 +264,7 @@ async def pace_settings(
         """
     [row] = await connection.fetch(statement, lane)
     limit = None if row["rate"] is None else RateLimit(row["rate"], row["burst"])
-    return limit, row["learned_rate"]
+    return PaceSettings(limit, row["learned_rate"])
 
 
 async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
@@ -262,7 +273,7 @@ async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, da
     async with connection.transaction():
         now: datetime = await transactions.started_at(connection)
         for row in await connection.fetch("SELECT number, lane FROM destinations WHERE state = 'active'"):
-            found = await _due_times(connection, row["number"], ([], [], []))
+            found = await _due_times(connection, row["number"], InFlight([], [], []))
             due_at = now if found is None else found["due_at"]
             if due_at is not None:
                 owed[row["lane"]] = min(due_at, owed.get(row["lane"], due_at))

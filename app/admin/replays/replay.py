@@ -169,10 +169,10 @@ async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) ->
     Replays get only a share of the lane's rate.
     """
     requests = math.ceil(events / MAX_EVENTS)
-    limit, learned_rate = await due_work.pace_settings(connection, lane)
-    rate = limit.per_second if limit is not None else 1.0
-    if learned_rate is not None:
-        rate = min(rate, learned_rate)
+    pace = await due_work.pace_settings(connection, lane)
+    rate = pace.limit.per_second if pace.limit is not None else 1.0
+    if pace.learned_rate is not None:
+        rate = min(rate, pace.learned_rate)
     return requests, round(max(0, requests - 1) * REPLAY_SHARE / rate, 3)
 
 
