@@ -7,10 +7,10 @@ the same id.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import asyncpg
 import msgspec
@@ -26,14 +26,19 @@ from app.store.callbacks import DueCallback
 
 MOST_EVENTS: Final = 500  # in one callback
 MOST_CALLBACKS: Final = 4  # not yet acknowledged; other events wait and are grouped into later callbacks
-LEASE: Final = timedelta(seconds=60)  # longer than the maximum duration of a request
+TIMEOUT_S: Final = 15.0  # of one request to the journey engine
+LEASE: Final = timedelta(seconds=60)  # longer than TIMEOUT_S
 FAILED_AFTER: Final = timedelta(days=7)
 LONGEST_PAUSE_S: Final = 3_600.0
 _WAITS: Final = RetryPolicy(first_wait=2.0, longest_wait=900.0)
 
 
-Deliver = Callable[[str, bytes], Awaitable[Acknowledged | NotAcknowledged]]
-"""Sends the id and the body of one callback to the journey engine. Returns network errors, raises none."""
+class CallbackPost(Protocol):
+    """Posts one callback to the journey engine."""
+
+    async def __call__(self, id: str, body: bytes, /) -> Acknowledged | NotAcknowledged:
+        """Post the body of a callback under its id. Network errors are returned, not raised."""
+        ...
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -43,7 +48,7 @@ class CallbackSender:
     every_s = 1.0
 
     worker: Worker
-    deliver: Deliver
+    deliver: CallbackPost
 
     async def send_due(self) -> None:
         """Send all due callbacks. Stop at the first callback that is not acknowledged."""
@@ -59,7 +64,7 @@ class CallbackSender:
         if due is None:
             return False
         events = list(callback_states(due))
-        if len(events) < sum(notice.events for notice in due.notices):
+        if len(events) < sum(final.events for final in due.finals):
             self.worker.telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
         sent_at = time.monotonic()
         reply: Acknowledged | NotAcknowledged = Acknowledged()
@@ -88,7 +93,7 @@ class CallbackSender:
             callback=due.id,
             result=result,
             events=len(events),
-            batches=sorted({notice.batch for notice in due.notices}),
+            batches=sorted({final.batch for final in due.finals}),
         )
         return isinstance(reply, Acknowledged)
 
@@ -118,7 +123,7 @@ class CallbackSender:
 
 def callback_states(due: DueCallback) -> Iterator[FinalState]:
     """Yield the final state of each event, in order. Skip the events of dropped or damaged batches."""
-    for final in due.notices:
+    for final in due.finals:
         stored = read_shapes(due.shapes.get(final.batch))
         if stored is None:
             continue

@@ -256,8 +256,8 @@ class Delivery:
             self.worker.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
         if claim.expired or claim.unreadable or claim.too_old:
             async with connection.transaction():
-                writer = SettlementWriter(connection, lane.lease, self.worker.writer)
-                delta = await writer.write_unsent(queue.number, claim)
+                settlement_writer = SettlementWriter(connection, lane.lease, self.worker.writer)
+                delta = await settlement_writer.write_unsent(queue.number, claim)
             self._log.count_final(delta)
             for unreadable in claim.unreadable:
                 # An SQLSTATE appears only in the log and not as a label, because metrics need few label
@@ -320,8 +320,8 @@ class Delivery:
                     if summary.rounded != lane.recorded:
                         await lanes.record_summary(connection, lane.lease, summary)
                         lane.record(summary)
-                    writer = SettlementWriter(connection, lane.lease, self.worker.writer)
-                    return await writer.write_settlement(request, sent, settlement)
+                    settlement_writer = SettlementWriter(connection, lane.lease, self.worker.writer)
+                    return await settlement_writer.write_settlement(request, sent, settlement)
             except DRIVER_ERRORS as error:
                 is_locked = isinstance(error, asyncpg.LockNotAvailableError)
                 if is_locked:
@@ -343,8 +343,8 @@ class Delivery:
         """Settle an attempt whose sender has ended. The outcome is unknown, so its events are sent again."""
         jitter = self.worker.jitter()
         async with self.worker.pool.acquire() as connection, connection.transaction():
-            writer = SettlementWriter(connection, lane.lease, self.worker.writer)
-            delta = await writer.write_recovered(attempt, policy=self.policy, jitter=jitter)
+            settlement_writer = SettlementWriter(connection, lane.lease, self.worker.writer)
+            delta = await settlement_writer.write_recovered(attempt, policy=self.policy, jitter=jitter)
         self._log.count_final(delta)
         age_s = attempt.age.total_seconds()
         self.worker.telemetry.log(

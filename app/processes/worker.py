@@ -15,12 +15,12 @@ from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.access_tokens import AccessTokens
 from app.delivery.balance_check import BalanceJob
-from app.delivery.callbacks import CallbackSender, Deliver
+from app.delivery.callbacks import TIMEOUT_S, CallbackPost, CallbackSender
 from app.delivery.delivery import Delivery
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
-from app.delivery.maintenance import Maintenance
+from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.worker import Worker
 from app.domain.pacing.order import Capacity, Turns
 from app.processes import gc_tuning, parent_watch
@@ -32,7 +32,6 @@ from app.telemetry import configure_logging
 from app.webhook_client import WebhookClient
 
 POOL_SIZE = 10
-_CALLBACK_TIMEOUT_S: Final = 15.0
 _CALLBACK_CONNECTIONS: Final = 2
 
 
@@ -68,14 +67,14 @@ async def _run(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def status_callbacks(settings: Settings) -> AsyncIterator[Deliver | None]:
+async def status_callbacks(settings: Settings) -> AsyncIterator[CallbackPost | None]:
     """Open the client that posts status callbacks to the journey engine; None if they are not configured."""
     if settings.status_callback_url is None:
         yield None
         return
     client = WebhookClient(
         now=lambda: datetime.now(UTC),
-        timeout_s=_CALLBACK_TIMEOUT_S,
+        timeout_s=TIMEOUT_S,
         connections=_CALLBACK_CONNECTIONS,
         outbound=outbound_of(settings),
     )
@@ -83,12 +82,22 @@ async def status_callbacks(settings: Settings) -> AsyncIterator[Deliver | None]:
         yield partial(client.post, settings.status_callback_url, settings.callback_secrets)
 
 
+def retention_of(settings: Settings) -> Retention:
+    """Return how long data is stored."""
+    return Retention(
+        max_age=timedelta(days=settings.max_event_age_days),
+        key_life=timedelta(hours=settings.data_key_retention_hours),
+        batch_days=settings.batch_retention_days,
+        rejection_days=settings.rejection_retention_days,
+    )
+
+
 def build_dispatcher(
-    resources: Resources, client: EventsClient, sign_in: SignIn, deliver: Deliver | None = None
+    resources: Resources, client: EventsClient, sign_in: SignIn, deliver: CallbackPost | None = None
 ) -> Dispatcher:
     """Build the dispatcher of a worker."""
     settings = resources.settings
-    max_age = timedelta(days=settings.max_event_age_days)
+    retention = retention_of(settings)
     worker = Worker(
         name=resources.name,
         pool=resources.pool,
@@ -103,9 +112,11 @@ def build_dispatcher(
     erasing = ErasureScanner(worker=worker)
     return Dispatcher(
         worker=worker,
-        delivery=Delivery(worker=worker, amazon=client, tokens=tokens, erasing=erasing, max_age=max_age),
+        delivery=Delivery(
+            worker=worker, amazon=client, tokens=tokens, erasing=erasing, max_age=retention.max_age
+        ),
         leases=LaneLeases(worker=worker, turns=Turns(settings.merge_window_ms / 1000)),
-        maintenance=Maintenance(worker=worker, settings=settings),
+        maintenance=Maintenance(worker=worker, retention=retention),
         balancing=BalanceJob(worker=worker),
         erasing=erasing,
         outcomes=resources.outcomes,

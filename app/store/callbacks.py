@@ -54,7 +54,7 @@ class DueCallback:
     made_at: datetime
     tries: int
     age: timedelta
-    notices: Sequence[CallbackEvent]
+    finals: Sequence[CallbackEvent]
     shapes: dict[BatchId, bytes | None]
     excepted: dict[BatchId, list[int]]
     destinations: dict[DestinationNumber, DestinationId]
@@ -94,14 +94,17 @@ async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallb
     row = await connection.fetchrow(SQL["claim"], lease)
     if row is None:
         return None
-    notices = await fetch_rows(connection, CallbackEvent, SQL["events_of_callback"], row["id"])
-    numbers = list({notice.destination for notice in notices})
-    whole = [notice.batch for notice in notices if notice.places is None]
+    finals = await fetch_rows(connection, CallbackEvent, SQL["events_of_callback"], row["id"])
+    numbers = list({final.destination for final in finals})
+    unlisted = [final.batch for final in finals if final.places is None]
     return DueCallback(
-        **dict(row),
-        notices=notices,
-        shapes=await damage.read_shapes_of(connection, {notice.batch: notice.day for notice in notices}),
-        excepted=await fetch_map(connection, SQL["excepted_places"], whole),
+        id=row["id"],
+        made_at=row["made_at"],
+        tries=row["tries"],
+        age=row["age"],
+        finals=finals,
+        shapes=await damage.read_shapes_of(connection, {final.batch: final.day for final in finals}),
+        excepted=await fetch_map(connection, SQL["excepted_places"], unlisted),
         destinations=await fetch_map(connection, SQL["destinations_of"], numbers),
         mappings=await fetch_map(connection, SQL["mappings_of"], numbers),
     )

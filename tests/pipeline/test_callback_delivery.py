@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from app.delivery.callbacks import Deliver
+from app.delivery.callbacks import CallbackPost
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
 from app.webhook_client import WebhookClient
@@ -81,7 +81,7 @@ async def tell(world: World, dst: str) -> None:
         await callbacks.enable(c, await world.number(dst), by="test")
 
 
-def engine_of(receiver: Receiver) -> Deliver:
+def engine_of(receiver: Receiver) -> CallbackPost:
     return partial(WebhookClient(now=lambda: datetime.now(UTC)).post, receiver.url, SECRETS)
 
 
@@ -271,7 +271,7 @@ async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receive
 class DyingJourney:
     """Takes the notice, and dies before anybody learns of it, as a worker does that is killed."""
 
-    def __init__(self, receiver: Deliver, deaths: int) -> None:
+    def __init__(self, receiver: CallbackPost, deaths: int) -> None:
         self._receiver = receiver
         self._deaths = deaths
 

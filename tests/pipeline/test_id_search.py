@@ -10,6 +10,7 @@ from app.delivery.maintenance import Maintenance
 from app.domain.id_digests import digest_of
 from app.domain.ids import BatchId
 from app.ingest.flush_writer import FlushWriter
+from app.processes.worker import retention_of
 from app.settings import Settings
 from app.store.counts import CountWriter
 from app.store.database.damage import newest_batch
@@ -22,7 +23,7 @@ from tests.pipeline.world import World, event
 def maintenance_of(world: World) -> Maintenance:
     """Return the maintenance of a worker that does nothing else."""
     worker: Any = SimpleNamespace(pool=world.pool, monotonic=monotonic, telemetry=Telemetry())
-    return Maintenance(worker=worker, settings=Settings())
+    return Maintenance(worker=worker, retention=retention_of(Settings()))
 
 
 async def index(maintenance: Maintenance) -> None:

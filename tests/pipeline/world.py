@@ -16,7 +16,7 @@ from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.callbacks import Deliver
+from app.delivery.callbacks import CallbackPost
 from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.results import DeploymentRules
 from app.domain.destination import State
@@ -128,7 +128,7 @@ class World:
         self,
         *,
         listens: bool = True,
-        journey: Deliver | None = None,
+        journey: CallbackPost | None = None,
         times: Times = TIMES,
         policy: RetryPolicy = QUICK_RETRIES,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
