@@ -7,7 +7,7 @@ For an ordinary event the service calls these functions in this order (checked b
                 app.server.fast_events.EventsEndpoint.__call__               authentication, response
                 app.domain.event.read_events                                 one result for each event
     matched     app.ingest.evaluate.match_mapping                            destination and mapping
-    converted   app.domain.conversion.convert.ConversionPlan.convert           the hashed event
+    converted   app.domain.conversion.convert.ConversionPlan.convert         the hashed event
     stored      app.ingest.flush_writer.FlushWriter.write_in_one_round_trip  one commit for many posts
                 app.api.events.intake.results_response                       202, after the commit
     ‖
@@ -16,7 +16,7 @@ For an ordinary event the service calls these functions in this order (checked b
     paced       app.domain.pacing.pace.Pace.sent                             rate limit, `blocked_until`
     sent        app.amazon.client.EventsClient.send                          after the attempt's commit
     settled     app.domain.outcomes.settle.settle                            a pure decision
-                app.delivery.settlement.SettlementWriter.write_settlement      one transaction
+                app.delivery.settlement.SettlementWriter.write_settlement    one transaction
 
 Before `match_mapping`, the packages `server`, `api` and `ingest` call each other. After it, each package is
 entered only in the listed order. At ‖ the event is in the database, and a worker continues. `app.ingest` and

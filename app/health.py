@@ -103,7 +103,7 @@ class Readiness:
             (self.role.refused, not await self._is_refused()),
         )
         failed = [reason for reason, passed in checks if not passed]
-        return (*(f"{setting}_off" for setting in unsafe), *failed)
+        return (*unsafe, *failed)
 
     async def _is_refused(self) -> bool:
         """Return whether the database refuses this process's work.

@@ -15,8 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from app.domain.incidents.kinds import KINDS, Severity
 from app.domain.outcomes.outcome import OUTCOMES
@@ -84,7 +91,7 @@ class Telemetry:
         self.spans = spans
         self.registry = CollectorRegistry()
         # A fifth of all series, which no query uses.
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         ProcessCollector(registry=self.registry)  # memory, CPU, open files
         build = Info("build", "Version of the program", namespace=NAMESPACE, registry=self.registry)
         build.info({"version": VERSION})

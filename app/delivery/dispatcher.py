@@ -50,7 +50,8 @@ class Dispatcher:
     outcomes: DatabaseResults
     listens: bool = True
     callback_sender: CallbackSender | None = None
-    stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)  # start no more requests
+    # Set by `stop`: no more requests are started.
+    stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _tasks: dict[asyncio.Task[None], Lane] = field(init=False, default_factory=dict)
     # Lanes whose time has come and that have no slot yet, in the order of their times.
     _ready: dict[Lane, None] = field(init=False, default_factory=dict)

@@ -1,5 +1,6 @@
 """Write the due messages about incidents to the outbox, in the transaction that changes the incidents."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
@@ -138,7 +139,8 @@ class MessagePlanner:
         if resolved:
             await notifications.drop_unsent(connection, channel, resolved)
         for message, ids, body in batches:
-            await notifications.enqueue(connection, channel, message, ids, body)
+            id_ = f"msg_{secrets.token_hex(12)}"
+            await notifications.enqueue(connection, channel, message, ids, body, id=id_)
         for stored, message in due:
             await notifications.mark_sent(connection, channel, message, stored, now=now)
 

@@ -221,8 +221,10 @@ class FlushWriter:
         filling: dict[tuple[DestinationNumber, bool], _Batch] = {}
         for member in candidates:
             index, candidate = member
-            destination, low_priority = candidate.destination, requests[index[0]].low_priority
-            size, queue = len(candidate.conversion.body), (destination.stored.number, low_priority)
+            destination = candidate.destination
+            low_priority = requests[index[0]].low_priority
+            size = len(candidate.conversion.body)
+            queue = (destination.stored.number, low_priority)
             batch = filling.get(queue)
             if batch is None or size > batch.bytes_left or len(batch.members) == packing.MAX_EVENTS:
                 batch = _Batch(await self._next_id(connection), destination, low_priority)

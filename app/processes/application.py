@@ -86,12 +86,14 @@ def create_application(context: AppContext) -> Application:
     every = context.within(EVERY)
     keys_in_use = KeyRing(every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic)
     organisations_in_use = OrganisationCache(every.engine, monotonic=context.monotonic)
-    app.state.key_ring, app.state.organisations = keys_in_use, organisations_in_use
+    app.state.key_ring = keys_in_use
+    app.state.organisations = organisations_in_use
     context = replace(context, forget_key=keys_in_use.forget, forget_organisation=organisations_in_use.forget)
     app.state.context = context
     app.state.fixed_documents = {}
     app.state.metrics = metrics_text(context.registry, context.monotonic)
-    app.state.readiness, results = context.readiness, context.readiness.outcomes
+    app.state.readiness = context.readiness
+    results = context.readiness.outcomes
     errors.install_error_handlers(app)
     app.state.admission = AdmissionController(
         bounds=context.bounds,

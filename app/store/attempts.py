@@ -65,11 +65,11 @@ async def start(
     destination being active. The next probe is then due after `probe_again_in` seconds. A pause or a takeover
     of the lane that commits later waits for this transaction and then sees the attempt.
     """
-    values = (destination, worker, list(batches), places, events, generation, erasures)
+    request = (destination, worker, list(batches), places, events, generation, erasures)
     if probe_again_in is None:
-        row = await connection.fetchrow(SQL["start"], lease.id, lease.fence, *values)
+        row = await connection.fetchrow(SQL["start"], lease.id, lease.fence, *request)
     else:
-        row = await connection.fetchrow(SQL["start_probe"], lease.id, lease.fence, *values, probe_again_in)
+        row = await connection.fetchrow(SQL["start_probe"], lease.id, lease.fence, *request, probe_again_in)
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 
 

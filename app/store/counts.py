@@ -1,4 +1,7 @@
-"""Counts of events per destination, day and writer. A transaction that changes events adds its deltas."""
+"""Counts of events per destination, day and writer. A transaction that changes events adds its deltas.
+
+`CountWriter` says where a process adds them, and whether it queues final states as callbacks.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

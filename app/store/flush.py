@@ -230,11 +230,11 @@ async def store_in_one_round_trip(
     contents. `versions` are the configuration versions with which the events were evaluated, None for a
     destination that does not exist. `nodes_day` is the day of the numbers of journey nodes.
     """
-    used = (generation, list(versions), list(versions.values()), nodes_day)
+    preconditions = (generation, list(versions), list(versions.values()), nodes_day)
     starts = [0, *accumulate([batch.events for batch in batches])][:-1]
     try:
         is_stored: bool = await connection.fetchval(
-            _CALL, *_append_arguments(batches, writer, deltas), *used, keys, digests, starts
+            _CALL, *_append_arguments(batches, writer, deltas), *preconditions, keys, digests, starts
         )
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):

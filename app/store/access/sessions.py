@@ -98,8 +98,9 @@ async def begin(connection: AsyncConnection, new: NewSession) -> None:
     """Write a new session and its audit row, and delete expired sessions."""
     await execute(connection, SQL["delete_expired"], IDLE, ABSOLUTE)
     of_person = (None,) * 5 if new.person is None else _OF_PERSON(new.person)
-    of_session = (new.organisation, new.digest, new.key_digest, *of_person)
-    id_ = await fetch_value(connection, SQL["begin"], *of_session)
+    id_ = await fetch_value(
+        connection, SQL["begin"], new.organisation, new.digest, new.key_digest, *of_person
+    )
     after = {"roles": list(new.roles)}
     await audit.record(connection, new.actor, AuditAction.SIGN_IN, id_, after=after)
 
@@ -132,8 +133,19 @@ async def page(
     `without_scope` are left out.
     """
     at, previous = after or (None, None)
-    arguments = (bootstrap, without_scope, at, previous, session, limit)
-    return await read_all(connection, _read, SQL["page"], IDLE, ABSOLUTE, *arguments)
+    return await read_all(
+        connection,
+        _read,
+        SQL["page"],
+        IDLE,
+        ABSOLUTE,
+        bootstrap,
+        without_scope,
+        at,
+        previous,
+        session,
+        limit,
+    )
 
 
 async def act_for(connection: AsyncConnection, digest: bytes, organisation: OrganisationId) -> None:
@@ -162,8 +174,18 @@ async def end(
     assert selection != SessionSelection()
     other = selection.unlike
     unlike = (other.organisation, list(other.roles)) if other else (None, None)
-    selected = (selection.digest, selection.id, selection.subject, selection.provider_session, *unlike)
-    return await execute(connection, SQL["end"], *selected, actor, AuditAction.SESSION_ENDED, reason)
+    return await execute(
+        connection,
+        SQL["end"],
+        selection.digest,
+        selection.id,
+        selection.subject,
+        selection.provider_session,
+        *unlike,
+        actor,
+        AuditAction.SESSION_ENDED,
+        reason,
+    )
 
 
 async def spend_logout_token(connection: AsyncConnection, digest: bytes) -> bool:

@@ -18,11 +18,11 @@ async def write(connection: PipelineConnection) -> None:
 
 
 async def unsafe_settings(connection: PipelineConnection) -> list[str]:
-    """Return the settings of this session that are off, without which a crash can lose the event of a 202.
+    """Return a reason for each setting that is off, without which a crash can lose the event of a 202.
 
     A commit waits for the disk with every value of synchronous_commit except `off`.
     """
-    return [row["name"] for row in await connection.fetch(SQL["unsafe_settings"])]
+    return [row["reason"] for row in await connection.fetch(SQL["unsafe_settings"])]
 
 
 async def seconds_apart(connection: PipelineConnection, now: float) -> float:

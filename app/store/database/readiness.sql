@@ -2,7 +2,8 @@
 INSERT INTO readiness (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()
 
 -- name: unsafe_settings
-SELECT name FROM unnest(ARRAY['fsync', 'synchronous_commit', 'full_page_writes']) AS name
+SELECT reason FROM (VALUES ('fsync', 'fsync_off'), ('synchronous_commit', 'synchronous_commit_off'),
+  ('full_page_writes', 'full_page_writes_off')) AS s (name, reason)
 WHERE current_setting(name) = 'off'
 
 -- name: read_due

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber
-from app.domain.incidents import health
+from app.domain.incidents import health as rules
 from app.domain.incidents.health import Condition, Fact
 from app.domain.incidents.kinds import Severity
 from app.store import PipelineConnection, read_json, read_row, transposed
@@ -90,12 +90,12 @@ def _has_request(condition: str) -> str:
 # Without waiting events the first comparison is NULL. IS TRUE makes it false, so that Postgres skips the
 # index probes for most destinations.
 _STALLS: Final = f"""
-    (b.age > {health.STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
+    (b.age > {rules.STALLED_WITH_FAILURES_AFTER.total_seconds()}) IS TRUE
     AND {_has_request("a.settled_at > now() - interval '20 seconds' AND a.delivered > 0")} IS NULL
-    AND (b.age > {health.STALLED_AFTER.total_seconds()} OR {
+    AND (b.age > {rules.STALLED_AFTER.total_seconds()} OR {
     _has_request(
         "a.settled_at IS NULL "
-        f"AND a.started_at < now() - interval '{health.UNANSWERED_AFTER.total_seconds()} s' "
+        f"AND a.started_at < now() - interval '{rules.UNANSWERED_AFTER.total_seconds()} s' "
         "OR a.settled_at > now() - interval '75 seconds' AND a.outcome NOT IN ('answered', 'not_sent')"
     )
 })
@@ -124,8 +124,8 @@ FACTS: Final[Mapping[Fact, str]] = {
 
 def condition_sql(facts: Mapping[Fact, str]) -> str:
     """Return the SQL expression for the condition of a destination, given the SQL of each fact."""
-    rules = (f"WHEN {facts[fact]} THEN '{condition}'" for fact, condition in health.RULES)
-    return f"CASE {' '.join(rules)} END"
+    cases = (f"WHEN {facts[fact]} THEN '{condition}'" for fact, condition in rules.RULES)
+    return f"CASE {' '.join(cases)} END"
 
 
 # Whether the condition of an incident `i` of the destination `d` still lasts. It lasts if the monitor found
@@ -223,9 +223,16 @@ async def page(connection: PipelineConnection, query: PageQuery) -> DestinationL
     figures: list[Any] = []
     if query.sort in _BY_FIGURES:
         figures = transposed(outcome_history.widest_buckets(query.since, query.width), 3)
-    selected = (query.only, query.search, query.condition, query.limit, query.offset)
     rows = await connection.fetch(
-        _statement(query.sort), health.HOLDS_FOR, health.IDLE_AFTER, *selected, *figures
+        _statement(query.sort),
+        rules.HOLDS_FOR,
+        rules.IDLE_AFTER,
+        query.only,
+        query.search,
+        query.condition,
+        query.limit,
+        query.offset,
+        *figures,
     )
     conditions = read_json(rows[0]["conditions"] or "{}")
     return DestinationListing(

@@ -22,8 +22,15 @@ async def attempts(
 
     No attempt is older than the day of the event's batch. Attempts in dropped partitions are missing.
     """
-    event = (batch.destination, batch.id, place, batch.day, list(batch.attempts))
-    rows = await connection.fetch(SQL["attempts"], *event, MOST_ATTEMPTS + 1)
+    rows = await connection.fetch(
+        SQL["attempts"],
+        batch.destination,
+        batch.id,
+        place,
+        batch.day,
+        list(batch.attempts),
+        MOST_ATTEMPTS + 1,
+    )
     newest = [read_row(AttemptRecord, row) for row in rows[:MOST_ATTEMPTS]]
     return newest[::-1], len(newest) == len(rows)
 

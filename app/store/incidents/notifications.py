@@ -1,6 +1,5 @@
 """Notifications about incidents: an outbox of messages, and the health of the channels that send them."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,9 +37,15 @@ async def mark_sent(
 
     For a message about the opening of an incident, the severity is recorded too.
     """
-    severity = about.incident.severity.value
-    sent = (channel.organisation, about.id, channel.key, message.value, now, severity)
-    await connection.execute(SQL["mark_sent"], *sent)
+    await connection.execute(
+        SQL["mark_sent"],
+        channel.organisation,
+        about.id,
+        channel.key,
+        message.value,
+        now,
+        about.incident.severity.value,
+    )
 
 
 async def loads(connection: PipelineConnection) -> dict[tuple[str, str], ChannelLoad]:
@@ -53,13 +58,15 @@ async def enqueue(
     connection: PipelineConnection,
     channel: DeclaredChannel,
     type: MessageType,
-    ids: Sequence[str],
+    incidents: Sequence[str],
     body: bytes,
+    *,
+    id: str,
 ) -> None:
-    """Write a message about the incidents with these ids to the outbox of a channel."""
-    id_ = f"msg_{secrets.token_hex(12)}"
-    message = (channel.organisation, id_, channel.key, type.value, list(ids), body)
-    await connection.execute(SQL["enqueue"], *message)
+    """Write the message `id` about these incidents to the outbox of a channel."""
+    await connection.execute(
+        SQL["enqueue"], channel.organisation, id, channel.key, type.value, list(incidents), body
+    )
 
 
 async def drop_unsent(
@@ -70,8 +77,7 @@ async def drop_unsent(
     With `forget`, the channel gets the message when such an incident opens again.
     """
     types = [MessageType.OPENED.value, MessageType.REMINDER.value]
-    dropped = (channel.organisation, channel.key, types, list(ids), forget)
-    await connection.execute(SQL["drop_unsent"], *dropped)
+    await connection.execute(SQL["drop_unsent"], channel.organisation, channel.key, types, list(ids), forget)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Replays: record one, queue its events again, and read the present status of its events."""
+"""Replays, and retries of waiting events now.
+
+Record a replay, queue events again, make waiting events due, read the present status of a replay's events.
+"""
 
 import json
 from dataclasses import dataclass

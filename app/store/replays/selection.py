@@ -85,11 +85,18 @@ class ReplaySelection:
     def arguments(self) -> tuple[object, ...]:
         """Return the parameters of `FOUND`."""
         wanted, chosen = self.wanted, self.places
-        times = (wanted.since, wanted.until, self.max_age)
-        batches = None if chosen is None else [batch for batch, _ in chosen]
-        places = None if chosen is None else [place for _, place in chosen]
-        causes = (wanted.cause, wanted.dismissed)
-        return (self.number, self.statuses, *times, wanted.reason, batches, places, *causes)
+        return (
+            self.number,
+            self.statuses,
+            wanted.since,
+            wanted.until,
+            self.max_age,
+            wanted.reason,
+            None if chosen is None else [batch for batch, _ in chosen],
+            None if chosen is None else [place for _, place in chosen],
+            wanted.cause,
+            wanted.dismissed,
+        )
 
 
 async def count(connection: PipelineConnection, selection: ReplaySelection) -> ReplayCount:
