@@ -232,5 +232,9 @@ async def _open_by_mistake() -> None: ...
 
 def test_a_route_without_scopes_cannot_be_built() -> None:
     """Unless it is marked as public, so that no route is public by mistake."""
+    router = SecuredRouter()
+    for add in (router.get("/x"), router.api_route("/x", methods=["HEAD"])):
+        with pytest.raises(TypeError, match="name the scopes"):
+            add(_open_by_mistake)
     with pytest.raises(TypeError, match="name the scopes"):
-        SecuredRouter().get("/x")(_open_by_mistake)
+        router.add_api_route("/x", _open_by_mistake)

@@ -36,8 +36,13 @@ def public(endpoint: Endpoint) -> Endpoint:
 
 
 def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
-    """Return the scopes of a route. The caller needs at least one of these. A public route has none."""
-    scopes: tuple[Scope, ...] = getattr(endpoint, _SCOPES)
+    """Return the scopes of a route. The caller needs at least one of these. A public route has none.
+
+    Raises TypeError if the route neither names scopes nor is public.
+    """
+    scopes: tuple[Scope, ...] | None = getattr(endpoint, _SCOPES, None)
+    if scopes is None:
+        raise TypeError(f"{endpoint.__qualname__}: name the scopes after the path, or mark it @public")
     return scopes
 
 
@@ -50,7 +55,8 @@ class SecuredRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         endpoint = super().get_route_handler()
-        scopes, has_body = scopes_of(self.endpoint), self.body_field is not None
+        scopes = scopes_of(self.endpoint)
+        has_body = self.body_field is not None
         parameters = parameters_of(self.dependant, self.endpoint)
         if scopes:
             parameters = of_keyed_route(parameters)
@@ -104,8 +110,6 @@ class SecuredRouter(APIRouter):
         def add(endpoint: Endpoint) -> Endpoint:
             if any_of:
                 setattr(endpoint, _SCOPES, any_of)
-            elif not hasattr(endpoint, _SCOPES):
-                raise TypeError(f"{path}: name the scopes after the path, or mark it @public")
             self.add_api_route(path, endpoint, methods=[method], **settings)
             return endpoint
 

@@ -63,7 +63,8 @@ class SecuredPage(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         endpoint = super().get_route_handler()
         # Open pages request the streams of live updates automatically. That keeps no session alive.
-        scopes, is_activity = scopes_of(self.endpoint), not self.path.endswith("/live")
+        scopes = scopes_of(self.endpoint)
+        is_activity = not self.path.endswith("/live")
         parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
@@ -197,7 +198,8 @@ async def _read_form(context: AppContext, request: Request, *, is_foreign: bool)
     form = await request.form(max_fields=MAX_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
         raise Refusal(ErrorCode.MALFORMED, "A field contains the character NUL, which is not allowed.")
-    request.state.form = page_form = PageForm(form.multi_items())
+    page_form = PageForm(form.multi_items())
+    request.state.form = page_form
     return page_form
 
 
