@@ -8,7 +8,7 @@ from app.admin.events.figures import list_rejections
 from app.admin.events.search import search_events
 from app.admin.privacy.consent_records import ConsentRecord, list_consent_records
 from app.api.events.models import EventSummaryPage, RejectionPage
-from app.api.paging import ListQuery, Page, cursor_of
+from app.api.paging import BatchPage, ListQuery, Page, cursor_of
 from app.domain.event_query import EventQuery
 from app.store.audit import AuditEntry, AuditFilter
 from app.store.counts import ConsentStops
@@ -35,10 +35,9 @@ async def rejection_page(destination_id: str, wanted: EventQuery, paging: ListQu
     return paging.page(RejectionPage, rows, lambda record: (record.id,))
 
 
-class ConsentRecordPage(Page[ConsentRecord]):
+class ConsentRecordPage(BatchPage[ConsentRecord]):
     """A page of consent records, and the events that were blocked."""
 
-    unreadable_batches: int
     stopped: Sequence[ConsentStops]
 
 

@@ -41,8 +41,19 @@ class Page(ResponseBody, Generic[Item]):
 
     @property
     def unreadable(self) -> int:
-        """The number of damaged batches, whose items are missing. 0 where a list is not of batches."""
-        return getattr(self, "unreadable_batches", 0)
+        """The number of damaged batches, whose items are missing. A list of rows has none."""
+        return 0
+
+
+class BatchPage(Page[Item]):
+    """A page of a list that is read from batches."""
+
+    unreadable_batches: int
+
+    @property
+    def unreadable(self) -> int:
+        """The number of damaged batches, whose items are missing."""
+        return self.unreadable_batches
 
 
 def cursor_of(context: AppContext, *parts: object) -> str:

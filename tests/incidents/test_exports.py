@@ -9,7 +9,7 @@ import pytest
 from app.admin.refusals import ErrorCode, Refusal
 from app.api import export as exporting
 from app.api.export import ExportFormat, cell, export
-from app.api.paging import ListQuery, Page, ResponseBody
+from app.api.paging import BatchPage, ListQuery, Page, ResponseBody
 from tests.incidents.conftest import Service
 from tests.incidents.test_rejections import nameless
 from tests.pipeline.world import event
@@ -63,8 +63,8 @@ class Row(ResponseBody):
     b: str
 
 
-class RowPage(Page[Row]):
-    unreadable_batches: int
+class RowPage(BatchPage[Row]):
+    """A page of rows of batches."""
 
 
 @pytest.mark.parametrize("error", [Refusal(ErrorCode.UNAVAILABLE), ConnectionError("secret")])

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from app.admin.events.summary import EventSummary
-from app.api.paging import Page
+from app.api.paging import BatchPage, Page
 from app.domain.event import EventProblem
 from app.domain.outcomes.reasons import JourneyCode, WarningView
 from app.store.events.rejections import ALSO, RejectionRecord, RejectionSummary
@@ -81,7 +81,7 @@ class EventResults(TypedDict):
     results: list[EventResultBody]
 
 
-class EventSummaryPage(Page[EventSummary]):
+class EventSummaryPage(BatchPage[EventSummary]):
     """A page of events, newest first."""
 
     unreadable_batches: int
