@@ -13,9 +13,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import problem_of
 from app.domain.admission import ShedReason
-from app.server import connection_limits, request_head
+from app.server import request_head
 from app.server.admission import PERMIT, REFUSAL_DELAY_S, AdmissionController, Permit
-from app.server.connection_limits import HEADER_BYTES, NEVER, ConnectionWait, Phase
+from app.server.connection_limits import (
+    HEADER_BYTES,
+    NEVER,
+    AnswerTransport,
+    ConnectionLimits,
+    ConnectionWait,
+    Phase,
+    WaitingConnections,
+)
 from app.server.raw_errors import last_response, shed_response
 
 # At shutdown, an idle connection stays open for this time: a request may be in transit.
@@ -28,9 +36,9 @@ class HttpConnection(HttpToolsProtocol):
     def __init__(
         self,
         *args: Any,
-        limits: connection_limits.ConnectionLimits,
+        limits: ConnectionLimits,
         closed: Callable[[str], None],
-        waiting: connection_limits.WaitingConnections,
+        waiting: WaitingConnections,
         admission: AdmissionController | None = None,
         **kwargs: Any,
     ) -> None:
@@ -74,7 +82,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._answer_transport: Any = connection_limits.AnswerTransport(
+        self._answer_transport: Any = AnswerTransport(
             transport.write, transport.is_closing, self._close_after_answer
         )
         self._wait.begin(Phase.HEAD, self.loop.time(), self._limits.head_s)
@@ -227,11 +235,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._wait.read_deadline = self.loop.time() + self._limits.read_s
+        self._wait.write_paused(self.loop.time())
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._wait.read_deadline = NEVER
+        self._wait.write_resumed()
 
     def shutdown(self) -> None:
         """Close after the current response. Close an idle connection after `_SHUTDOWN_GRACE_S`."""

@@ -65,7 +65,7 @@ class ConnectionWait:
     _limits: ConnectionLimits
     phase: Phase = Phase.HEAD
     _deadline: float = NEVER
-    read_deadline: float = NEVER  # of the client, for the buffered response
+    _read_deadline: float = NEVER
     _began_at: float = 0.0  # without the time in which the server did not read the body
     _checked_at: float = 0.0
     body_bytes: int = 0
@@ -82,6 +82,13 @@ class ConnectionWait:
         self._drain_left -= size
         return self._drain_left >= 0
 
+    def write_paused(self, now: float) -> None:
+        """Set the deadline for the client to read the buffered response."""
+        self._read_deadline = now + self._limits.read_s
+
+    def write_resumed(self) -> None:
+        self._read_deadline = NEVER
+
     def overdue(self, now: float, *, closing: bool, paused: bool) -> Phase | None:
         """Return the phase that missed its deadline, or None.
 
@@ -89,11 +96,11 @@ class ConnectionWait:
         that the server does not read, so the time does not count for the body rate.
         """
         elapsed, self._checked_at = now - self._checked_at, now
-        if now >= self.read_deadline:
+        if now >= self._read_deadline:
             return Phase.READING
         if closing:
             # A short response may fit into the buffer; then the transport never calls `pause_writing`.
-            self.read_deadline = min(self.read_deadline, now + self._limits.read_s)
+            self._read_deadline = min(self._read_deadline, now + self._limits.read_s)
             return None
         if now >= self._deadline:
             return self.phase
