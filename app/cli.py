@@ -81,11 +81,11 @@ COMMANDS = (
         COMPLETE,
     ),
     *(
-        Command(name, text, f"app.config_as_code.commands:{function}", COMPLETE)
-        for name, function, text in (
-            ("plan", "apply", "show what a configuration file would change (exits with 2 on differences)"),
-            ("apply", "apply", "apply a configuration file: destinations, limits and mappings"),
-            ("export", "export", "print destinations, limits and mappings as a configuration file"),
+        Command(name, text, f"app.config_as_code.commands:{name}", COMPLETE)
+        for name, text in (
+            ("plan", "show what a configuration file would change (exits with 2 on differences)"),
+            ("apply", "apply a configuration file: destinations, limits and mappings"),
+            ("export", "print destinations, limits and mappings as a configuration file"),
         )
     ),
     Command(

@@ -36,7 +36,7 @@ from app.store import lanes
 DRIFT = 2
 
 
-def apply_arguments(parser: argparse.ArgumentParser) -> None:
+def plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the YAML file, - for standard input")
     parser.add_argument(
         "--prune", action="store_true", help="archive mappings of a named destination that the file lacks"
@@ -48,6 +48,9 @@ def apply_arguments(parser: argparse.ArgumentParser) -> None:
         help="refuse a change if more than this share of recent events, such as 1%%, would lose a match key",
     )
     add_organisation_argument(parser)
+
+
+apply_arguments = plan_arguments
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +65,17 @@ def schema(_settings: Settings, _asked: argparse.Namespace) -> None:
     print(json.dumps(model.schema(), indent=2, ensure_ascii=False))
 
 
-async def apply(settings: Settings, asked: argparse.Namespace) -> int:
-    """Apply the complete file, or nothing if it has a problem.
+async def plan(settings: Settings, asked: argparse.Namespace) -> int:
+    """Print the changes that `apply` would make. Return 2 if there are any."""
+    return await _apply(settings, asked, dry_run=True)
 
-    The command `plan` only prints the changes, and returns 2 if there are any.
-    """
-    dry_run = asked.command == "plan"
+
+async def apply(settings: Settings, asked: argparse.Namespace) -> int:
+    """Apply the complete file, or nothing if it has a problem."""
+    return await _apply(settings, asked, dry_run=False)
+
+
+async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool) -> int:
     text, desired = _read(asked.file)
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
