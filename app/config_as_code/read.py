@@ -103,9 +103,12 @@ class UnambiguousLoader(yaml.SafeLoader):
         members: dict[Hashable, Any] = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str) or key in members:
-                problem = "a key occurs twice" if isinstance(key, str) else "a key must be a text"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a text", key_node.start_mark
+                )
+            if key in members:
+                raise yaml.constructor.ConstructorError(None, None, "a key occurs twice", key_node.start_mark)
             members[key] = self.construct_object(value_node, deep=True)
         return members
 
