@@ -12,7 +12,7 @@ from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, valid
 from app.admin.privacy import erasure
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.hash_value import HashResult, hash_value
-from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
+from app.api.access.secured_route import ONE, Context, SecuredRouter
 from app.api.export import Listing, exports
 from app.api.pages import ConsentRecordPage, consent_page
 from app.api.paging import ListQuery, ResponseBody, cursor_of
@@ -31,7 +31,8 @@ subject_router = SecuredRouter("subjects")
     **exports(ConsentRecordPage),
 )
 async def list_consent(
-    on: OnDestination,
+    context: Context,
+    destination_id: str,
     listing: Listing,
     since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
 ) -> ConsentRecordPage | StreamingResponse:
@@ -43,8 +44,8 @@ async def list_consent(
     page.
     """
     # The page has these counts. An export has only records.
-    stopped = () if listing.export_format else await blocked_by_consent(*on)
-    page_at = partial(consent_page, on[1], since, stopped)
+    stopped = () if listing.export_format else await blocked_by_consent(context, destination_id)
+    page_at = partial(consent_page, destination_id, since, stopped)
     return await listing.answer(ConsentRecord, page_at, name="consent-records")
 
 
