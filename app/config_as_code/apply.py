@@ -13,15 +13,20 @@ from app.admin.destinations import set_status_callback
 from app.admin.destinations.settings import insert_destination, update_settings
 from app.admin.ids import new_id
 from app.admin.incidents import change_alerting, change_preference
-from app.admin.mappings import drafts as mapping_use_cases
 from app.admin.mappings import publishing
-from app.admin.mappings.drafts import valid_draft
+from app.admin.mappings.drafts import archive_mapping, change_mapping, create_mapping, valid_draft
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.mappings.trials import comparison, summary
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.config_as_code import plan as planning
 from app.config_as_code.model import DesiredDestination, refusal_sentence
-from app.config_as_code.plan import DestinationStep, ExistingConfiguration, MappingStep, Plan, PlannedAction
+from app.config_as_code.plan import (
+    DestinationStep,
+    ExistingConfiguration,
+    MappingStep,
+    Plan,
+    PlannedAction,
+    plan,
+)
 from app.config_as_code.read import FileProblem, InvalidFile
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
@@ -87,7 +92,7 @@ async def _apply_plan(
         if each.organisation == options.organisation
     }
     options = replace(options, channels=options.channels | own)
-    planned = planning.plan(desired, existing, prune=options.prune)
+    planned = plan(desired, existing, prune=options.prune)
     if not isinstance(planned, Plan):
         return planned
     problems: list[FileProblem] = []
@@ -182,17 +187,17 @@ async def _mapping(change: Update, destination: Destination, step: MappingStep) 
     if step.desired is None:
         assert step.existing is not None
         before = await _lock(connection, destination, step.existing.id)
-        await mapping_use_cases.archive_mapping(change, before)
+        await archive_mapping(change, before)
         return
     document = valid_draft(step.document)
     if step.existing is None:
         id_ = MappingId(step.desired.id or new_id("map_"))
         async with _unused_id(connection, "mapping"):
-            await mapping_use_cases.create_mapping(change, destination.id, id_, document)
+            await create_mapping(change, destination.id, id_, document)
     else:
         id_ = step.existing.id
         before = await _lock(connection, destination, id_)
-        await mapping_use_cases.change_mapping(change, before, document)
+        await change_mapping(change, before, document)
     if step.desired.published:
         mapping = await _lock(connection, destination, id_)
         await publishing.publish_mapping(change, destination, mapping)

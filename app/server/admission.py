@@ -17,8 +17,21 @@ from prometheus_client import CollectorRegistry, Gauge
 from app.admin.access import Caller
 from app.admin.refusals import ErrorCode, Problem
 from app.api.http.headers import RawHeaders
-from app.domain import admission
-from app.domain.admission import POST_COST, RESERVE, SHED_SPECS, AdaptiveLimit, Demand, ShedReason, Usage
+from app.domain.admission import (
+    MEMORY_PER_COST,
+    POST_COST,
+    RESERVE,
+    SHED_SPECS,
+    UNDECLARED_COST,
+    AdaptiveLimit,
+    Demand,
+    Limits,
+    Load,
+    ShedReason,
+    Usage,
+    retry_after,
+    shed_reason,
+)
 from app.domain.outcomes.reasons import JourneyCode
 from app.server.request_head import EVENTS_PATH, RequestHead, route_cost
 from app.telemetry import NAMESPACE, counter_from_zero
@@ -92,7 +105,7 @@ class AdmissionController:
     is in seconds.
     """
 
-    bounds: admission.Limits
+    bounds: Limits
     registry: InitVar[CollectorRegistry]
     known_caller: Callable[[RawHeaders], tuple[Caller | None, bool]]
     monotonic: Callable[[], float]
@@ -138,8 +151,8 @@ class AdmissionController:
         if now >= self._resident_until:
             self._resident = self.resident_bytes()
             self._resident_until = now + MEMORY_SAMPLE_INTERVAL_S
-        load = admission.Load(self._process, sender.usage, usage, sharers, self.flush_age_s(), self._resident)
-        reason = admission.shed_reason(demand, load, self._adaptive_limit, self.bounds)
+        load = Load(self._process, sender.usage, usage, sharers, self.flush_age_s(), self._resident)
+        reason = shed_reason(demand, load, self._adaptive_limit, self.bounds)
         if reason is not None:
             self._shed[reason].inc()
             return reason
@@ -168,7 +181,7 @@ class AdmissionController:
 
     def retry_after(self, reason: ShedReason) -> int:
         """Return the seconds for the header `Retry-After`, with jitter."""
-        return admission.retry_after(reason, self.jitter())
+        return retry_after(reason, self.jitter())
 
     def record_received(self, permit: Permit, size: int) -> None:
         """Charge body bytes when the connection has received them."""
@@ -217,7 +230,7 @@ class AdmissionController:
         progress.
         """
         parsed_size = parsed_size_of(body)
-        self._charge(permit, parsed_size // admission.MEMORY_PER_COST)
+        self._charge(permit, parsed_size // MEMORY_PER_COST)
         self._resident = self.resident_bytes()
         exceeds = self._resident + parsed_size > self.bounds.resident_bytes
         if exceeds and self._posts > 1 and self._process.cost > self.bounds.retained_cost:
@@ -269,7 +282,7 @@ def demand_of(head: RequestHead) -> Demand:
         length = 0  # the body gets 413 and is not read
     reserved = RESERVE if length is None else min(length, RESERVE)
     if head.path == EVENTS_PATH and head.method == b"POST":
-        cost = POST_COST + (admission.UNDECLARED_COST if length is None else length)
+        cost = POST_COST + (UNDECLARED_COST if length is None else length)
         return Demand(cost, reserved, is_events=True, has_body=has_body)
     cost = route_cost(head.target)
     return Demand(
