@@ -194,15 +194,11 @@ class Sender:
                 wait, why = None, f"The API cannot be reached ({type(error).__name__})"
             else:
                 if response.status_code in {200, 202, 207, 422}:
-                    results = _member(response, "results")
-                    if isinstance(results, list):
+                    results = _results(response)
+                    if results is not None:
                         return results
                 if response.status_code not in {429, 500, 502, 503, 504}:
-                    if (detail := _member(response, "detail")) is None:
-                        refused = f"The response was {response.status_code}. Check the address in --api."
-                    else:
-                        refused = f"The API refused the rows ({response.status_code}): {detail}"
-                    raise CommandFailed(refused)
+                    raise CommandFailed(_refusal(response))
                 wait, why = _retry_after(response), f"The API keeps responding with {response.status_code}"
             if time.monotonic() > until:
                 raise CommandFailed(f"{why}. Run the same command again to resume.")
@@ -226,12 +222,20 @@ def _count(number: int, result: dict[str, Any], progress: Progress) -> None:
             progress.warn(number, warning["code"] + (f" at {warning['field']}" if warning["field"] else ""))
 
 
-def _member(response: httpx.Response, name: str) -> Any:
-    """Return a member of a JSON object, or None if the response is another one or lacks it."""
+def _results(response: httpx.Response) -> list[dict[str, Any]] | None:
+    """Return the results of the events, or None if the response has none, such as one of a proxy."""
     try:
-        return response.json()[name]
+        results = response.json()["results"]
     except (ValueError, KeyError, TypeError):
         return None
+    return results if isinstance(results, list) else None
+
+
+def _refusal(response: httpx.Response) -> str:
+    try:
+        return f"The API refused the rows ({response.status_code}): {response.json()['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"The response was {response.status_code}. Check the address in --api."
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -127,14 +127,14 @@ class EventsEndpoint:
             elif (problem := await self.organisations.admit(caller.organisation)) is not None:
                 reply = _refused(problem, request_id)
             else:
-                status, body = await self._store(permit, receive, caller, query, trace)
+                stored = await self._store(permit, receive, caller, query, trace)
                 headers_sent = [
-                    (b"content-length", b"%d" % len(body)),
+                    (b"content-length", b"%d" % len(stored.body)),
                     (b"content-type", b"application/json"),
                     (REQUEST_ID, request_id.encode()),
                     *FIXED_HEADERS,
                 ]
-                reply = EventsReply(status, headers_sent, body)
+                reply = EventsReply(stored.status, headers_sent, stored.body)
         except ClientDisconnect:
             pass
         except Exception as error:  # a Refusal or a bug
@@ -149,8 +149,8 @@ class EventsEndpoint:
 
     async def _store(
         self, permit: Permit, receive: Receive, caller: Caller, query: intake.EventsQuery, trace: RequestTrace
-    ) -> tuple[int, bytes]:
-        """Store the events of an authorized request. Return status and body. Raises Refusal.
+    ) -> intake.EventsResponse:
+        """Store the events of an authorized request and return their results. Raises Refusal.
 
         The body is not read if the headers or full queues already cause a refusal.
         """

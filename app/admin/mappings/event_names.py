@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -153,38 +153,48 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
     name, waiting = clean_event_name(to), 0
-    republished, unchanged = list[StoredMapping](), list[StoredMapping]()
+    users = _UsersOfName([], [])
     async with context.transaction() as change:
         await _require_all_visible(change.connection, context.caller, advertiser_id)
         affected = await destinations.of_advertiser(change.connection, advertiser_id)
         pin = require_found(await event_names.lock(change.connection, advertiser_id, event_type), _NOT_PINNED)
         if pin.name != name:
-            republished, unchanged = await _rename(change, pin, name, [each.id for each in affected])
+            users = await _rename(change, pin, name, [each.id for each in affected])
             old = {"name": pin.name}
-            new = {"name": name, "mappings": [mapping.id for mapping in republished]}
+            new = {"name": name, "mappings": [mapping.id for mapping in users.constant]}
             await change.record(AuditAction.EVENT_NAME_RENAMED, f"{advertiser_id}/{event_type}", old, new)
             for destination in affected:
                 waiting += await batches.waiting(change.driver, destination.number)
     changed, left = (
         [MappingReference(each.id, each.destination, each.name) for each in found]
-        for found in (republished, unchanged)
+        for found in (users.constant, users.from_event)
     )
     return RenamedEvent(advertiser_id, event_type, name, pin.name, changed, left, waiting)
 
 
+class _UsersOfName(NamedTuple):
+    """The published mappings that send an event type under a name.
+
+    Mappings in `constant` have this constant type. Mappings in `from_event` read the type from the event.
+    """
+
+    constant: list[StoredMapping]
+    from_event: list[StoredMapping]
+
+
 async def _rename(
     change: Update, pin: Pin, name: str, destination_ids: Sequence[DestinationId]
-) -> tuple[list[StoredMapping], list[StoredMapping]]:
+) -> _UsersOfName:
     """Change a pinned name and publish a new version of each mapping with that constant event type.
 
-    Without the new versions, all events of these mappings would be rejected. Returns the republished
-    mappings, and those that keep the old name because they read the type from the event.
+    Without the new versions, all events of these mappings would be rejected. Returns the mappings that used
+    the old name. Those that read the type from the event keep it.
     """
     connection = change.connection
     await event_names.rename(connection, pin.advertiser_id, pin.event_type, name)
     published = await mappings.published_of(connection, destination_ids, lock_rows=True)
-    republished, unchanged = _users_of_name(published, pin.event_type, pin.name)
-    for mapping in republished:
+    users = _users_of_name(published, pin.event_type, pin.name)
+    for mapping in users.constant:
         assert mapping.published is not None
         if mapping.draft.get("event_name") == mapping.published.get("event_name"):
             await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
@@ -192,27 +202,21 @@ async def _rename(
         note = f"Event renamed from “{pin.name}” to “{name}”."
         await mappings.publish(connection, mapping.id, document, change.by, note)
     await destinations.touch_advertiser(connection, pin.advertiser_id)
-    return republished, unchanged
+    return users
 
 
-def _users_of_name(
-    published: Sequence[StoredMapping], event_type: str, name: str
-) -> tuple[list[StoredMapping], list[StoredMapping]]:
-    """Return the published mappings that send this type under this name, in two lists.
-
-    Mappings in the first list have this constant type. Mappings in the second list read the type from the
-    event.
-    """
-    constant, from_event = [], []
+def _users_of_name(published: Sequence[StoredMapping], event_type: str, name: str) -> _UsersOfName:
+    """Return the published mappings that send this type under this name."""
+    users = _UsersOfName([], [])
     for mapping in published:
         compiled = compiled_or_none(mapping.published or {})
         if compiled is None or compiled.event_name != name:
             continue
         if compiled.constant_event_type is None:
-            from_event.append(mapping)
+            users.from_event.append(mapping)
         elif compiled.constant_event_type == event_type:
-            constant.append(mapping)
-    return constant, from_event
+            users.constant.append(mapping)
+    return users
 
 
 async def pin_name(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:

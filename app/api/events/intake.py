@@ -3,7 +3,7 @@
 import json
 from collections.abc import Set
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Body, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -201,8 +201,15 @@ def read_body(
     return read
 
 
-def results_response(results: list[EventResult], *, dry_run: bool = False) -> tuple[int, bytes]:
-    """Return the status and the JSON body of the response for the results of all events."""
+class EventsResponse(NamedTuple):
+    """The response to POST /events: its status, and its body as JSON."""
+
+    status: int
+    body: bytes
+
+
+def results_response(results: list[EventResult], *, dry_run: bool = False) -> EventsResponse:
+    """Return the HTTP response for the results of all events."""
     statuses = [result.status for result in results]
     rejected, duplicates = statuses.count("rejected"), statuses.count("duplicate")
     body = {
@@ -219,7 +226,7 @@ def results_response(results: list[EventResult], *, dry_run: bool = False) -> tu
         status = 207
     else:
         status = 200 if dry_run else 202
-    return status, exact_json(body)
+    return EventsResponse(status, exact_json(body))
 
 
 def _rejected(result: EventResult, rejection: Rejection) -> models.EventResultBody:
