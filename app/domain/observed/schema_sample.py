@@ -261,8 +261,11 @@ def read(stored: bytes, fingerprints: Fingerprints) -> SampleGroup | None:
         names, is_current = packed.names, packed.generation == fingerprints.generation
 
         def entry(path: int, kind: int, word: int) -> SampleEntry:
-            digest = fingerprints.find(names[path], word) if is_current else None
-            return SampleEntry(names[path], ValueKind(names[kind]), names[word - 1] if word > 0 else digest)
+            if word > 0:
+                found: str | bytes | None = names[word - 1]
+            else:
+                found = fingerprints.find(names[path], word) if is_current else None
+            return SampleEntry(names[path], ValueKind(names[kind]), found)
 
         samples: Counter[SchemaSample] = Counter()  # samples can be equal after fingerprints were deleted
         for times, row in packed.rows:
