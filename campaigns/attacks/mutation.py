@@ -60,7 +60,10 @@ def _modules(folder: str, names: str, tests: tuple[str, ...]) -> Part:
 PARTS: dict[str, Part] = {
     "events": {"app/domain/event.py": _tests("ledger_keys event_bodies event_metadata")},
     "settlement": {"app/domain/outcomes/settle.py": OUTCOME_TESTS},
-    "outcomes": _modules("app/domain/outcomes", "outcome status explain event_history", OUTCOME_TESTS),
+    "outcomes": {
+        **_modules("app/domain/outcomes", "status explain event_history", OUTCOME_TESTS),
+        "app/domain/outcomes/outcome.py": (*OUTCOME_TESTS, *_tests("amazons_words", "amazon")),
+    },
     "admission": {"app/domain/admission.py": _tests("admission")},
     # Each module by the tests of its rules; the simulations of test_lanes.py show what they do together.
     "pacing": {

@@ -11,7 +11,7 @@ from app.domain.outcomes.event_history import AttemptRecord, ItemOutcome, carryi
 from app.domain.outcomes.explain import EventState, explain, explain_duplicate
 from app.domain.outcomes.outcome import Forbidden, Missing, PerItemReply, ServerError, TransportError
 from app.domain.outcomes.settle import has_answered
-from app.domain.outcomes.status import FINAL, CountTotals, Status, status_of, tally
+from app.domain.outcomes.status import FINAL, WAITING, CountTotals, Status, status_of, tally
 from tests.tables import cases
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
@@ -62,6 +62,7 @@ def test_counts_add_up(state: State, waiting: dict[str, int]) -> None:
     assert sum(counts[status] for status in Status) == 20
     assert set(asdict(tally(CountTotals(), state)).values()) == {0}
     assert {status.value for status in FINAL} == set(final)
+    assert {status.value for status in WAITING} == set(zeros)
 
 
 @pytest.mark.parametrize(
