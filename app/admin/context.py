@@ -1,5 +1,7 @@
 """The resources of use cases: database connections, encryption, Amazon, the delivery pipeline, the clock.
 
+Also the settings that conversions depend on.
+
 Routes, pages and commands receive the context from their process.
 """
 
@@ -9,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar
@@ -24,7 +26,6 @@ from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import OpaqueTexts, Vault
 from app.domain.admission import Limits
-from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.results import DeploymentRules
 from app.domain.destination import Region
 from app.domain.ids import KeyId, OrganisationId
@@ -32,7 +33,6 @@ from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import SentRequest, Unauthorized
 from app.health import Readiness
 from app.ingest.intake import Intake
-from app.settings import Settings
 from app.store import PipelineConnection, audit, transaction
 from app.store.audit import AuditAction
 from app.store.destinations.destinations import Destination
@@ -138,15 +138,6 @@ class EvaluationSettings:
     pepper: bytes = field(default=b"", repr=False)
     deployment: DeploymentRules = field(default_factory=DeploymentRules)
     now: Callable[[], datetime] = _now
-
-
-def deployment_rules(settings: Settings) -> DeploymentRules:
-    """Return the conversion rules that the settings state."""
-    return DeploymentRules(
-        timedelta(days=settings.max_event_age_days),
-        timedelta(days=settings.warn_event_age_days),
-        ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes)),
-    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

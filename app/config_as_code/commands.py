@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 
-from app.admin.context import deployment_rules
 from app.admin.mappings.trials import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
@@ -29,6 +28,7 @@ from app.domain.destination import State
 from app.domain.ids import LaneId
 from app.domain.mapping.diff import Difference
 from app.domain.observed.backtest import Backtest
+from app.processes.deployment import deployment_rules
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import lanes

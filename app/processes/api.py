@@ -13,7 +13,7 @@ import uvloop
 from fastapi import FastAPI
 
 from app.admin.access.people import PersonClaims
-from app.admin.context import AppContext, deployment_rules
+from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
@@ -33,6 +33,7 @@ from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner
 from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
+from app.processes.deployment import deployment_rules
 from app.processes.incident_jobs import incident_jobs
 from app.processes.listeners import listen
 from app.processes.monitoring_port import monitoring_port
