@@ -17,7 +17,7 @@ def number_within(what: str, least: int, most: int) -> Callable[[str], int]:
 
 
 def instant(text: str) -> datetime:
-    """Parse an RFC 3339 time, which is in UTC if it has no offset. Refuse the years that overflow in UTC."""
+    """Parse an ISO 8601 time; without an offset it is in UTC. Refuse the years that overflow in UTC."""
     try:
         time = datetime.fromisoformat(text)
         return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)

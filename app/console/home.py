@@ -81,7 +81,7 @@ async def _content(visit: Visit, query: HomeQuery) -> dict[str, Any]:
     chosen = time_range(query.range_name, now)
     wanted = PageQuery(
         since=chosen.since,
-        width=chosen.bucket,
+        width=chosen.name.bucket,
         limit=PAGE_SIZE,
         offset=(query.page - 1) * PAGE_SIZE,
         search=text or None,

@@ -61,15 +61,11 @@ class RangeLink:
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A range that ends now. `since` and `until` are UTC; `bucket` is the width of a chart's steps."""
+    """A range that ends now. `since` and `until` are UTC."""
 
     name: RangeName
     since: datetime
     until: datetime
-
-    @property
-    def bucket(self) -> timedelta:
-        return self.name.bucket
 
     @property
     def previous(self) -> Period | None:
@@ -95,8 +91,9 @@ class TimeRange:
 
     def bucket_starts(self) -> list[datetime]:
         """Return the start of every bucket, oldest first; the last one contains `until`."""
-        count = (self.until - self.since) // self.bucket + 1
-        return [self.since + self.bucket * index for index in range(count)]
+        width = self.name.bucket
+        count = (self.until - self.since) // width + 1
+        return [self.since + width * index for index in range(count)]
 
     def links(self, parameters: Iterable[tuple[str, str]] = ()) -> list[RangeLink]:
         """Return a link for each range, with the `parameters` of the current page except its cursor."""
@@ -116,7 +113,7 @@ def time_range(name: RangeName, now: datetime) -> TimeRange:
 def range_since(begin: datetime, now: datetime) -> TimeRange:
     """Return the shortest range that begins before this time; the longest is a month."""
     ranges = [time_range(name, now) for name in RangeName]
-    return next((each for each in ranges if each.since + each.bucket < begin), ranges[-1])
+    return next((each for each in ranges if each.since + each.name.bucket < begin), ranges[-1])
 
 
 def bucket_start(moment: datetime, bucket: timedelta) -> datetime:

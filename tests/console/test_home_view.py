@@ -198,4 +198,4 @@ def test_pages_lead_to_their_neighbours() -> None:
 def test_every_range_reads_buckets_that_are_stored_long_enough() -> None:
     for name in RangeName:
         chosen = time_range(name, NOW)
-        assert RETENTION[chosen.bucket] >= chosen.until - chosen.since + timedelta(minutes=1)
+        assert RETENTION[chosen.name.bucket] >= chosen.until - chosen.since + timedelta(minutes=1)

@@ -35,8 +35,8 @@ def test_the_buckets_cover_the_range(name: RangeName, now: datetime) -> None:
     chosen = time_range(name, now)
     starts = chosen.bucket_starts()
     assert starts[0] == chosen.since
-    assert starts[-1] <= chosen.until < starts[-1] + chosen.bucket
-    assert all(bucket_start(start, chosen.bucket) == start for start in starts)
+    assert starts[-1] <= chosen.until < starts[-1] + chosen.name.bucket
+    assert all(bucket_start(start, chosen.name.bucket) == start for start in starts)
     assert chosen.since.tzinfo is UTC
 
 
@@ -60,7 +60,7 @@ def test_a_range_begins_before_the_incident(ago: timedelta, name: RangeName) -> 
     """At least a bucket before it, so that the chart shows the time before; the longest is a month."""
     chosen = range_since(NOW - ago, NOW)
     assert chosen.name is name
-    assert ago > timedelta(days=30) or chosen.since + chosen.bucket < NOW - ago
+    assert ago > timedelta(days=30) or chosen.since + chosen.name.bucket < NOW - ago
 
 
 @given(

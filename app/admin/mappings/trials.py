@@ -1,6 +1,7 @@
 """Try a mapping: preview an event, compare a draft with the published version, and send a sample event.
 
-A sample event goes to the sandbox, on a development machine only.
+A sample event goes to the sandbox, on a development machine only. Also the conversion rules of a mapping,
+which match quality uses.
 """
 
 import secrets

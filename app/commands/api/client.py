@@ -100,13 +100,15 @@ class ApiClient:
     ) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, page by page, up to `limit`."""
         cursor: str | None = None
-        count = 0
+        left = limit
         while True:
-            size = PAGE if limit is None else min(PAGE, limit - count)
+            size = PAGE if left is None else min(PAGE, left)
             page = self.call("GET", path, query={**(query or {}), "limit": size, "cursor": cursor})
             yield from page["items"]
-            cursor, count = page["next_cursor"], count + len(page["items"])
-            if cursor is None or count == limit:
+            cursor = page["next_cursor"]
+            if left is not None:
+                left -= len(page["items"])
+            if cursor is None or left == 0:
                 return
 
 

@@ -139,7 +139,7 @@ def charts(
     starts = chosen.bucket_starts()
     by_start = {bucket.at: bucket for bucket in history}
     rows = [by_start.get(start) for start in starts]
-    per = f"per {BUCKET_NAMES[chosen.bucket]}"
+    per = f"per {BUCKET_NAMES[chosen.name.bucket]}"
     none = "No events in this time range."
     accepted = _counts("Accepted", "quiet", rows, lambda bucket: bucket.accepted)
     delivered = _counts("Delivered", "good", rows, lambda bucket: bucket.delivered)
@@ -170,7 +170,7 @@ def charts(
             "The rate that Amazon accepts, estimated from its responses.",
         ),
     )
-    return ChartSet(made, starts, chosen.bucket)
+    return ChartSet(made, starts, chosen.name.bucket)
 
 
 def _counts(

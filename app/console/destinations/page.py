@@ -66,7 +66,7 @@ async def _panel_of(visit: DestinationVisit, range_name: RangeName) -> dict[str,
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
     overview = await read_overview(
-        *visit.on, since=chosen.since, bucket=chosen.bucket, previous=chosen.previous
+        *visit.on, since=chosen.since, bucket=chosen.name.bucket, previous=chosen.previous
     )
     stats = overview.stats
     given = DiagnosisInput(visit.destination, overview.stats, overview.facts, now)

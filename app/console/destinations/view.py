@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from app.admin.destinations.stats import DestinationStats
 from app.console.destinations.diagnosis_view import DiagnosisInput
@@ -45,6 +46,11 @@ _HOLDS = {
     "archived": "Nothing is sent for a deleted destination.",
 }
 
+# Labels of gauges that also exist while nothing is sent.
+_THROTTLE: Final = "Throttle"
+_CIRCUIT_BREAKER: Final = "Circuit breaker"
+_WORKER: Final = "Worker"
+
 
 def lane(given: DiagnosisInput) -> list[Gauge]:
     """Return the gauges of the lane: rate, throttle, breaker, worker, token, backlog, first expiry."""
@@ -53,7 +59,7 @@ def lane(given: DiagnosisInput) -> list[Gauge]:
         sending = [_throttle(given), _breaker(given), _worker(given.stats)]
     else:
         worker = "idle" if given.stats.lane_owned else "none"
-        values = {"Throttle": "not in use", "Circuit breaker": "not in use", "Worker": worker}
+        values = {_THROTTLE: "not in use", _CIRCUIT_BREAKER: "not in use", _WORKER: worker}
         sending = [Gauge(label, value, hold) for label, value in values.items()]
     return [_rate(given), *sending, _token(given), _backlog(given.stats), _first_expiry(given)]
 
@@ -80,11 +86,11 @@ def _rate(given: DiagnosisInput) -> Gauge:
 def _throttle(given: DiagnosisInput) -> Gauge:
     facts, until = given.facts, given.facts.about.blocked_until
     if until is not None and until > given.now:
-        return Gauge("Throttle", "waiting until", "Amazon limited the rate (HTTP 429).", "warn", until)
+        return Gauge(_THROTTLE, "waiting until", "Amazon limited the rate (HTTP 429).", "warn", until)
     if facts.failures is not None and facts.requests and facts.requests[0].outcome == "throttled":
         meaning = "The newest request got HTTP 429, so the rate was lowered."
-        return Gauge("Throttle", "slowed", meaning, "warn")
-    return Gauge("Throttle", "off", "Amazon does not limit the rate now.", "good")
+        return Gauge(_THROTTLE, "slowed", meaning, "warn")
+    return Gauge(_THROTTLE, "off", "Amazon does not limit the rate now.", "good")
 
 
 # The value, tone and meaning of each state of the circuit breaker.
@@ -105,15 +111,15 @@ def _breaker(given: DiagnosisInput) -> Gauge:
     else:
         meaning = f"{meaning} Recent failures: {share(round(breaker.error_rate * 1000), 1000)}."
     if breaker.state == "open" and (at := given.facts.next_attempt_at) is not None and at > given.now:
-        return Gauge("Circuit breaker", "tripped until", meaning, tone, at)
-    return Gauge("Circuit breaker", value, meaning, tone)
+        return Gauge(_CIRCUIT_BREAKER, "tripped until", meaning, tone, at)
+    return Gauge(_CIRCUIT_BREAKER, value, meaning, tone)
 
 
 def _worker(stats: DestinationStats) -> Gauge:
     if stats.lane_owned:
-        return Gauge("Worker", "assigned", "A delivery worker is assigned.", "good")
+        return Gauge(_WORKER, "assigned", "A delivery worker is assigned.", "good")
     meaning = "No delivery worker is assigned. This is normal while no events wait."
-    return Gauge("Worker", "none", meaning, "bad" if stats.waiting else "quiet")
+    return Gauge(_WORKER, "none", meaning, "bad" if stats.waiting else "quiet")
 
 
 def _token(given: DiagnosisInput) -> Gauge:

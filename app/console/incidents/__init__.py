@@ -58,7 +58,7 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     names = await visit.names([by])
     chosen = range_since(found.incident.opened_at, now)
     history = await use_cases.read_incident_history(
-        visit.context, found, since=chosen.since, bucket=chosen.bucket
+        visit.context, found, since=chosen.since, bucket=chosen.name.bucket
     )
     return await visit.show(
         "incident.html",

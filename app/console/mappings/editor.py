@@ -113,7 +113,7 @@ async def _store(visit: DestinationVisit, found: MappingDetails | None, form: Fo
     draft = found.mapping.draft if found else {}
     document = keep_short_forms(draft, from_form(form.texts))
     then = form.text("then")
-    # The form was sent to show it with other content.
+    # The form was sent to show other content: save nothing.
     if then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-", _EVENT_ID)):
         return await _show_unsaved(visit, found, document, form)
     if check_draft(document):
@@ -253,7 +253,9 @@ async def _show(
         suggestion = observed.suggestion
         document = dict(suggestion.mapping) or _STARTING_DRAFT
     samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
-    then, typed, zone = (form.text(name) if form else "" for name in ("then", "sample", "zone"))
+    then = form.text("then") if form else ""
+    typed = form.text("sample") if form else ""
+    zone = form.text("zone") if form else ""
     picked = next((each for each in samples if then == f"sample-{each.id}"), None if typed else samples[0])
     sample = msgspec.json.format(picked.text, indent=2) if picked else typed
     offers = paths(strict_json.parse(sample.encode()), observed.schema, fields_by_path(observed.suggestion))
