@@ -1,8 +1,7 @@
 """Stream a complete filtered list as CSV or NDJSON, page by page.
 
 A separate query reads each page. So no transaction is open between pages, and the memory holds only one page.
-A spreadsheet cannot run a cell as a formula. An incomplete export ends with an error
-row for each reason.
+A spreadsheet cannot run a cell as a formula. An incomplete export ends with an error row for each reason.
 """
 
 import csv
@@ -36,7 +35,7 @@ _UNREADABLE: Final = "Stored batches are damaged. Their rows are missing in this
 _FORMULA: Final = re.compile(r"[\t\r\n\0]|[\s\0]*[=+\-@＝＋－＠]")
 
 
-def exports(page: type[Page[Any]]) -> dict[str, Any]:
+def exportable(page: type[Page[Any]]) -> dict[str, Any]:
     """Return the settings of a route that returns a page or, with the parameter `format`, an export."""
     text = {"schema": {"type": "string"}}
     media_types = {"text/csv": text, "application/x-ndjson": text}

@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.access.secured_route import Context, SecuredRouter, public
 from app.api.errors import NotReady, not_ready, not_ready_body
-from app.api.paging import ResponseBody
+from app.api.http.responses import ResponseBody
 from app.health import CachedResult, Readiness
 
 router = SecuredRouter("health")

@@ -13,7 +13,8 @@ from app.admin.access import Scope
 from app.admin.inputs import DayRange, NewOrganisation, OrganisationChange
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.http.headers import Expected, tagged
-from app.api.paging import Page, Paging, ResponseBody
+from app.api.http.responses import ResponseBody
+from app.api.paging import Page, Paging
 from app.store.organisations.organisations import Organisation, OrganisationLimits
 from app.store.organisations.usage import DayUsage
 

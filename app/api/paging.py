@@ -1,4 +1,4 @@
-"""The base of response models, and paged lists: `{"items": […], "next_cursor": …}` with an opaque cursor."""
+"""Paged lists: `{"items": […], "next_cursor": …}` with an opaque cursor."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from operator import lt
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, ConfigDict
 
 from app.admin.context import AppContext
 from app.admin.events.search import START, SearchPosition
 from app.admin.inputs import DIGITS
 from app.admin.refusals import Refusal, invalid
 from app.api.access.secured_route import Context
+from app.api.http.responses import ResponseBody
 from app.crypto import CannotDecrypt
 from app.domain.ids import BatchId
 
@@ -24,12 +24,6 @@ _KIND: Final = "cur"
 PAGE_SIZE, MOST = 50, 200  # default and maximum number of items
 Limit = Annotated[int, DIGITS, Query(ge=1, le=MOST, description="The maximum number of items of a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page.")]
-
-
-class ResponseBody(BaseModel):
-    """A JSON response, or a part of it. `model_validate` also accepts an object, such as a stored row."""
-
-    model_config = ConfigDict(from_attributes=True, frozen=True, use_attribute_docstrings=True)
 
 
 class Page(ResponseBody, Generic[Item]):

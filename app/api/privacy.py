@@ -12,10 +12,12 @@ from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, valid
 from app.admin.privacy import erasure
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.hash_value import HashResult, hash_value
+from app.admin.privacy.subject_search import NOT_SEARCHED, StoredStatus, find_person
 from app.api.access.secured_route import ONE, Context, SecuredRouter
-from app.api.export import Listing, exports
+from app.api.export import Listing, exportable
+from app.api.http.responses import ResponseBody
 from app.api.pages import ConsentRecordPage, consent_page
-from app.api.paging import ListQuery, ResponseBody, cursor_of
+from app.api.paging import ListQuery, cursor_of
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 
 router = SecuredRouter("events")
@@ -28,7 +30,7 @@ subject_router = SecuredRouter("subjects")
     Scope.EVENTS_READ,
     Scope.ERASE,
     summary="List consent records",
-    **exports(ConsentRecordPage),
+    **exportable(ConsentRecordPage),
 )
 async def list_consent(
     context: Context,
@@ -114,7 +116,7 @@ class StoredEventsView(ResponseBody):
     """The number of a person's stored events in a destination, by status."""
 
     destination_id: str
-    status: erasure.StoredStatus
+    status: StoredStatus
     events: int
 
 
@@ -144,7 +146,7 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
     the identifiers.
     """
     after = ListQuery(context, cursor=body.cursor).record_id or 0
-    id, found = await erasure.find_person(context, body.identifiers(), after=after)  # noqa: A001
+    id, found = await find_person(context, body.identifiers(), after=after)  # noqa: A001
     return SubjectSearchView(
         id=id,
         identifiers=sorted(body.identifiers()),
@@ -155,7 +157,7 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
         ],
         batches_searched=found.batches,
         unreadable_batches=found.unreadable,
-        not_searched=list(erasure.NOT_SEARCHED),
+        not_searched=list(NOT_SEARCHED),
         next_cursor=None if found.cursor is None else cursor_of(context, found.cursor),
     )
 

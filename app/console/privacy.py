@@ -18,15 +18,9 @@ from app.admin.events.search import destination_names
 from app.admin.inputs import HashRequest
 from app.admin.mappings.drafts import list_mappings
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
-from app.admin.privacy.erasure import (
-    IDENTIFIERS,
-    NOT_SEARCHED,
-    erase_person,
-    find_person,
-    find_receipt,
-    list_erasures,
-)
+from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
 from app.admin.privacy.hash_value import RULES, HashResult, hash_value
+from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.export import ExportFormat, export
 from app.api.pages import consent_page

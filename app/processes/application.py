@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 from app.admin.context import AppContext
 from app.api import (
     audit,
+    catalog,
     destinations,
     errors,
     health,
@@ -21,13 +22,13 @@ from app.api import (
     privacy,
     replays,
 )
-from app.api.access import keys
+from app.api.access import keys, sessions
 from app.api.access.auth import KeyRing
 from app.api.access.inbound_limits import OrganisationCache
 from app.api.destinations import oauth
 from app.api.events import intake, reports
 from app.api.http import openapi
-from app.api.mappings import trials
+from app.api.mappings import advertisers, trials
 from app.console import confirmations, pages
 from app.console.router import router as console_router
 from app.health import metrics_text
@@ -47,15 +48,15 @@ ROUTERS: tuple[APIRouter, ...] = (
     oauth.router,
     mappings.router,
     trials.router,
-    mappings.event_name_router,
-    destinations.catalog_router,
+    advertisers.router,
+    catalog.router,
     privacy.router,
     privacy.identity_router,
     privacy.subject_router,
     match_quality.identity_router,
     match_quality.router,
     keys.router,
-    keys.session_router,
+    sessions.router,
     audit.router,
     organisations.router,
     reports.router,

@@ -9,7 +9,8 @@ import pytest
 from app.admin.refusals import ErrorCode, Refusal
 from app.api import export as exporting
 from app.api.export import ExportFormat, cell, export
-from app.api.paging import BatchPage, ListQuery, Page, ResponseBody
+from app.api.http.responses import ResponseBody
+from app.api.paging import BatchPage, ListQuery, Page
 from tests.incidents.conftest import Service
 from tests.incidents.test_rejections import nameless
 from tests.pipeline.world import event

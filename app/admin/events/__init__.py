@@ -1,1 +1,1 @@
-"""Use cases about events: lists and search, the history of one event, failures, and figures by journey."""
+"""Use cases about events: lists and search, the history of one event, rejections, failures, figures."""

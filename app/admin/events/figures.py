@@ -1,16 +1,15 @@
-"""Use cases: figures of a destination's events by journey and node, rejected events, failed ones by cause."""
+"""Use cases: figures of a destination's events by journey and node, and of failed ones by cause."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
 from app.admin.context import AppContext
-from app.admin.events.scan import BatchReader, exceptions_of, require_mapping
+from app.admin.events.scan import BatchReader, exceptions_of
 from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.domain.batch import read_shapes
@@ -19,10 +18,9 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import AcceptedEventCounts, CountTotals, EventCounts, Status, tally
 from app.store import PipelineConnection
-from app.store.events import batches, failures, journey_figures, rejections
+from app.store.events import batches, failures, journey_figures
 from app.store.events.batches import DestinationRef, MappingRef
 from app.store.events.failures import FailureGroup
-from app.store.events.rejections import RejectionRecord, RejectionSummary
 
 _BATCHES: Final = 200  # per query
 _MOST_ROWS: Final = 120
@@ -111,36 +109,6 @@ async def count_stored(
         if below is None or monotonic() >= deadline:
             counts = {status.value: statuses[status] for status in Status}
             return AcceptedEventCounts(accepted=statuses.total(), **counts), back_to if below else None
-
-
-async def list_rejections(
-    context: AppContext, destination_id: str, wanted: EventQuery, *, limit: int, below: int | None = None
-) -> list[RejectionRecord]:
-    """Return up to `limit` records of a destination, newest first. Raises Refusal (404, 422).
-
-    With `below`, return only records with a lower id.
-    """
-    async with _reading(context, destination_id, wanted) as (connection, destination):
-        return await rejections.newest(connection, [destination.number], wanted, limit=limit, below=below)
-
-
-async def summarize_rejections(
-    context: AppContext, destination_id: str, wanted: EventQuery
-) -> Sequence[RejectionSummary]:
-    """Count rejected events by reason, mapping and source path. Raises Refusal (404, 422)."""
-    async with _reading(context, destination_id, wanted) as (connection, destination):
-        return await rejections.summary(connection, destination.number, wanted, days=context.rejection_days)
-
-
-@asynccontextmanager
-async def _reading(
-    context: AppContext, destination_id: str, wanted: EventQuery
-) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
-    await context.intake.recorder.write()
-    async with reading_row(context, destination_id) as (connection, destination):
-        if wanted.mapping_id is not None:
-            require_mapping(await batches.mappings(connection, [destination.id]), wanted.mapping_id)
-        yield connection, destination
 
 
 async def list_failures(

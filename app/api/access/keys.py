@@ -1,15 +1,13 @@
-"""API keys and console sessions over HTTP: create, list and end them."""
+"""Create, list and revoke API keys over HTTP."""
 
 from app.admin.access import Scope
 from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
-from app.admin.access.sessions import ConsoleSession, end_session, list_sessions
 from app.admin.inputs import NewKey
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.paging import Page, Paging
 from app.store.access.keys import ApiKey
 
 router = SecuredRouter("keys")
-session_router = SecuredRouter("sessions")
 
 
 class KeyPage(Page[ApiKey]):
@@ -39,23 +37,3 @@ async def revoke(context: Context, key_id: str) -> ApiKey:
     This process refuses the key immediately, and all other processes within five seconds.
     """
     return await revoke_key(context, key_id)
-
-
-class SessionPage(Page[ConsoleSession]):
-    """A page of sessions."""
-
-
-@session_router.get("/sessions", Scope.KEYS_ADMIN, name="list_all", summary="List sessions")
-async def list_open(context: Context, paging: Paging) -> SessionPage:
-    """List the console sessions of the organisation, oldest first. Expired sessions are not listed."""
-    rows = await list_sessions(context, limit=paging.most, after=paging.time_and_id)
-    return paging.page(SessionPage, rows, lambda row: (row.started_at.isoformat(), row.id))
-
-
-@session_router.delete("/sessions/{session_id}", Scope.KEYS_ADMIN, summary="End a session")
-async def end(context: Context, session_id: str) -> ConsoleSession:
-    """End a session: its next request leads to the sign-in. The person can sign in again.
-
-    To lock a person out, remove its role at the sign-in provider first.
-    """
-    return await end_session(context, session_id)

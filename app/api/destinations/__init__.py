@@ -1,7 +1,7 @@
 """Destinations over HTTP: create, list, read, change, pause, resume, disconnect, delete.
 
-Also the checklist before the first delivery, the catalog of destination types, and the status callbacks to
-the journey engine, whose address only the operator can set (STATUS_CALLBACK_URL).
+Also the checklist before the first delivery, and the status callbacks to the journey engine, whose address
+only the operator can set (STATUS_CALLBACK_URL).
 """
 
 from typing import Annotated
@@ -10,7 +10,6 @@ from fastapi import Query, Response
 
 from app.admin import destinations as use_cases
 from app.admin.access import Scope
-from app.admin.catalog import DestinationType, search
 from app.admin.destinations import settings
 from app.admin.destinations.preflight import Preflight, check_setup
 from app.admin.incidents.alerting import DestinationUpdate
@@ -23,7 +22,6 @@ from app.store.callbacks import CallbackStatus
 from app.store.destinations.destinations import Destination
 
 router = SecuredRouter("destinations")
-catalog_router = SecuredRouter("catalog")
 
 
 class DestinationPage(Page[settings.MonitoredDestination]):
@@ -139,18 +137,3 @@ async def status_callback(on: OnDestination) -> CallbackStatus:
 async def set_status_callback(on: OnDestination, body: StatusCallbackChange) -> CallbackStatus:
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
     return await use_cases.switch_status_callback(*on, enabled=body.enabled)
-
-
-class CatalogPage(Page[DestinationType]):
-    """A page of destination types."""
-
-
-@catalog_router.get(
-    "/catalog", Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE, summary="Search destination types"
-)
-async def catalog(
-    paging: Paging,
-    q: Annotated[str | None, Query(max_length=200, description="Search words, such as `amazon`.")] = None,
-) -> CatalogPage:
-    """List destination types with the labels, help texts and values that forms need."""
-    return paging.part(CatalogPage, search(q))

@@ -13,7 +13,7 @@ from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRou
 from app.api.errors import error_response, status_of
 from app.api.http.headers import wants
 from app.api.http.query_parameters import ignores_unknown_parameters
-from app.api.paging import ResponseBody
+from app.api.http.responses import ResponseBody
 from app.store.destinations.destinations import Destination
 
 router = SecuredRouter("sign-in")

@@ -8,13 +8,13 @@ from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
 from app.admin.destinations import stats as use_cases
-from app.admin.events.figures import summarize_rejections
 from app.admin.events.history import read_event_history
+from app.admin.events.rejections import summarize_rejections
 from app.admin.events.summary import REJECTED, EventHistory, EventSummary
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
 from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
-from app.api.export import Listing, exports
+from app.api.export import Listing, exportable
 from app.api.pages import event_page, rejection_page
 from app.api.paging import Paging
 from app.store.events.rejections import RejectionRecord
@@ -35,7 +35,7 @@ async def read_event(
     return await read_event_history(context, destination_id, event_id, mapping_id)
 
 
-@router.get(ONE + "/events", Scope.EVENTS_READ, summary="List events", **exports(EventSummaryPage))
+@router.get(ONE + "/events", Scope.EVENTS_READ, summary="List events", **exportable(EventSummaryPage))
 async def list_events(
     destination_id: str, wanted: Annotated[MixedFilter, Query()], listing: Listing
 ) -> EventSummaryPage | StreamingResponse:
@@ -48,7 +48,7 @@ async def list_events(
     return await listing.answer(EventSummary, page_at, name="events")
 
 
-@router.get("/event-search", Scope.EVENTS_READ, summary="Search events", **exports(EventSummaryPage))
+@router.get("/event-search", Scope.EVENTS_READ, summary="Search events", **exportable(EventSummaryPage))
 async def search(
     wanted: Annotated[SearchFilter, Query()], listing: Listing
 ) -> EventSummaryPage | StreamingResponse:
@@ -76,7 +76,9 @@ async def rejection_summary(
     return paging.part(RejectionSummaryPage, rows)
 
 
-@router.get(ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events", **exports(RejectionPage))
+@router.get(
+    ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events", **exportable(RejectionPage)
+)
 async def list_rejections(
     destination_id: str, wanted: Annotated[RecordFilter, Query()], listing: Listing
 ) -> RejectionPage | StreamingResponse:

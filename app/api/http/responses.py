@@ -1,4 +1,4 @@
-"""Responses that the framework lacks: JSON with exact decimals, and documents that never change.
+"""The base of response models, JSON with exact decimals, and documents that never change.
 
 Such a document is computed once, and sent as bytes with an entity tag.
 """
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import Request
+from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from app.admin.context import AppContext
@@ -18,6 +19,12 @@ from app.admin.refusals import ErrorCode, Refusal
 
 exact_json: Final = msgspec.json.Encoder(decimal_format="number").encode
 """Encode plain values as JSON. Decimals become exact numbers."""
+
+
+class ResponseBody(BaseModel):
+    """A JSON response, or a part of it. `model_validate` also accepts an object, such as a stored row."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True, use_attribute_docstrings=True)
 
 
 class ExactJsonResponse(Response):

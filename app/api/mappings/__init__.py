@@ -1,4 +1,4 @@
-"""Mappings over HTTP: create, edit, publish, roll back, delete. Also the event names of advertisers (R12)."""
+"""Mappings over HTTP: create, edit, publish, roll back, delete."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -9,23 +9,20 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from app.admin.access import Scope
-from app.admin.inputs import EventNameChange, PublishRequest, RollbackRequest
+from app.admin.inputs import PublishRequest, RollbackRequest
 from app.admin.mappings import drafts, publishing
 from app.admin.mappings.drafts import MappingDetails
-from app.admin.mappings.event_names import RenamedEvent, list_event_names, rename_event
 from app.admin.mappings.publishing import PublishedVersion
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.refusals import field_problem_of
-from app.api.access.secured_route import Context, OnDestination, OnMapping, SecuredRouter
+from app.api.access.secured_route import OnDestination, OnMapping, SecuredRouter
 from app.api.http.headers import Expected, etag
 from app.api.http.responses import ExactJsonResponse
 from app.api.paging import Page, Paging
 from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.domain.outcomes.reasons import WarningView
-from app.store.mappings.event_names import Pin
 
 router = SecuredRouter("mappings")
-event_name_router = SecuredRouter("event names")
 
 MAPPINGS = "/destinations/{destination_id}/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
@@ -205,35 +202,3 @@ async def versions(on: OnMapping, paging: Paging) -> Response:
 async def rollback(on: OnMapping, body: RollbackRequest, expected: Expected) -> Response:
     """Use an earlier version for new events. The draft stays unchanged: fix the draft, then publish it."""
     return _response(await publishing.roll_back(*on, body.version, expected))
-
-
-class EventNamePage(Page[Pin]):
-    """A page of pinned event names."""
-
-
-@event_name_router.get(
-    "/advertisers/{advertiser_id}/event-names",
-    Scope.DESTINATIONS_READ,
-    name="list_all",
-    summary="List pinned event names",
-)
-async def list_names(context: Context, advertiser_id: str, paging: Paging) -> EventNamePage:
-    """List the pinned name of each event type of an advertiser."""
-    return paging.part(EventNamePage, await list_event_names(context, advertiser_id))
-
-
-@event_name_router.post(
-    "/advertisers/{advertiser_id}/event-names/{event_type}/rename",
-    Scope.DESTINATIONS_WRITE,
-    summary="Rename a pinned event name",
-)
-async def rename(
-    context: Context, advertiser_id: str, event_type: str, body: EventNameChange
-) -> RenamedEvent:
-    """Rename an event type. Amazon treats a new name as a new event.
-
-    The rename publishes a new version of each published mapping with this constant event type (`mappings`). A
-    mapping that reads the event type from the event does not change (`mappings_left`). Its events of this
-    type are rejected until you change its name.
-    """
-    return await rename_event(context, advertiser_id, event_type, body.to)

@@ -15,7 +15,8 @@ from pydantic import Field, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.events.figures import list_failures, read_journey_figures, summarize_rejections
+from app.admin.events.figures import list_failures, read_journey_figures
+from app.admin.events.rejections import summarize_rejections
 from app.admin.events.search import EventPage, destination_names, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
 from app.admin.refusals import ErrorCode, Refusal
@@ -97,10 +98,11 @@ FileFormat = Annotated[ExportFormat, Depends(_file_format)]
 @router.get(PAGE + "/events", Scope.EVENTS_READ)
 async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor = None) -> Response:
     """List a destination's events, accepted and rejected, newest first."""
-    chosen, before = query.range(visit.context.now()), ListQuery(visit.context, cursor=cursor).search_position
-    wanted, destination = query.query(since=chosen.since), visit.destination.id
+    chosen = query.range(visit.context.now())
+    before = ListQuery(visit.context, cursor=cursor).search_position
+    wanted = query.query(since=chosen.since)
     listed = await search_events(
-        visit.context, wanted, destination_id=destination, before=before, limit=PAGE_SIZE
+        visit.context, wanted, destination_id=visit.destination.id, before=before, limit=PAGE_SIZE
     )
     return await visit.show(
         "events.html",
@@ -122,8 +124,10 @@ async def export_events(visit: CurrentDestination, query: Events, file_format: F
 @router.get("/console/events", Scope.EVENTS_READ)
 async def search(visit: CurrentVisit, query: Search, cursor: Cursor = None) -> Response:
     """Find events of all visible destinations. If only one event has this id, open its page immediately."""
-    chosen, before = query.range(visit.context.now()), ListQuery(visit.context, cursor=cursor).search_position
-    wanted, result = query.query(since=chosen.since, any_id=query.q or None), EventPage([], None)
+    chosen = query.range(visit.context.now())
+    before = ListQuery(visit.context, cursor=cursor).search_position
+    wanted = query.query(since=chosen.since, any_id=query.q or None)
+    result = EventPage([], None)
     try:
         result = await search_events(
             visit.context, wanted, destination_id=query.destination, before=before, limit=PAGE_SIZE

@@ -1,0 +1,25 @@
+"""Search the catalog of destination types over HTTP."""
+
+from typing import Annotated
+
+from fastapi import Query
+
+from app.admin.access import Scope
+from app.admin.catalog import DestinationType, search
+from app.api.access.secured_route import SecuredRouter
+from app.api.paging import Page, Paging
+
+router = SecuredRouter("catalog")
+
+
+class CatalogPage(Page[DestinationType]):
+    """A page of destination types."""
+
+
+@router.get("/catalog", Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE, summary="Search destination types")
+async def catalog(
+    paging: Paging,
+    q: Annotated[str | None, Query(max_length=200, description="Search words, such as `amazon`.")] = None,
+) -> CatalogPage:
+    """List destination types with the labels, help texts and values that forms need."""
+    return paging.part(CatalogPage, search(q))
