@@ -234,8 +234,8 @@ def test_the_widest_buckets_cover_a_range_once(name: RangeName) -> None:
     """Without a gap, each part with whole buckets, and with far fewer of them."""
     for minute in range(0, 3 * 1440, 7):
         chosen = time_range(name, datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=minute))
-        parts = outcome_history.widest_buckets(chosen.since, chosen.bucket)
-        assert parts[0][:2] == (chosen.bucket, chosen.since) or parts[0][1] == chosen.since
+        parts = outcome_history.widest_buckets(chosen.since, chosen.name.bucket)
+        assert parts[0][:2] == (chosen.name.bucket, chosen.since) or parts[0][1] == chosen.since
         assert [end for _, _, end in parts] == [*(begin for _, begin, _ in parts[1:]), None]
         for width, begin, end in parts:
             assert bucket_start(begin, width) == begin
