@@ -88,7 +88,7 @@ async def test_the_first_event_of_a_type_pins_its_name_in_a_single_round_trip_fl
     await world.post(one, sale("x", "A", kind="CHECKOUT"))
     cached = world.intake.evaluator.destinations.get(DestinationId(one))
     assert cached is not None
-    assert cached.pins == {"CHECKOUT": "One"}
+    assert cached.stored.pins == {"CHECKOUT": "One"}
     assert [result(r) for r in await world.post(one, sale("y", "B"))] == ["accepted"]
     assert [result(r) for r in await world.post(two, sale("z", "C"))] == ["event_name_conflict None"]
 
