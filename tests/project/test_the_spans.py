@@ -77,10 +77,12 @@ class OpenExporter:
     """Counts the exporters that were opened and not closed."""
 
     count = 0
+    opened = asyncio.Event()
 
     def __init__(self, settings: Settings, *, role: str) -> None:
         assert (settings.otlp_endpoint, role) == ("http://127.0.0.1:1", "api")
         OpenExporter.count += 1
+        OpenExporter.opened.set()
 
     def close(self) -> None:
         """Close the exporter."""
@@ -95,7 +97,14 @@ async def test_a_start_that_ends_before_the_database_answers_closes_the_exporter
     settings = settings_of(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none").model_copy(
         update={"otlp_endpoint": "http://127.0.0.1:1"}
     )
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2), resources.open_resources(settings, role="api", pool_size=1):
-            pass
+
+    async def start() -> None:
+        async with resources.open_resources(settings, role="api", pool_size=1):
+            pytest.fail("no database listens here")
+
+    starting = asyncio.create_task(start())
+    await OpenExporter.opened.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
     assert OpenExporter.count == 0
