@@ -398,8 +398,15 @@ def _judged(
     content: dict[str, Any], fields: dict[str, Any], added: dict[str, Any]
 ) -> tuple[Conversion | Rejection, Conversion | Rejection, Backtest]:
     """Return the conversions of an event with a mapping and a draft that adds fields, and the verdict."""
+    [(before, after)], result = _judged_together([content], fields, added)
+    return before, after, result
+
+
+def _judged_together(
+    contents: Sequence[dict[str, Any]], fields: dict[str, Any], added: dict[str, Any]
+) -> tuple[list[tuple[Conversion | Rejection, Conversion | Rejection]], Backtest]:
+    """Return the same of several events with one verdict."""
     now = datetime.now(UTC)
-    event = Event("e", "d", "m", received({"time": now.isoformat(), **content}))
     mappings = []
     for all_fields in (fields, {**fields, **added}):
         written = {
@@ -415,10 +422,14 @@ def _judged(
         mapping = compile_mapping(written)
         assert isinstance(mapping, Mapping), mapping
         mappings.append(mapping)
-    before, after = (convert(event, "e", mapping, RULES, now=now) for mapping in mappings)
-    paths = [path for _, path in mappings[0].paths]
-    sample = take_sample(event.content, paths, now=now, fingerprint=DIGEST)
-    return before, after, backtest([_group(sample, before)], *mappings, RULES, fingerprint=DIGEST, now=now)
+    outcomes, groups = [], []
+    for content in contents:
+        event = Event("e", "d", "m", received({"time": now.isoformat(), **content}))
+        before, after = (convert(event, "e", mapping, RULES, now=now) for mapping in mappings)
+        paths = [path for _, path in mappings[0].paths]
+        groups.append(_group(take_sample(event.content, paths, now=now, fingerprint=DIGEST), before))
+        outcomes.append((before, after))
+    return outcomes, backtest(groups, *mappings, RULES, fingerprint=DIGEST, now=now)
 
 
 @pytest.mark.parametrize(
@@ -461,6 +472,19 @@ def test_what_did_not_reject_an_event_does_not_reject_it_later(date: str | None,
     assert not isinstance(before, Conversion)
     assert isinstance(after, Conversion) is bool(accepted)
     assert (result.newly_accepted, result.unclear_events) == (accepted, 0)
+
+
+def test_what_a_draft_continues_is_decided_for_each_event() -> None:
+    """An accepted event keeps its first time; a rejected one may have a second that the draft reads, too."""
+    first, second = _DATE, {**_DATE, "path": "other"}
+    fields = {"match_id": "ref", "event_timestamp": first}
+    now = f"{datetime.now(UTC):%d.%m.%Y %H:%M}"
+    contents = [{"ref": "a1", "date": now}, {"ref": "a1", "date": "soon", "other": now}]
+    added = {"event_timestamp": {"first_of": [first, second]}}
+    (accepted, rejected), result = _judged_together(contents, fields, added)
+    assert all(isinstance(outcome, Conversion) for outcome in (*accepted, rejected[1]))
+    assert not isinstance(rejected[0], Conversion)
+    assert result.newly_accepted + result.unclear_events == 1
 
 
 _LINES = [{"$price": 3, "@type": "a", "pieces": 2}, {"@type": "b", "pieces": 1}]

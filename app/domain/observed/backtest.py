@@ -231,14 +231,14 @@ class _Comparison:
         before = self._published.outcome(sample, facts.paths, now)
         after = self._draft.outcome(sample, facts.paths, now)
         was = before.accepted if facts.accepted is None else facts.accepted
+        sent = facts.sent | {name for name in KEYS.keys() - facts.known if before.sends(name)}
+        self._changed = self._all_changed - (self._continued & sent)
+        self._is_id_changed |= "event_id" in self._changed
         if facts.refused:
             same = after.open - self._changed  # what these fields do is known
             if same & facts.refused:
                 return  # the events are still rejected
             after = replace(after, open=after.open - same)
-        sent = facts.sent | {name for name in KEYS.keys() - facts.known if before.sends(name)}
-        self._changed = self._all_changed - (self._continued & sent)
-        self._is_id_changed |= "event_id" in self._changed
         shared = (before.open & after.open) - self._changed
         if sent & KEYS.keys() - self._changed and was:
             shared |= after.open & {NO_KEY}  # a match key of the published mapping stays
