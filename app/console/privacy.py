@@ -207,8 +207,8 @@ async def show_consent(visit: CurrentDestination, cursor: Cursor = None) -> Resp
     stopped = await blocked_by_consent(*visit.on)
     page = await consent_page(visit.destination.id, None, stopped, ListQuery(visit.context, cursor=cursor))
     mappings = await list_mappings(*visit.on, limit=MOST)
-    published = [each.mapping.draft for each in mappings if each.mapping.published_version]
-    modes = {members_of(draft.get("consent")).get("mode") for draft in published}
+    published = [each.mapping.published for each in mappings if each.mapping.published]
+    modes = {members_of(document.get("consent")).get("mode") for document in published}
     return await visit.show(
         "consent.html",
         items=page.items,

@@ -115,6 +115,13 @@ async def test_events_without_consent_are_counted_by_their_basis(service: Servic
     await service.world.fetch("DELETE FROM consent_stops WHERE basis = 'none'")
     assert ("consent_missing", None, 1) in await stopped()
 
+    # Before anything was blocked, the page names what is checked: the published mapping, not its draft.
+    await service.world.fetch("DELETE FROM consent_stops")
+    await service.world.fetch("DELETE FROM rejections")
+    await service.client.patch(f"{path}/mappings/{gpp}", json={"consent": {"mode": "granted"}})
+    shown = await service.console(f"{path}/consent")
+    assert "the mapping requires no consent" in shown
+
 
 def test_a_batch_from_before_the_records_can_still_be_read() -> None:
     """An older shape has no such member; it counts as an event without consent of its own."""
