@@ -53,6 +53,16 @@ async def test_every_id_finds_accepted_and_rejected_events(service: Service) -> 
     assert refused.json()["fields"] == [{"field": "status", "problem": "not_in_list"}]
 
 
+async def test_an_id_finds_only_events_that_match_the_other_filters(service: Service) -> None:
+    """Also whether a person dismissed the event."""
+    destination = await service.world.destination()
+    await service.post(destination, event(1), nameless(2))
+    assert await ids(service, q="ord-1", dismissed="true") == []
+    assert await ids(service, q="no-2", dismissed="true") == []
+    assert await ids(service, q="ord-1", dismissed="false") == [("ord-1", "queued")]
+    assert await ids(service, q="no-2", dismissed="false") == [("no-2", "rejected")]
+
+
 async def test_the_request_id_of_a_post_finds_its_accepted_events(service: Service) -> None:
     """The caller's own or ours, in search, lists and history."""
     destination = await service.world.destination()

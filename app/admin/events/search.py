@@ -263,7 +263,9 @@ _EQUAL: Final = ("status", "reason", "mapping_id", "field", *MEMBERS)
 
 def _is_wanted(item: EventSummary, wanted: EventQuery) -> bool:
     """Return whether an event that was found by its id matches the filter. The time range is ignored."""
-    if wanted.rejected is not None and (item.status == REJECTED) is not wanted.rejected:
+    if wanted.rejected not in (None, item.status == REJECTED):
+        return False
+    if wanted.dismissed not in (None, item.dismissed_at is not None):
         return False
     return wanted.has_cause(item.amazon_code, item.amazon_message) and all(
         getattr(wanted, name) in (None, getattr(item, name)) for name in _EQUAL
