@@ -50,7 +50,7 @@ async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
         body = OrganisationChange.model_validate({"name": form.text("name"), "limits": limits})
     except ValidationError as error:
         raise Refusal(ErrorCode.INVALID, None, *field_problems(error.errors())) from None
-    await organisations.change_organisation(visit.context, id, body)
+    await organisations.change_organisation(visit.context, id, body, form.version)
     return visit.done("organisation_changed", _ADDRESS)
 
 

@@ -179,6 +179,60 @@ async def test_thresholds_are_set_and_restored(case: Case) -> None:
     assert row.alerting == {}
 
 
+async def test_a_form_that_nobody_touched_keeps_the_digits_of_a_threshold(case: Case) -> None:
+    """The API takes more digits than people type."""
+    address = f"/destinations/{case.ids['destination_id']}"
+    alerting = {"failing": {"share": 0.1234567}, "rejections": {"window_seconds": 1234.5678}}
+    await case.world.call("PATCH", address, {"alerting": alerting}, status=200)
+    page = await case.get(f"/console{address}/notifications")
+    await case.post(D + "/notifications/thresholds", **_fields_of(page, "thresholds"))
+    (row,) = await case.world.sql("SELECT alerting FROM destination_alerting")
+    assert row.alerting == alerting
+
+
+async def test_a_form_of_thresholds_replaces_no_change_that_it_did_not_show(case: Case) -> None:
+    """The second of two people is told, and sees what they typed."""
+    address = f"/destinations/{case.ids['destination_id']}"
+    page = await case.get(f"/console{address}/notifications")
+    await case.world.call("PATCH", address, {"alerting": {"backlog": {"minutes": 30}}}, status=200)
+    fields = {**_fields_of(page, "thresholds"), "throttled.minutes": "7"}
+    refused = await case.post(D + "/notifications/thresholds", **fields)
+    assert refused.status_code == 412
+    assert "Thresholds not saved. Someone else changed this" in refused.text
+    assert 'name="throttled.minutes" value="7"' in refused.text
+    (row,) = await case.world.sql("SELECT alerting FROM destination_alerting")
+    assert row.alerting == {"backlog": {"minutes": 30}}
+    again = await case.post(D + "/notifications/thresholds", **_fields_of(refused.text, "thresholds"))
+    assert again.status_code == 303
+
+
+async def test_a_form_of_an_organisation_replaces_no_change_that_it_did_not_show(case: Case) -> None:
+    """A limit that another person set meanwhile stays."""
+    page = await case.get("/console/organisations")
+    limits = {"events_per_second": 500}
+    await case.world.call("PATCH", "/organisations/acme", {"limits": limits}, status=200)
+    fields = {**_fields_of(page, "organisations/acme"), "name": "Acme Inc"}
+    refused = await case.post("/console/organisations/{id}", **fields)
+    assert refused.status_code == 412
+    assert "Changed by someone else" in refused.text
+    stored = (await case.world.call("GET", "/organisations/acme")).json()
+    assert (stored["name"], stored["limits"]["events_per_second"]) == ("Acme", 500)
+    fields = {**_fields_of(await case.get("/console/organisations"), "organisations/acme"), "name": "Acme Inc"}
+    assert (await case.post("/console/organisations/{id}", **fields)).status_code == 303
+    stored = (await case.world.call("GET", "/organisations/acme")).json()
+    assert (stored["name"], stored["limits"]["events_per_second"]) == ("Acme Inc", 500)
+
+
+def _fields_of(page: str, address: str) -> dict[str, str]:
+    """Return what a browser sends of the form with an address that ends so, without its token."""
+    form = re.search(rf'<form method="post" action="[^"]*{address}".*?</form>', page, re.DOTALL)
+    assert form is not None
+    inputs = re.findall(r"<input[^>]*>", form[0])
+    sent = [each for each in inputs if 'type="checkbox"' not in each or " checked" in each]
+    pairs = (re.search(r'name="([^"]+)"[^>]*value="([^"]*)"', each) for each in sent)
+    return {pair[1]: pair[2] for pair in pairs if pair is not None and pair[1] != "csrf"}
+
+
 async def test_messages_maintenance_and_callbacks(case: Case) -> None:
     """As the API shows them."""
     address = f"/destinations/{case.ids['destination_id']}"

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.admin import incidents as use_cases
@@ -17,6 +16,7 @@ from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination
+from app.console.pages import FORM_ERRORS
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES
@@ -88,9 +88,9 @@ async def save_thresholds(visit: CurrentDestination, form: Form) -> Response:
     """Set when incidents of a destination open. An empty field restores the default."""
     try:
         body = DestinationUpdate.model_validate({"alerting": alerting_of_form(form)})
-    except ValidationError as error:
+        await change_destination(*visit.on, body, form.version)
+    except FORM_ERRORS as error:
         return await page(visit.refused(error))
-    await change_destination(*visit.on, body, None)
     return visit.done("thresholds_saved", _PAGE)
 
 
@@ -124,7 +124,7 @@ def alerting_of_form(form: Form) -> dict[str, dict[str, float | str | None]]:
                 continue
             given = form.number(f"{kind.value}.{name}")
             if name == "share" and isinstance(given, float | int):
-                given = round(given / 100, 6)
+                given = round(given / 100, 15)
             members[name] = None if given == usual else given
         body[kind.value] = members
     return body
