@@ -68,7 +68,11 @@ def sent(document: dict[str, Any]) -> dict[str, str]:
         given |= one.values
     for number, row in enumerate(form.custom):
         given[f"custom.{number}.name"] = row.name
-    return given
+    # The inputs of `others` are text areas, all others have one line.
+    return {
+        name: text if name.endswith(".others") else text.replace("\r", "").replace("\n", "")
+        for name, text in given.items()
+    }
 
 
 SOURCES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -200,6 +204,22 @@ def test_a_form_that_nobody_touched_says_the_same(document: dict[str, Any]) -> N
     assert canonical(made) == canonical({"action": "send_events", **document})
     assert keep_short_forms(document, made) == {"action": "send_events", **document}
     assert check_publishable(made) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"template": "{order.id}\n{order.line}"},
+        {"path": "order.note", "default": "none\r\n"},
+        {"path": "order.note", "default": "first\nsecond"},
+        {"first_of": [{"path": "a"}, {"template": "{b}\n{c}"}]},
+    ],
+)
+def test_a_text_with_a_line_end_keeps_it(source: dict[str, Any]) -> None:
+    """A browser drops line ends from the text of an input of one line."""
+    document = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": source}}
+    assert check_draft(document) == []
+    assert from_form(sent(document))["fields"]["event_id"] == source
 
 
 def test_a_constant_true_can_be_changed_to_1() -> None:

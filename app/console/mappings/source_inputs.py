@@ -47,10 +47,11 @@ class SourceInputs:
 
     @property
     def values(self) -> dict[str, str]:
-        """Return what a browser sends of these inputs."""
-        parts = ["path", "others", "pipe", "default", *_READING.get(self.takes, ())]
+        """Return what a browser sends of these inputs, of which only `others` keeps line ends."""
+        parts = ["path", "pipe", "default", *_READING.get(self.takes, ())]
         parts += ["on_error"] if self.decides else []
-        return {f"{self.name}.{part}": getattr(self, part) for part in parts}
+        lines = {f"{self.name}.{part}": "".join(getattr(self, part).splitlines()) for part in parts}
+        return {**lines, f"{self.name}.others": self.others}
 
     @property
     def is_plain(self) -> bool:
