@@ -386,6 +386,25 @@ async def test_a_mapping_is_copied_within_and_between_destinations(world: ApiWor
     assert (await submit(world, page, name="", to=second)).status_code == 422
 
 
+async def test_the_page_of_a_copy_says_that_more_destinations_exist(world: ApiWorld) -> None:
+    """Also if the destination of the mapping is among those that were read."""
+    await sign_in(world)
+    first, *_ = [(await world.create_destination(name=f"Shop {n}"))["id"] for n in range(22)]
+    mapping = (await world.create_mapping(first))["id"]
+    page = (await world.client.get(f"/console/destinations/{first}/mappings/{mapping}/copy")).text
+    assert page.count('type="radio"') == 21
+    assert "More destinations exist" in page
+
+
+async def test_a_version_that_does_not_exist_is_not_found(world: ApiWorld) -> None:
+    """However high its number is. Higher numbers than the database has are refused."""
+    page = await begun(world)
+    mapping = await world.publish_mapping(page.rpartition("/")[2])
+    for version, status in ((2, 404), (2**31 - 2, 404), (2**31 - 1, 422)):
+        answer = await world.client.get(f"{page}/mappings/{mapping['id']}/versions?version={version}")
+        assert answer.status_code == status, version
+
+
 async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: ApiWorld) -> None:
     """A destination that a limited key cannot see is neither offered nor taken."""
     first, second = [(await world.create_destination(name=name))["id"] for name in ("First", "Second")]

@@ -71,7 +71,8 @@ _TARGETS = 20
 async def copy_page(visit: CurrentDestination, mapping_id: str, q: SearchText = "") -> Response:
     """Show the form that copies a mapping. `q` searches for the destination of the copy."""
     mapping = (await read_mapping(*visit.on, mapping_id)).mapping
-    listed = await list_destinations(visit.context, limit=_TARGETS + 1, search=q)
+    # Besides the targets: this destination, and one that shows that there are more.
+    listed = await list_destinations(visit.context, limit=_TARGETS + 2, search=q)
     targets = [
         each for each in listed if each.state is not State.ARCHIVED and each.id != visit.destination.id
     ]

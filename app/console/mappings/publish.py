@@ -191,7 +191,7 @@ def _why(reason: str, mapping_field: str | None) -> str:
 
 
 _PAGE_SIZE = 20
-VersionNumber = Annotated[int | None, Query(ge=1, lt=2**31)]
+VersionNumber = Annotated[int | None, Query(ge=1, lt=2**31 - 1)]  # the number after it is compared too
 
 
 @router.get(MAPPING + "/versions", Scope.DESTINATIONS_READ)
