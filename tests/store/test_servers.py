@@ -168,6 +168,31 @@ async def test_what_a_server_says_is_reported_before_the_silence_of_another(data
             await Servers().connect(wrong, timeout=1)
 
 
+def message(kind: bytes, content: bytes) -> bytes:
+    """Return a message as a Postgres server frames it."""
+    return kind + (4 + len(content)).to_bytes(4, "big") + content
+
+
+async def greet_and_leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Complete the handshake and end the session, as a server does that shuts down meanwhile."""
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    await reader.readexactly(length - 4)
+    version = message(b"S", b"server_version\x0018.0\x00")
+    writer.write(message(b"R", bytes(4)) + version + message(b"K", bytes(8)) + message(b"Z", b"I"))
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_session_that_ends_at_its_first_moment_is_a_lost_connection() -> None:
+    """Every caller treats that as a reason to try again. Nothing else was wrong with the server."""
+    server = await asyncio.start_server(greet_and_leave, "127.0.0.1", 0)
+    url = f"postgresql://a:b@127.0.0.1:{server.sockets[0].getsockname()[1]}/d?sslmode=disable"
+    with pytest.raises(OSError, match="ended the new session"):
+        await Servers().connect(url, timeout=LIMIT)
+    server.close()
+    await server.wait_closed()
+
+
 @pytest.mark.parametrize(
     ("url", "servers"),
     [

@@ -138,6 +138,8 @@ class Servers:
                         elif not (connection := task.result()).is_closed():
                             self._last = connection.server = server
                             return connection
+                        else:
+                            errors.append(ConnectionResetError("the server ended the new session"))
         except TimeoutError as error:
             errors.append(error)
             while late is not None and attempts and len(late) < LATE:
