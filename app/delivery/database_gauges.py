@@ -17,7 +17,6 @@ from app.domain.outcomes.status import WAITING, Status, waiting_status
 from app.store import incidents, transactions, waiting_events
 from app.store.database import backups, balance
 from app.store.database.backups import BackupState
-from app.store.errors import DRIVER_ERRORS
 from app.store.privacy import erasures
 from app.store.waiting_events import DestinationPace, WaitingCounts
 from app.telemetry import Telemetry
@@ -43,12 +42,12 @@ class DatabaseGauges(Collector):
         telemetry.registry.register(self)
 
     async def run(self) -> None:
-        """Read the values repeatedly until cancelled. After a database error, the last values remain."""
+        """Read the values repeatedly until cancelled. After an error, the last values remain."""
         while True:
             started_at = time.monotonic()
             try:
                 await self.read()
-            except DRIVER_ERRORS as error:
+            except Exception as error:  # also a damaged value, which the driver cannot represent
                 self._telemetry.failed("gauges.read_failed", error, level=30)
             await asyncio.sleep(max(READ_EVERY_S, _REST_FACTOR * (time.monotonic() - started_at)))
 

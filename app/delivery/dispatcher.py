@@ -186,15 +186,22 @@ class Dispatcher:
         lost = asyncio.Event()
         while not self.stopping.is_set():
             lost.clear()
-            with suppress(*DRIVER_ERRORS):
-                connection = await self.worker.connect()
-                try:
-                    connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(lanes.WAITING_CHANNEL, self._on_notification)
-                    await lost.wait()
-                finally:
-                    connection.terminate()
+            try:
+                with suppress(*DRIVER_ERRORS):
+                    await self._listen_until(lost)
+            except Exception as error:  # else this task would end, and only polls would find new events
+                self.worker.telemetry.failed("worker.failed", error, level=logging.ERROR)
             await asyncio.sleep(POLL_EVERY_S)
+
+    async def _listen_until(self, lost: asyncio.Event) -> None:
+        """Receive notifications on a connection until it is lost, which sets the event."""
+        connection = await self.worker.connect()
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(lanes.WAITING_CHANNEL, self._on_notification)
+            await lost.wait()
+        finally:
+            connection.terminate()
 
     def _on_notification(self, *arguments: Any) -> None:
         """Wake the lanes that a notification names. asyncpg passes the payload as the last argument."""

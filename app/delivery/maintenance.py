@@ -10,8 +10,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
-import asyncpg
-
 from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.callbacks import LEASE, LONGEST_PAUSE_S
 from app.delivery.lane_leases import LONGEST_BLOCK
@@ -143,7 +141,7 @@ class Maintenance:
                     continue
                 try:
                     await job.run_once(connection)
-                except (asyncpg.PostgresError, OSError) as error:
+                except Exception as error:
                     if connection.is_closed():
                         raise
                     event = "maintenance.damaged_data" if is_damage(error) else "maintenance.failed"

@@ -1,16 +1,19 @@
 """A worker's repeated jobs: how long one rests after a run, and partitions that run out."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import pytest
 
+from app.delivery.database_gauges import DatabaseGauges
 from app.delivery.dispatcher import LONGEST_REST_S, rest_after
+from app.delivery.maintenance import Maintenance
 from app.telemetry import Telemetry
 from tests.pipeline.test_ready_lanes import bare_dispatcher
-from tests.pipeline.world import World, event
+from tests.pipeline.world import World, event, eventually
 
 
 @pytest.mark.parametrize(
@@ -97,3 +100,62 @@ async def test_a_worker_that_finds_none_for_its_attempt_has_them_made(world: Wor
     await drop_partitions(world, "attempts")
     await world.post(dst, event(2))
     await world.until(dst, delivered=2)
+
+
+# No session has such a time. Reading it raises OverflowError, which is no error of a database.
+_FAR: Final = "12000-01-01"
+
+
+async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: World) -> None:
+    """A flipped bit made the day of a batch one that the driver cannot represent."""
+    dst = await world.destination(event(1))
+    await world.post(dst, {"event_id": "bad"})
+    await world.intake.recorder.write()
+    dispatcher = world.work()
+    await world.stop_workers()
+    worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
+    maintenance, elapsed = Maintenance(worker=worker, retention=dispatcher.maintenance.retention), 0.0
+    await maintenance.run()
+    world.is_damaged = True
+    await world.fetch(
+        f"CREATE TABLE far_p99991231 PARTITION OF batch_states FOR VALUES FROM ('{_FAR}') TO ('12000-01-11')"
+    )
+    await world.fetch(f"UPDATE batch_states SET day = '{_FAR}'")
+    await world.fetch("UPDATE rejection_records SET received_at = received_at - interval '400 days'")
+    elapsed += 100  # the next run reads the batches whose ids it indexes
+    await maintenance.run()
+    assert await world.fetch("SELECT FROM rejection_records") == []
+
+
+async def test_gauges_are_read_again_after_an_unreadable_time(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their task goes on, so they are right again once the value is."""
+    await world.fetch("ALTER DOMAIN instant DROP CONSTRAINT instant_check")
+    await world.fetch(f"INSERT INTO last_base_backup VALUES (1, '{_FAR}')")
+    gauges = DatabaseGauges(world.resources.pool, world.resources.telemetry)
+    task = asyncio.create_task(gauges.run())
+    await eventually(lambda: "gauges.read_failed" in caplog.messages or task.done())
+    assert not task.done()
+    task.cancel()
+
+
+async def test_a_worker_listens_again_after_any_error(world: World) -> None:
+    """Of the first connections, none can be opened, for a reason that is no error of the database."""
+    dispatcher, failures = world.work(), 3
+    connect = dispatcher.worker.connect
+
+    async def fail_at_first() -> asyncpg.Connection:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise ValueError("not now")
+        return await connect()
+
+    dispatcher.worker.connect = fail_at_first
+
+    async def listens() -> bool:
+        sessions = "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        return bool(await world.fetch(f"{sessions} AND query LIKE 'LISTEN%'"))
+
+    await eventually(listens)
