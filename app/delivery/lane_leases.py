@@ -194,8 +194,14 @@ class LaneLeases:
             # The locks of the old session have ended, so other workers may have acquired the lanes.
             for lane in list(self.owned.values()):
                 self.lose(lane)
-            self._session = await self.worker.connect()
-            await lanes.register_worker(self._session)
+            session = await self.worker.connect()
+            try:
+                await lanes.register_worker(session)
+            except BaseException:
+                # Other workers would not count a worker that is not registered, and would take its lanes.
+                session.terminate()
+                raise
+            self._session = session
         return self._session
 
 

@@ -75,7 +75,8 @@ class IncidentMonitor:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self.connect()
             await incidents.limit_silence(self._connection, LEASE)
-            self._excludes_earlier = False
+            # Without a session, this process has not seen who computed meanwhile.
+            self._excludes_earlier = self._owned = False
         connection = self._connection
         channels = await self._declare(connection)
         began = self.monotonic()

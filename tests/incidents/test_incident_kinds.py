@@ -319,6 +319,25 @@ async def test_a_new_session_keeps_earlier_monitors_away_again(watch: Watch) -> 
     assert [row["mode"] for row in await watch.world.fetch(held)] == ["ShareLock"]
 
 
+async def test_a_monitor_that_was_cut_off_does_not_go_on_with_its_measurements(watch: Watch) -> None:
+    """Another process computed meanwhile, and the breaker that was open was closed for a time."""
+    await watch.world.destination(event(1))
+    await watch.world.fetch("UPDATE lanes SET breaker = 'open'")
+    await watch.tick()
+    assert watch.monitor._connection is not None
+    await watch.monitor._connection.close()
+    await watch.world.fetch("UPDATE job_leases SET leased_until = now()")
+    other = Watch.of(watch.world, watch.receiver)
+    await other.tick()
+    assert other.monitor._owned
+    await other.monitor.leave()
+    await other.close()
+    watch.clock.ahead += 3600
+    await watch.tick()
+    assert watch.monitor._owned
+    assert "failing" not in await watch.incidents()
+
+
 async def test_a_lease_from_before_the_clock_went_back_is_over(watch: Watch) -> None:
     """Its owner has ended. No lease lasts as long as the clock was wrong."""
     await watch.world.destination()

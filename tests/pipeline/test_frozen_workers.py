@@ -132,6 +132,24 @@ async def test_the_lanes_of_a_frozen_worker_move_though_there_are_more_lanes_tha
     assert all(len(hashes) == 1 for hashes in world.amazon.accepted.values())
 
 
+async def test_a_worker_that_could_not_register_does_so_later(world: World) -> None:
+    """Another session held the lock of workers. No worker serves without being counted."""
+    dst = await world.destination(event(1))
+    blocking = await world.resources.connect()
+    await blocking.execute("SELECT pg_advisory_lock(7312, 0)")
+    world.work()
+    waiting = f"SELECT 1 FROM pg_locks WHERE classid = 7312 AND NOT granted AND {SESSIONS_HERE}"
+    await eventually(lambda: world.fetch(waiting))
+
+    async def no_longer_waits() -> bool:
+        return not await world.fetch(waiting)
+
+    await eventually(no_longer_waits)  # the lock timeout ended the wait
+    await blocking.close()
+    await world.until(dst, delivered=1)
+    assert await world.fetch(f"SELECT 1 FROM pg_locks WHERE classid = 7312 AND {SESSIONS_HERE}")
+
+
 async def test_a_frozen_worker_without_lanes_is_not_counted(world: World, database_url: str) -> None:
     """It never held a lease that could lapse; the lanes that come up are not left for it."""
     with freezable_worker(database_url, world.amazon, QUICK) as frozen:
