@@ -17,6 +17,7 @@ from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sa
 from app.ingest.schema_sampler import SampleBudget, SchemaSampler
 from app.processes import api
 from app.store.destinations import schema_samples
+from app.store.privacy import erasures
 from tests.pipeline.rows import MAPPING, publish
 from tests.pipeline.service import serving
 from tests.pipeline.test_erasing import erase, finished
@@ -284,3 +285,31 @@ async def test_an_erasure_during_a_write_drops_what_was_observed_meanwhile(
     running.cancel()
     rows = await world.fetch("SELECT sum(events) AS events FROM schema_samples")
     assert rows[0]["events"] == 2
+
+
+async def test_an_erasure_deletes_the_samples_of_a_write_in_progress(
+    world: World, sampler: SchemaSampler
+) -> None:
+    """The write began before the erasure, and commits while the erasure waits for it."""
+    dst = await world.destination(event(1))
+    await sampler.write()
+    await world.post(dst, event(2))
+    number = await world.number(dst)
+
+    async def erase_samples() -> None:
+        assert world.delivering is not None
+        async with world.delivering.pool.acquire() as connection, connection.transaction():
+            await erasures.delete_samples(connection, number)
+
+    async def do_both_wait() -> bool:
+        return await waiting_sessions(world) == 2
+
+    async with world.resources.pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE mapping_checks IN ACCESS EXCLUSIVE MODE")
+        writing = asyncio.create_task(sampler.write())  # waits after it has written the samples
+        await eventually(lambda: waiting_sessions(world))
+        erasing = asyncio.create_task(erase_samples())
+        await eventually(do_both_wait)
+    await writing
+    await erasing
+    assert await world.fetch("SELECT FROM schema_samples") == []

@@ -297,6 +297,10 @@ async def rewrite(
 
 
 async def delete_samples(connection: PipelineConnection, destination: DestinationNumber) -> None:
-    """Delete the schema samples of a destination that had events of an erased person."""
-    await connection.execute(SQL["delete_samples"], destination)
+    """Delete the schema samples of a destination that had events of an erased person.
+
+    The fingerprints come first: who writes samples locks them first, too. After the wait for that lock, the
+    samples of a write in progress are deleted with the others.
+    """
     await connection.execute(SQL["empty_fingerprints"], destination)
+    await connection.execute(SQL["delete_samples"], destination)
