@@ -25,6 +25,7 @@ from app.domain.event import (
     journey_ids,
 )
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, OrganisationId
+from app.domain.mapping.reading import MAX_STEPS
 from app.domain.trace import RequestTrace
 from app.ingest.destination_cache import CachedDestination, DestinationCache, PublishedMapping
 from app.store import PipelineConnection
@@ -35,6 +36,8 @@ from app.store.events.journey_figures import JourneyNode
 # A large request is evaluated in slices of this many events, one to two milliseconds of CPU time each.
 # Between two slices the event loop serves other requests.
 SLICE_EVENTS = 50
+# A slice also ends after this many steps: as many as one event may take, ten milliseconds of CPU time.
+SLICE_STEPS = MAX_STEPS
 _TOO_MUCH_WORK = "Converting the events before it took all the work that a request may cost."
 
 
@@ -134,10 +137,14 @@ class Evaluator:
         numbers: list[DestinationNumber | None] = []
         nodes: set[JourneyNode] = set()
         is_plain, work = True, Work()
+        pause_below = work.left - SLICE_STEPS
         for start in range(0, len(request.events), SLICE_EVENTS):
             if start:
                 await asyncio.sleep(0)
             for event in request.events[start : start + SLICE_EVENTS]:
+                if work.left < pause_below:
+                    pause_below = work.left - SLICE_STEPS
+                    await asyncio.sleep(0)
                 if (id_ := event.destination_id) not in found:
                     found[id_] = self._visible(DestinationId(id_ or ""), request)
                 destination = found[id_]

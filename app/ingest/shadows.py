@@ -12,14 +12,14 @@ from typing import Final
 
 import asyncpg
 
-from app.domain.conversion.convert import ConversionPlan
+from app.domain.conversion.convert import ConversionPlan, Work
 from app.domain.conversion.results import Conversion
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.match_quality.shadow import ShadowCounts
 from app.ingest.destination_cache import CachedDestination, DestinationLookup
-from app.ingest.evaluate import Candidate, DedupResult, PendingRequest
+from app.ingest.evaluate import SLICE_STEPS, Candidate, DedupResult, PendingRequest
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import shadows
 from app.store.match_quality.shadows import RunningShadow
@@ -140,14 +140,15 @@ class ShadowRunner:
     async def _convert(self) -> None:
         self._arrived.clear()
         waiting, self._waiting = self._waiting, []
-        now = self.now()
+        now, work = self.now(), Work(SLICE_STEPS)
         for number, each in enumerate(waiting, 1):
             is_late = self.monotonic() - each.chosen_at > _LONGEST_WAIT_S
             plan = None if is_late else each.shadow.plan_for(each.destination)
             if plan is None:
                 each.shadow.counts.skipped += 1
                 continue
-            draft = plan.convert(each.event, each.published.event_id or "shadow", now)
+            draft = plan.convert(each.event, each.published.event_id or "shadow", now, work=work)
             each.shadow.counts.add(each.published, draft)
-            if number % _SLICE == 0:
+            if number % _SLICE == 0 or work.left < 0:
+                work = Work(SLICE_STEPS)
                 await asyncio.sleep(0)

@@ -6,8 +6,10 @@ from typing import Any
 
 from app.domain.match_quality.shadow import ShadowCounts
 from app.store.match_quality import shadows
+from tests.event_loop import pauses
 from tests.incidents.conftest import Service
-from tests.pipeline.world import MAPPING, event
+from tests.pipeline.rows import LABORIOUS_VALUE
+from tests.pipeline.world import MAPPING, event, laborious_event
 
 PHONE = {"path": "user.phone"}
 
@@ -140,6 +142,16 @@ async def test_a_share_is_a_share_and_a_busy_process_skips(service: Service) -> 
     found = await service.get(path)
     assert found["events"] + found["skipped"] == 1500
     assert found["skipped"] >= 1000
+
+
+async def test_events_that_take_much_work_are_converted_with_pauses(service: Service) -> None:
+    """A draft can take more than ten milliseconds for an event, in which no request is answered."""
+    destination, path = await drafted(service, fields=fields(value=LABORIOUS_VALUE))
+    await service.send(path, share=1, minutes=5)
+    await service.world.intake.shadows.synchronise()
+    await service.post(destination, *(laborious_event(n) for n in range(20)))
+    assert 9 <= pauses(service.world.intake.shadows._convert()) <= 20
+    assert (await service.get(path))["events"] == 20
 
 
 async def test_what_cannot_be_shadowed(service: Service) -> None:

@@ -14,9 +14,9 @@ from app.ingest import evaluate as evaluation
 from app.ingest.evaluate import Evaluated
 from app.ingest.queue_age import QueueAgeMonitor
 from tests.databases import execute
-from tests.event_loop import turns
-from tests.pipeline.rows import MAPPING, publish
-from tests.pipeline.world import World, event, stamp
+from tests.event_loop import pauses, turns
+from tests.pipeline.rows import LABORIOUS, MAPPING, publish, request_of
+from tests.pipeline.world import World, event, laborious_event, stamp
 
 OTHER = "map_other000000000000000"
 
@@ -260,10 +260,8 @@ async def test_an_evaluation_uses_the_names_that_another_process_pinned(world: W
 
 async def test_the_events_after_too_much_work_are_rejected(world: World) -> None:
     """A request may take 2,000,000 steps; the events before that are accepted."""
-    steps = [["where", "n", "above", 0]] * 8
-    fields = {**MAPPING["fields"], "value": {"path": "list", "pipe": [*steps, ["pluck", "n"], "sum"]}}
-    dst = await world.destination(mapping={**MAPPING, "fields": fields})
-    events = [event(number, list=[{"n": 1}] * 1_500) for number in range(150)]
+    dst = await world.destination(mapping=LABORIOUS)
+    events = [laborious_event(number) for number in range(150)]
     results = await world.post(dst, *events)
     statuses = [result.status for result in results]
     accepted = statuses.count("accepted")
@@ -272,6 +270,15 @@ async def test_the_events_after_too_much_work_are_rejected(world: World) -> None
     last = results[-1].rejection
     assert last is not None
     assert (last.reason, last.code, last.event_id) == ("too_much_work", "RATE_LIMIT", "ord-149")
+
+
+async def test_events_that_take_much_work_are_evaluated_with_pauses(world: World) -> None:
+    """Each takes more than ten milliseconds, in which no other request of the process is answered."""
+    first = laborious_event(0)
+    plain, laborious = await world.destination(first), await world.destination(first, mapping=LABORIOUS)
+    events = [laborious_event(number) for number in range(20)]
+    for dst, fewest, most in ((plain, 0, 0), (laborious, 9, 20)):
+        assert fewest <= pauses(world.intake.evaluate(request_of(events, dst))) <= most
 
 
 async def test_each_request_of_a_flush_is_stored_with_the_current_mapping(world: World) -> None:

@@ -280,6 +280,11 @@ def event(number: int, **more: Any) -> dict[str, Any]:
     }
 
 
+def laborious_event(number: int) -> dict[str, Any]:
+    """Return an event for the mapping LABORIOUS."""
+    return event(number, list=[{"n": 1}] * 1_500)
+
+
 def stamp(*, ago: timedelta = timedelta(0)) -> str:
     return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
 
