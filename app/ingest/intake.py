@@ -11,11 +11,19 @@ import asyncpg
 import msgspec
 from msgspec import structs
 
-from app.domain.conversion.convert import EventWarning
+from app.domain.conversion.convert import EventWarning, Work
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import ConversionPreview, RejectionPreview, preview, rejection_view
 from app.ingest.dedup import Flush, conflict_field
-from app.ingest.evaluate import SLICE_EVENTS, Candidate, DedupResult, Evaluated, Evaluator, PendingRequest
+from app.ingest.evaluate import (
+    SLICE_EVENTS,
+    SLICE_STEPS,
+    Candidate,
+    DedupResult,
+    Evaluated,
+    Evaluator,
+    PendingRequest,
+)
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit, Notifier
 from app.ingest.recorders import RejectionRecorder, RepeatedIdRecorder
@@ -122,13 +130,18 @@ class Intake:
             return None
         request.evaluated, request.dedup = flush.evaluated[0], flush.results[0]
         results = _results(request)
-        now = self.evaluator.clock.now()
-        for index, (event, evaluated) in enumerate(zip(request.events, request.evaluated, strict=True)):
-            if index % SLICE_EVENTS == 0:
-                await asyncio.sleep(0)  # other requests of this process go on meanwhile
-            result = results[index]
-            results[index] = structs.replace(result, preview=_preview(event, evaluated, result, now))
+        await self._add_previews(request, results)
         return results
+
+    async def _add_previews(self, request: PendingRequest, results: list[EventResult]) -> None:
+        """Add the preview of each event to its result, with pauses for other requests of this process."""
+        now, work = self.evaluator.clock.now(), Work(SLICE_STEPS)
+        for index, (event, evaluated) in enumerate(zip(request.events, request.evaluated, strict=True)):
+            if index % SLICE_EVENTS == 0 or work.left < 0:
+                work = Work(SLICE_STEPS)
+                await asyncio.sleep(0)
+            result = results[index]
+            results[index] = structs.replace(result, preview=_preview(event, evaluated, result, now, work))
 
 
 def _results(request: PendingRequest) -> list[EventResult]:
@@ -170,11 +183,11 @@ def _conflict(candidate: Candidate, dedup_result: DedupResult) -> Rejection:
 
 
 def _preview(
-    event: Event | Rejection, evaluated: Evaluated, result: EventResult, now: datetime
+    event: Event | Rejection, evaluated: Evaluated, result: EventResult, now: datetime, work: Work
 ) -> ConversionPreview | RejectionPreview:
     if result.rejection is not None:
         return rejection_view(result.rejection)
     assert isinstance(event, Event)
     assert isinstance(evaluated, Candidate)
     assert evaluated.mapping.plan is not None
-    return preview(event, evaluated.conversion.event_id, evaluated.mapping.plan, now=now)
+    return preview(event, evaluated.conversion.event_id, evaluated.mapping.plan, now=now, work=work)

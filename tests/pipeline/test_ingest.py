@@ -11,7 +11,8 @@ from app.domain import batch as packing
 from app.domain.event import Event
 from app.domain.ids import DestinationId
 from app.ingest import evaluate as evaluation
-from app.ingest.evaluate import Evaluated
+from app.ingest.evaluate import DedupResult, Evaluated
+from app.ingest.intake import _results
 from app.ingest.queue_age import QueueAgeMonitor
 from tests.databases import execute
 from tests.event_loop import pauses, turns
@@ -278,7 +279,11 @@ async def test_events_that_take_much_work_are_evaluated_with_pauses(world: World
     plain, laborious = await world.destination(first), await world.destination(first, mapping=LABORIOUS)
     events = [laborious_event(number) for number in range(20)]
     for dst, fewest, most in ((plain, 0, 0), (laborious, 9, 20)):
-        assert fewest <= pauses(world.intake.evaluate(request_of(events, dst))) <= most
+        request = request_of(events, dst)
+        assert fewest <= pauses(world.intake.evaluate(request)) <= most
+        request.dedup = [DedupResult.ACCEPTED] * len(events)
+        previews = world.intake._add_previews(request, _results(request))
+        assert fewest < pauses(previews) <= most + 1
 
 
 async def test_each_request_of_a_flush_is_stored_with_the_current_mapping(world: World) -> None:

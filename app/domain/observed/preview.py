@@ -13,7 +13,7 @@ import msgspec
 from typing_extensions import TypedDict
 
 from app.domain.conversion.amazon_codes import PURCHASE, PURCHASE_ONLY
-from app.domain.conversion.convert import ConversionPlan, Step, Trace
+from app.domain.conversion.convert import ConversionPlan, Step, Trace, Work
 from app.domain.event import Event, EventProblem, Rejection
 from app.domain.identity.keys import DropReason
 from app.domain.outcomes.reasons import WARNINGS, JourneyCode, WarningView
@@ -58,14 +58,15 @@ class RejectionPreview(TypedDict):
 
 
 def preview(
-    event: Event, event_id: str, plan: ConversionPlan, *, now: datetime
+    event: Event, event_id: str, plan: ConversionPlan, *, now: datetime, work: Work | None = None
 ) -> ConversionPreview | RejectionPreview:
     """Return the Amazon event that would be sent and each step of the conversion, or the rejection.
 
-    The steps contain no personal data: only the start of a hash, and `…` for unhashed ids.
+    The steps contain no personal data: only the start of a hash, and `…` for unhashed ids. `work` is charged
+    with the steps that the event took.
     """
     trace: Trace = []
-    outcome = plan.convert(event, event_id, now, trace=trace)
+    outcome = plan.convert(event, event_id, now, work=work, trace=trace)
     if isinstance(outcome, Rejection):
         return rejection_view(outcome)
     return {
