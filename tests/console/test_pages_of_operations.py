@@ -217,7 +217,10 @@ async def test_a_form_of_an_organisation_replaces_no_change_that_it_did_not_show
     assert "Changed by someone else" in refused.text
     stored = (await case.world.call("GET", "/organisations/acme")).json()
     assert (stored["name"], stored["limits"]["events_per_second"]) == ("Acme", 500)
-    fields = {**_fields_of(await case.get("/console/organisations"), "organisations/acme"), "name": "Acme Inc"}
+    fields = {
+        **_fields_of(await case.get("/console/organisations"), "organisations/acme"),
+        "name": "Acme Inc",
+    }
     assert (await case.post("/console/organisations/{id}", **fields)).status_code == 303
     stored = (await case.world.call("GET", "/organisations/acme")).json()
     assert (stored["name"], stored["limits"]["events_per_second"]) == ("Acme Inc", 500)

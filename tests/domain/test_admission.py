@@ -48,6 +48,8 @@ def test_the_limits_in_force() -> None:
     assert Limits(3.0, 24 * 1_048_576, 192 * 1_048_576, 10.0, 900) == Limits()
     assert (MIB, POST_COST, RESERVE, UNDECLARED_COST) == (1_048_576, 2_048, 32_768, 65_536)
     assert AdaptiveLimit() == AdaptiveLimit(4 * MIB, float("-inf"))
+    assert Usage() == Usage(requests=0, arriving=0, cost=0, body_bytes=0)
+    assert Demand(1) == Demand(1, body_bytes=0, is_events=False, has_body=True, spare_bytes=0)
     assert {(spec.soonest_s, spec.latest_s) for spec in SHED_SPECS.values()} == {(1, 5), (2, 10), (60, 300)}
 
 
@@ -62,9 +64,14 @@ def test_the_limits_in_force() -> None:
             ShedReason.BODIES,
         ),
         "a flush that does not end": (load_of(BUSY, BUSY, flush_s=10.01), ShedReason.COMMITS),
+        "a flush of exactly the limit": (load_of(BUSY, BUSY, flush_s=10.0), None),
         "above the memory limit, and more in progress than it retains": (
             load_of(replace(BUSY, cost=3 * MIB // 2), BUSY, resident_bytes=RETAINED),
             ShedReason.MEMORY,
+        ),
+        "exactly at the memory limit": (
+            load_of(replace(BUSY, cost=3 * MIB // 2), BUSY, resident_bytes=RETAINED - 1),
+            None,
         ),
         "memory that the allocator retains": (
             load_of(replace(BUSY, cost=3 * MIB // 2 - 3_000), BUSY, resident_bytes=RETAINED),
@@ -81,6 +88,10 @@ def test_the_limits_in_force() -> None:
         "a key whose bodies wait on a third of the connections": (
             load_of(Usage(requests=301), Usage(requests=301, arriving=300)),
             ShedReason.SHARE,
+        ),
+        "a key whose bodies leave two thirds of the connections": (
+            load_of(Usage(requests=300), Usage(requests=300, arriving=299)),
+            None,
         ),
     },
 )

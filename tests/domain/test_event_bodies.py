@@ -1,5 +1,6 @@
 """Events are taken out of every body a caller may send, and each knows where it goes."""
 
+import hashlib
 from decimal import Decimal
 from typing import Any
 
@@ -290,18 +291,22 @@ def test_the_pepper_decides() -> None:
     """Without the pepper no digest can be guessed at; a long pepper counts in full."""
     assert digest(SAME, b"q" * 32) != digest(SAME)
     assert digest(SAME, b"p" * 100) != digest(SAME, b"p" * 101)
+    canonical = b'{"ok":true,"user":{"email":"x","n":[1,2.50]}}'
+    keys = {64: b"p" * 64, 65: hashlib.blake2b(b"p" * 65).digest()}  # BLAKE2b takes at most 64 bytes
+    for length, key in keys.items():
+        expected = hashlib.blake2b(canonical, digest_size=16, key=key).digest()
+        assert digest(SAME, b"p" * length) == expected, length
 
 
 def test_derived_ids_are_ids() -> None:
     """A derived id would itself be taken as an event id."""
     made = derived_event_id(digest(SAME))
+    assert made == f"derived-{digest(SAME).hex()}"
     assert read({"event_id": made})[0].event_id == made
 
 
 def test_the_amazon_event_id_is_the_published_formula() -> None:
     """Sixteen hex digits over destination, mapping and type, a colon, and the caller's id as it is."""
-    import hashlib
-
     scope = hashlib.sha256(b"dst_1\nmap_1\nLEAD").hexdigest()[:16]
     assert amazon_event_id("dst_1", "map_1", "LEAD", "ord:1/é") == f"{scope}:ord:1/é"
     assert amazon_event_id("dst_1", "map_1", "SEARCH", "ord:1/é") != f"{scope}:ord:1/é"

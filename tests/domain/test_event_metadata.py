@@ -34,6 +34,16 @@ def test_every_id_is_read_from_the_event_and_has_a_label() -> None:
 
 
 @pytest.mark.parametrize("name", JOURNEY_IDS)
+def test_an_id_that_is_no_text_is_left_out(name: str) -> None:
+    """The others stay."""
+    journey: dict[str, object] = {each.removeprefix("journey_"): "a" for each in JOURNEY_IDS}
+    journey[name.removeprefix("journey_")] = ["a"]
+    assert journey_ids({"journey": journey}) == JourneyIds(
+        **{each: None if each == name else "a" for each in JOURNEY_IDS}
+    )
+
+
+@pytest.mark.parametrize("name", JOURNEY_IDS)
 def test_a_filter_compares_the_id_with_the_metadata(name: str) -> None:
     shape = EventMetadata(0, "ord-1", 1, 1, "LEAD", 0, (), ())
     with_id = msgspec.structs.replace(shape, **{name: "id-1"})

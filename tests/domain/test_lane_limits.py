@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.pacing.lane_limits import Times, fair_share, may_acquire
+from app.domain.pacing.lane_limits import LONGEST_LEASE_S, Times, fair_share, may_acquire
 from app.domain.pacing.order import MIN_IN_FLIGHT, Capacity
 from app.domain.pacing.pace import SLOW_S
 from tests.tables import cases
@@ -92,13 +92,14 @@ def test_the_times_that_are_in_force() -> None:
     """Sessions of frozen workers end before the leases of their lanes do; nothing is sent again too early."""
     times = Times()
     assert (times.lease, times.request, times.settled_within, times.renew_every) == (60, 25, 30, 10)
+    assert LONGEST_LEASE_S == 600
     assert times.silent_after < times.lease
     assert times.lease - 2 * times.renew_every > times.request  # a request starts also after a failed renewal
 
 
 def test_the_shares_that_are_in_force() -> None:
     """Of 16 requests: 12 a region, 6 a lane, 8 for lanes that fail."""
-    assert Capacity().total == 32
+    assert (Capacity().total, MIN_IN_FLIGHT) == (32, 4)
     capacity = Capacity(16)
     assert (capacity.total, capacity.region, capacity.lane, capacity.failing) == (16, 12, 6, 8)
     assert (Times().silent_after, Times().least) == (50, 5)

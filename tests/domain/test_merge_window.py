@@ -30,6 +30,11 @@ def turns_of(lanes: int, seconds: float, *, workers: int = 1) -> list[list[float
     return sent
 
 
+def test_the_turns_that_are_in_force() -> None:
+    """Events of a full request, turns a second, and the longest turn in windows, as ADR 0050 states them."""
+    assert (FULL, SMALL_PER_S, LONGEST_TURN, Turns()) == (500, 10, 50, Turns(0, 1, float("-inf")))
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_many_lanes_share_the_turns_of_all_workers(workers: int) -> None:
     """Four workers with a quarter of the lanes each send as many small requests as one with all lanes."""

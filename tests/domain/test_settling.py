@@ -47,7 +47,7 @@ def settled(reply: o.Reply, *tries: int, jitter: float = 0.5) -> Settlement:
         (o.TransportError("connect"), RetryAll("amazon_unreachable", 1.0)),
         (o.TransportError("timeout"), RetryAll("outcome_unknown", 1.0)),
         (o.Missing("NOT_FOUND", ""), RetryAll("endpoint_not_found", 1.0)),
-        (o.Unexpected(418, "X", "tea"), PerItem((Dead("amazon_unexpected", "X", "tea"),) * 2)),
+        (o.Unexpected(418, "X", "tea"), PerItem((Dead("amazon_unexpected", "X", "tea"),) * 2, 0)),
         (o.PerItemReply((o.ACCEPTED, o.ItemAccepted())), PerItem((Delivered(), Delivered()), 2)),
     ],
 )
@@ -66,7 +66,7 @@ def test_a_request_that_amazon_refuses_is_divided_until_one_conversion_is_left()
     four = settled(reply, 0, 0, 0, 0)
     assert isinstance(four, PerItem)
     assert [each.half for each in four.dispositions if isinstance(each, Retry)] == [0, 0, 1, 1]
-    assert settled(reply, 3) == PerItem((Dead("amazon_request_refused", "BAD_REQUEST", "no"),))
+    assert settled(reply, 3) == PerItem((Dead("amazon_request_refused", "BAD_REQUEST", "no"),), 0)
 
 
 @pytest.mark.parametrize(
