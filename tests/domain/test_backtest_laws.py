@@ -487,6 +487,76 @@ def test_what_a_draft_continues_is_decided_for_each_event() -> None:
     assert result.newly_accepted + result.unclear_events == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "other"),
+    [
+        (820982911946154503, 820982911946154599),
+        ("2026-11-29", "2026-11-28"),
+        ("DBAA~BAAA.YAAA", "DBABMA~BAAA.YAAA"),
+        ("{{order}}", "{{id}}"),
+    ],
+)
+def test_another_field_of_the_same_kind_is_a_change(value: Any, other: Any) -> None:
+    content = {"maid": _MAIDS[0], "a": value, "b": other}
+    before, after, result = _judged(content, {"maid": "maid", "user_agent": "a"}, {"user_agent": "b"})
+    assert isinstance(before, Conversion)
+    assert isinstance(after, Conversion)
+    assert (result.changed, result.unclear_events) == ({"user_agent": 1}, 0)
+
+
+_MAIDS = ["b4a3ca9c-4125-4228-ae50-59cd6a343593", "c5a3ca9c-4125-4228-ae50-59cd6a343593"]
+_FIRST, _SECOND = {"path": "first"}, {"path": "second"}
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("email", ["ada@example.com", "bob@example.com"]),
+        ("maid", _MAIDS),
+        ("ip_address", ["8.8.8.8", "8.8.4.4"]),
+        ("user_agent", ["acme", "bob"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("source", "other", "changed"),
+    [
+        ({"first_of": [_FIRST, _SECOND]}, _FIRST, 0),
+        (_FIRST, {"first_of": [_FIRST, _SECOND]}, 0),
+        ({"first_of": [_FIRST, _SECOND]}, _SECOND, 1),
+        (_FIRST, _SECOND, 1),
+    ],
+    ids=["shorter", "longer", "second", "another"],
+)
+def test_a_value_that_both_mappings_read_is_no_change(
+    field: str, values: list[str], source: dict[str, Any], other: dict[str, Any], changed: int
+) -> None:
+    """Also of an event of which another field is unclear, but the same for both."""
+    content = {"first": values[0], "second": values[1], "name": "李", "id": "customer7"}
+    fields = {"match_id": "id", "first_name": "name", field: source}
+    before, after, result = _judged(content, fields, {field: other})
+    assert isinstance(before, Conversion)
+    assert isinstance(after, Conversion)
+    assert (before.body != after.body) is bool(changed)
+    assert (result.changed.total(), result.unclear_events) == (changed, 0)
+
+
+@pytest.mark.parametrize(("field", "value"), [("email", "ada@example.com"), ("user_agent", "acme")])
+@pytest.mark.parametrize(
+    "sources",
+    [[_FIRST, {"path": "third"}], [{"path": "third"}, _FIRST]],
+    ids=["other-second", "absent-first"],
+)
+def test_a_value_that_steps_show_is_compared(field: str, value: str, sources: list[dict[str, Any]]) -> None:
+    """Another path that an event does not have, or that is not tried, changes nothing."""
+    content = {"first": value, "name": "李", "id": "customer7"}
+    fields = {"match_id": "id", "first_name": "name", field: {"first_of": [_FIRST, _SECOND]}}
+    before, after, result = _judged(content, fields, {field: {"first_of": sources}})
+    assert isinstance(before, Conversion)
+    assert isinstance(after, Conversion)
+    assert before.body == after.body
+    assert (result.changed.total(), result.unclear_events) == (0, 0)
+
+
 _LINES = [{"$price": 3, "@type": "a", "pieces": 2}, {"@type": "b", "pieces": 1}]
 _PIECES = {"path": "lines", "pipe": [["sum", "pieces"]], "on_error": "reject"}
 _PRICES = {"path": 'lines[*]["$price"]', "pipe": ["sum"]}

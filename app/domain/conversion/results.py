@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
@@ -78,6 +78,10 @@ class Conversion(msgspec.Struct, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
+
+
+HIDDEN: Final = "…"
+"""The result of a step whose value a preview must not show."""
 
 
 class Step(NamedTuple):

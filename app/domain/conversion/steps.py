@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.conversion.failures import UNCLEAR, SourceFailed
-from app.domain.conversion.results import EventWarning, Step, Trace
+from app.domain.conversion.results import HIDDEN, EventWarning, Step, Trace
 from app.domain.conversion.values import PERSONAL
 from app.domain.event import EventProblem
 from app.domain.mapping.fields import FIELDS
@@ -171,7 +171,7 @@ class FieldStep:
             if rule is None:
                 rule = "absent" if value is None else self.source.rule
             if result is None and value is not None:
-                result = _plain(value) if self.shows else "…"
+                result = _plain(value) if self.shows else HIDDEN
             sentence = run.sentences[-1] if rejects else ""
             run.trace.append(Step(self.name, self.source, rule, result, failed, rejects, sentence, warnings))
         return value

@@ -59,7 +59,7 @@ class ValueKind(StrEnum):
     ZERO = "zero", _always(0), "number"
     NEGATIVE = "negative", lambda n, _: -1 - n, "number"
     INTEGER = "integer", lambda n, _: 12 + n, "number"
-    LARGE_NUMBER = "large_number", _always(10**15), "number"  # a positive integer beyond amounts
+    LARGE_NUMBER = "large_number", lambda n, _: 10**15 + n, "number"  # a positive integer beyond amounts
     ENDLESS_NUMBER = "endless_number", _always(10**70), "number"  # any other number beyond amounts
     DECIMAL = "decimal", lambda n, _: Decimal(12 + n) + Decimal("0.34"), "number"
     EPOCH_SECONDS = "epoch_seconds", lambda _, at: int(at.timestamp()), "number"
@@ -91,7 +91,7 @@ class ValueKind(StrEnum):
     EPOCH_TEXT = "epoch_text", lambda _, at: str(int(at.timestamp()))  # ten digits: a time of the day before
     # thirteen digits
     EPOCH_MILLISECONDS_TEXT = "epoch_milliseconds_text", lambda _, at: str(int(at.timestamp()) * 1000)
-    DATE = "date", lambda _, at: at.strftime("%Y-%m-%d")
+    DATE = "date", lambda n, at: (at - timedelta(days=n)).strftime("%Y-%m-%d")
     PHONE = "phone", lambda n, _: f"+1202555{n % 10_000:04}"
     NATIONAL_PHONE = "national_phone", lambda n, _: f"202-555-{n % 10_000:04}"
     DIGITS = "digits", lambda n, _: f"202555{n % 10_000:04}"
@@ -110,10 +110,10 @@ class ValueKind(StrEnum):
     GRANTED = "granted", _always("GRANTED")
     DENIED = "denied", _always("DENIED")
     TCF = "tcf", _always(tcf.consent_to_all())
-    GPP = "gpp", _always("DBAA~BAAA.YAAA")
+    GPP = "gpp", lambda n, _: f"DBAA~BAAA.{_letters(n)}"
     IP_ADDRESS = "ip_address", lambda n, _: f"8.8.{n // 250}.{n % 250 + 1}"
     # a placeholder, such as null, zeros or an unfilled template; a sample holds others than templates
-    UNUSABLE_TRAIT = "unusable_trait", _always("{{x}}")
+    UNUSABLE_TRAIT = "unusable_trait", lambda n, _: f"{{{{{_letters(n)}}}}}"
 
 
 EMPTY: Final = frozenset(
