@@ -132,6 +132,7 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. An expected failure prints a sentence, not a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_outputs()
     parent_watch.exit_with_parent()
     try:
         parsed, rest = _parser(words).parse_known_args(words or ["up"])
@@ -188,6 +189,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             remedy = "set MIGRATION_DATABASE_URL, or run `migrate` to grant them"
         print(f"The role of the database URL lacks privileges for {command.name}: {remedy}.", file=sys.stderr)
         return 1
+
+
+def _open_outputs() -> None:
+    """Discard what is written to a closed output. Else the next file or connection would get its number."""
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _discard_output() -> None:

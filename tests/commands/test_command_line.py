@@ -145,6 +145,16 @@ def test_output_to_a_full_disk_is_one_sentence() -> None:
     )
 
 
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_output_is_discarded(closed: int) -> None:
+    """The next file or connection would get its number, and the flush at the end failed."""
+    words = [sys.executable, "-m", "app", "schema"]
+    program = f"import os; os.close({closed}); os.execv({words[0]!r}, {words!r})"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert bool(ended.stdout) is (closed != 1)
+
+
 def test_an_interrupt_ends_the_question_for_a_canary() -> None:
     """In an event loop, Ctrl-C did nothing until a line was entered."""
     terminal, standard_input = os.openpty()
