@@ -18,7 +18,7 @@ from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.organisations.scope import prepare_engine, scoped_engine
 from tests.databases import RUNNING, Office, ThrowawayCluster, connected, share_types
 from tests.personal_markers import LogSearch
-from tests.process_guard import GUARD, ProcessGuard
+from tests.process_guard import GUARD, MARK, ProcessGuard
 
 # The same examples in every run, and no limit of their time: on a busy machine an example takes longer.
 # `--hypothesis-profile=default` draws other examples.
@@ -27,8 +27,17 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-WAITING_MODULES = ("test_frozen_workers", "test_slow_clients", "test_incident_kinds", "test_readiness")
-
+# They wait for real time, or take longest in one process.
+FIRST_MODULES = (
+    "test_foreign_locks",
+    "test_loop_time",
+    "test_stale_statistics",
+    "test_conformance",
+    "test_frozen_workers",
+    "test_slow_clients",
+    "test_incident_kinds",
+    "test_readiness",
+)
 
 LOG_SEARCH = LogSearch()
 CLEAR_TEXT = pytest.StashKey[str]()
@@ -54,8 +63,11 @@ def pytest_collection() -> Iterator[object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that wait for real time, so that no process waits for one alone at the end."""
-    items.sort(key=lambda item: item.path.stem not in WAITING_MODULES)
+    """Begin with the modules that wait or take long, so that no process runs one alone at the end."""
+    slow = {
+        item.path for item in items if item.get_closest_marker(MARK) or item.get_closest_marker("campaign")
+    }
+    items.sort(key=lambda item: (item.path.stem not in FIRST_MODULES, item.path not in slow))
 
 
 def _running(config: pytest.Config) -> ThrowawayCluster:
