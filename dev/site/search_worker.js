@@ -81,8 +81,12 @@ function words(text) {
   });
 }
 
+const stemmed = new Map(); // of each word; a stemmer costs more than the rest of a search
+
 function stem(word) {
-  return lunr.stemmer(new lunr.Token(word.toLowerCase())).toString();
+  const lower = word.toLowerCase();
+  stemmed.has(lower) || stemmed.set(lower, lunr.stemmer(new lunr.Token(lower)).toString());
+  return stemmed.get(lower);
 }
 
 function rarity(term) {
