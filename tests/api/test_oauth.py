@@ -136,6 +136,12 @@ async def test_denied_is_400_access_denied(world: ApiWorld) -> None:
     assert await unchanged(world, made)
 
 
+async def test_the_page_of_a_denied_sign_in_says_once_what_to_do(world: ApiWorld) -> None:
+    _, state = await ready(world)
+    page = (await world.back(html=True, state=state, error="access_denied")).text
+    assert page.count("Try again and click Allow.") == 1
+
+
 @pytest.mark.parametrize("accept", ["html", "json"])
 async def test_nothing_from_the_query_appears_in_an_error(world: ApiWorld, accept: str) -> None:
     """A script in `error` or in `state` is not repeated, escaped or not."""

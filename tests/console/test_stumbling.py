@@ -2,6 +2,7 @@
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,21 @@ async def test_activate_offers_a_payload_whose_execution_can_be_found_again(worl
     page = html.unescape((await world.client.get(f"/console/destinations/{made}/activate")).text)
     assert '"execution_id"' in page.split('id="body-one"')[1].split("</pre>")[0]
     assert '"journey"' not in page.split('id="body-webhook"')[1].split("</pre>")[0]
+
+
+async def test_activate_says_what_to_do_for_each_status_that_the_guide_names(world: ApiWorld) -> None:
+    """An event with code `RATE_LIMIT` is sent again, also unchanged; an unknown result is, too."""
+    await sign_in(world)
+    made = (await world.create_destination())["id"]
+    page = (await world.client.get(f"/console/destinations/{made}/activate")).text
+    table = page.split('aria-label="Responses"')[1].split("</table>")[0]
+    guide = Path("docs/journey-node.md").read_text().split("## Responses and retries")[1].split("\n### ")[0]
+    rows = [line.split(" | ")[0] for line in guide.splitlines() if line.startswith("| ")]
+    statuses = set(re.findall(r"`(\d{3})`", " ".join(rows)))
+    assert statuses == set(re.findall(r"\d{3}", " ".join(re.findall(r'<th scope="row">(.*?)</th>', table))))
+    for status in ("207", "422"):
+        [row] = [row for row in table.split("<tr>") if f">{status}<" in row]
+        assert "RATE_LIMIT" in row, status
 
 
 async def test_the_audit_calls_people_and_things_by_their_names(world: ApiWorld) -> None:

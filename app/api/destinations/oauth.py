@@ -87,16 +87,14 @@ def _require_state(states: list[str], codes: list[str], errors: list[str]) -> st
     return states[0]
 
 
-# What a person in a browser should do next, by error code.
+# What a person in a browser should do next, by error code, where the sentence of the error does not say it.
 _NEXT_STEPS = {
-    ErrorCode.ACCESS_DENIED: "Try again and click Allow.",
     ErrorCode.SIGN_IN_FAILED: "Amazon's code works once and for five minutes. "
     "Start again and click Allow within that time.",
     ErrorCode.INVALID_STATE: "This page may have been opened twice. Check the destination: it may already be "
     "connected. Otherwise, start again there.",
     ErrorCode.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, "
     "or correct the advertiser ID or the region under Settings.",
-    ErrorCode.AMAZON_UNAVAILABLE: "Wait a minute and start again.",
 }
 
 
