@@ -229,6 +229,75 @@ def test_a_path_of_one_field_is_not_another_ones() -> None:
     assert "first_name" not in fields
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "first_touch_channel", "last_touch_channel", "lastCampaign", "first_source", "first_order_date",
+        "product_family", "given_discount", "channel_name", "model_name", "email_name", "dealName",
+        "nombre_producto", "nom_produit", "nome_prodotto", "address_type", "street_view", "city_tier",
+        "device_state", "statement", "marketplace", "postal_service",
+    ],
+)  # fmt: skip
+def test_a_name_of_something_else_is_no_part_of_a_person(name: str) -> None:
+    """Any text fits these fields, and a wrong match key is worse than none."""
+    words = ("Google Ads", "Newsletter", "Direct", "Organic Search")
+    for events in (orders(**{name: lambda n: words[n % 4]}), orders(customer=lambda n: {name: words[n % 4]})):
+        assert name not in json.dumps(suggested(events).mapping["fields"])
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("first", "first_name"), ("customer_first", "first_name"), ("name_first", "first_name"),
+        ("billing_last", "last_name"), ("orderFirstName", "first_name"), ("custlname", "last_name"),
+        ("last_name_1", "last_name"), ("nombre", "first_name"), ("nome_cliente", "first_name"),
+    ],
+)  # fmt: skip
+def test_a_short_name_of_a_person_is_one(name: str, field: str) -> None:
+    """Alone, or beside words for a person."""
+    fields = suggested(orders(**{name: lambda n: ("Ada", "Grace", "Alan")[n % 3]})).mapping["fields"]
+    assert fields[field] == {"path": name}
+
+
+@pytest.mark.parametrize("name", ["full_name", "fullName", "name", "display_name"])
+def test_a_full_name_is_split(name: str) -> None:
+    """By its comma, if it has one. Titles and suffixes are no names of a person."""
+
+    def names(*texts: str) -> dict[str, Any]:
+        events = orders(customer=lambda n: {name: texts[n % len(texts)]})
+        fields = suggested(events).mapping["fields"]
+        return {field: fields.get(field) for field in ("first_name", "last_name")}
+
+    path = f"customer.{name}"
+    words, parts = ["trim", ["split", " "]], ["trim", ["split", ","]]
+    assert names("Ada Lovelace", "Alan M. Turing", "Grace Hopper") == {
+        "first_name": {"path": path, "pipe": [*words, "first"]},
+        "last_name": {"path": path, "pipe": [*words, "last"]},
+    }
+    assert names("Lovelace, Ada", "Turing, Alan M.", "Hopper,Grace") == {
+        "first_name": {"path": path, "pipe": [*parts, "last"]},
+        "last_name": {"path": path, "pipe": [*parts, "first"]},
+    }
+    assert names("Lovelace, Ada", "Alan Turing") == {"first_name": None, "last_name": None}
+    assert names("Mrs. Ada Lovelace", "Alan Turing", "Dr Grace Hopper") == {
+        "first_name": None,
+        "last_name": {"path": path, "pipe": [*words, "last"]},
+    }
+    assert names("Ada Lovelace", "Alan Turing Jr.", "Grace Hopper PhD") == {
+        "first_name": {"path": path, "pipe": [*words, "first"]},
+        "last_name": None,
+    }
+
+
+def test_a_state_of_an_order_is_no_state_of_an_address() -> None:
+    """Some shops call the status of an order its state."""
+    for name in ("state", "order_state"):
+        paid = orders(**{name: lambda n: ("paid", "Complete", "pending_payment")[n % 3]})
+        assert "state" not in suggested(paid).mapping["fields"]
+    states = orders(state=lambda n: ("CA", "Texas", "NY")[n % 3])
+    assert suggested(states).mapping["fields"]["state"] == {"path": "state"}
+
+
 def test_the_time_of_an_event_is_recent() -> None:
     """A better name does not make a time of years ago that of the event."""
     events = orders(

@@ -46,6 +46,9 @@ _SHORTEST_END: Final = 4
 
 
 _ABBREVIATIONS: Final = key_by_word("abbreviations")
+_OF_PERSON: Final = frozenset({"name"}).union(
+    *(WORDS[words] for words in ("halves", "person", "billing", "shipping"))
+)
 
 
 @lru_cache(maxsize=4096)
@@ -102,8 +105,16 @@ def _rank(field: str, words: tuple[str, ...]) -> int:
         # `email1` is as good as `email`, and `email2` is the second one.
         return (60 if words[-1] in ("1", "01") else 45) - min(synonyms.index(plain) // 2, 20)
     pairs = {*words, *("".join(pair) for pair in pairwise(words))}
-    found = [place for place, synonym in enumerate(synonyms) if synonym in pairs and len(synonym) > 2]
+    is_person = all(word in _OF_PERSON or word.isdigit() for word in words)
+    found = [
+        place
+        for place, synonym in enumerate(synonyms)
+        if synonym in pairs and len(synonym) > 2 and (is_person or synonym not in WORDS["halves"])
+    ]
     if found:
         return 50 - min(found[0] // 2, 25)
-    parts = any(len(s) >= _SHORTEST_PART and s in joined for s in synonyms)
-    return 20 if parts or any(len(s) >= _SHORTEST_END and joined.endswith(s) for s in synonyms) else 0
+    # In one word: `channel_name` has no `lname`.
+    longer = [synonym for synonym in synonyms if synonym not in WORDS["halves"]]
+    is_part = any(len(s) >= _SHORTEST_PART and s in word for s in longer for word in words)
+    is_end = any(len(s) >= _SHORTEST_END and word.endswith(s) for s in longer for word in words[-1:])
+    return 20 if is_part or is_end else 0

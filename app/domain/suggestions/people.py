@@ -60,6 +60,8 @@ _SHAPES: Final[dict[str, Callable[[str], Any]]] = {
     "ip_address": _IP.fullmatch,
     "user_agent": lambda text: len(text) >= 8,
 }
+_HALVES: Final = ("first_name", "last_name")
+_ANY_TEXT: Final = frozenset({*_HALVES, "city", "state", "address", "postal"})
 _OWN: Final = HASHED_FIELDS | {"maid", "match_id"}  # fields that another one than the customer may have, too
 _OF_ONE: Final = frozenset({"email", "phone", "maid", "match_id"})  # fields that differ from person to person
 # Fields that other modules of this package find, or that no name suggests.
@@ -99,12 +101,24 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         is_anothers = field in _OWN and bool(each.words & WORDS["others"])
         is_equal = len(texts) >= _ENOUGH and len(set(texts)) == 1
         is_shared = field in _OF_ONE and is_equal and role != 0 and not invented
-        if not score or not fits or is_of_another_field or is_weak or is_anothers or is_shared:
+        is_wrong = is_of_another_field or is_anothers or is_shared or _is_no_trait(field, each)
+        if not score or not fits or is_weak or is_wrong:
             continue
         if each.words & WORDS["second"] or each.names[-1][-1:] in ("2", "3"):
             score -= 40
         rows.append((score < _USUAL, role, -score, len(each.names), each))
     return [row[-1] for row in sorted(rows, key=lambda row: row[:4])]
+
+
+def _is_no_trait(field: str, each: ObservedPath) -> bool:
+    """Return whether a path is named like something else, or has its values. Any text fits such a field."""
+    own = words_in(each.names[-1:])
+    if field in _HALVES and own <= WORDS["full_name"]:
+        return True
+    if field == "state":
+        words = {word for text in each.texts for word in text.lower().replace("_", " ").split()}
+        own |= words & WORDS["order_states"]
+    return field in _ANY_TEXT and not own.isdisjoint(WORDS["no_trait"] | WORDS["order_states"])
 
 
 def _composed_phones(found: ObservedPaths) -> tuple[list[ObservedPath], set[str]]:
@@ -257,18 +271,23 @@ def _piped(field: str, each: ObservedPath) -> Written:
 
 def _parts_of_full_name(field: str, found: ObservedPaths) -> list[Written]:
     """Return the first or last word of a full name."""
-    if field not in ("first_name", "last_name"):
+    if field not in _HALVES:
         return []
-    part = "first" if field == "first_name" else "last"
     sources = []
     for each in found.values:
         own = words_in(each.names[-1:])
         is_unclear = own == {"name"} and _role(each.names) == 1
         if not own <= WORDS["full_name"] or each.in_list or is_unclear:
             continue
-        texts = [text for text in each.texts if _is_name(text)]
-        if texts and sum(len(text.split()) >= 2 for text in texts) * 2 > len(texts):
-            sources.append(each.piped("trim", ["split", " "], part))
+        texts = [text.strip() for text in each.texts if _is_name(text)]
+        commas = {text.count(",") for text in texts}
+        sign, parts = (",", ("last", "first")) if commas == {1} else (" ", ("first", "last"))
+        part = parts[_HALVES.index(field)]
+        rows = [text.lower().split(sign) for text in texts]
+        used = " ".join(row[0] if part == "first" else row[-1] for row in rows).replace(".", " ").split()
+        is_clear = len(commas) == 1 and WORDS["affixes"].isdisjoint(used)
+        if is_clear and sum(len(row) > 1 for row in rows) * 2 > len(texts):
+            sources.append(each.piped("trim", ["split", sign], part))
     return sources
 
 
