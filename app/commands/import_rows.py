@@ -6,17 +6,20 @@ of an NDJSON file is an event and is not changed. A problem names the row and th
 """
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import isinf
 from typing import Any, BinaryIO, Final
+
+import msgspec
 
 from app.domain.mapping.paths import parse_path
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
 
 class FileError(Exception):
@@ -55,11 +58,11 @@ class CsvColumn:
     problem: str
 
 
-def _number(cell: str) -> int | float:
-    match = _NUMBER.fullmatch(cell.strip())
-    if match is None or len(cell) > 64:
+def _number(cell: str) -> msgspec.Raw:
+    """Return the number with all its digits."""
+    if not _NUMBER.fullmatch(cell.strip()) or len(cell) > 64 or isinf(float(cell)):
         raise ValueError
-    return float(cell) if match[1] or match[2] else int(cell)
+    return msgspec.Raw(cell.strip().encode())
 
 
 def _boolean(cell: str) -> bool:
@@ -71,7 +74,7 @@ _KINDS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "string": (str, ""),
     "number": (_number, "cell_not_a_number"),
     "boolean": (_boolean, "cell_not_a_boolean"),
-    "json": (json.loads, "cell_not_json"),
+    "json": (partial(msgspec.json.decode, type=msgspec.Raw), "cell_not_json"),
 }
 
 
@@ -146,10 +149,7 @@ def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[CsvColum
         for step in column.steps[:-1]:
             parent = parent.setdefault(step, {})
         parent[column.steps[-1]] = value
-    try:
-        return ImportRow(number, end, json.dumps(event, allow_nan=False).encode())
-    except ValueError:
-        return ImportRow(number, end, None, "cell_not_json")
+    return ImportRow(number, end, msgspec.json.encode(event))
 
 
 def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[ImportRow]:

@@ -26,6 +26,7 @@ from app.commands.api.commands import (
     TailWindow,
     tail_events,
 )
+from tests.listening import SilentHandler, handling
 from tests.pipeline.served import ADMIN, served_world
 from tests.pipeline.world import World, event
 
@@ -129,6 +130,25 @@ async def test_what_goes_wrong_is_one_sentence(
     ):
         code = await asyncio.to_thread(cli.main, ["destinations", "list", *words])
         assert (code, part in capsys.readouterr().err) == (1, True)
+
+
+@pytest.mark.parametrize("answer", [b"[1]", b"{}", b'"text"', b"null", b"<html>"])
+def test_an_address_of_another_service_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
+) -> None:
+    """Whatever it answers: JSON of another kind, or no JSON."""
+
+    class Foreign(SilentHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+    (tmp_path / "key").write_text("ack_1")
+    with handling(Foreign) as server:
+        place = ("--api", f"http://127.0.0.1:{server.server_port}", "--key-file", str(tmp_path / "key"))
+        assert cli.main(["destinations", "list", *place]) == 1
+    assert capsys.readouterr() == ("", "The address returned 200, but is not the API.\n")
 
 
 async def test_a_person_is_erased_without_an_argument(

@@ -85,6 +85,14 @@ def test_an_address_that_is_none_is_a_mistake(address: str) -> None:
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.parametrize("address", ["http://a..b", f"http://{'a' * 64}.example", "http://localhost:99999"])
+def test_an_address_whose_host_or_port_cannot_be_is_a_mistake(address: str) -> None:
+    """They ended in a traceback, or seemed to be an API that does not respond."""
+    ended = command("destinations", "list", "--api", address)
+    assert ended.returncode == 2
+    assert "must be an address such as" in ended.stderr
+
+
 @pytest.mark.parametrize("days", ["0", "-1", "10000000", "1e3", "9" * 5_000])
 def test_days_that_are_no_time_are_a_mistake(days: str, tmp_path: Path) -> None:
     """They ended in a traceback, a backup after it was taken. `backup` may keep only the newest one."""

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from app.commands.failure import CommandFailed
 from app.settings import Settings
@@ -31,7 +32,8 @@ def _address(text: str) -> str:
     """Check an address before the first request, because a command repeats requests without a response."""
     with suppress(ValueError):
         url = urlsplit(text)
-        if url.scheme in {"http", "https"} and url.hostname:
+        # The host and the port are read, because both can be invalid.
+        if url.scheme in {"http", "https"} and url.hostname and url.hostname.encode("idna") and url.port != 0:
             return text
     raise argparse.ArgumentTypeError("must be an address such as https://conversions.example")
 
@@ -47,6 +49,7 @@ def http_client(settings: Settings, asked: argparse.Namespace, *, timeout_s: flo
 
 
 _TRANSIENT = frozenset({429, 502, 503, 504})
+_NOT_THE_API = "The address returned {}, but is not the API."
 
 
 class ApiUnreachable(CommandFailed):
@@ -70,18 +73,18 @@ class ApiClient:
         parameters = {name: value for name, value in (query or {}).items() if value is not None}
         try:
             response = self._client.request(method, path, params=parameters, json=body)
-            content = response.json()
+            content = msgspec.json.decode(response.content, type=dict[str, Any])
         except httpx.HTTPError as error:
             raise ApiUnreachable(f"The API does not respond: {type(error).__name__}.") from None
-        except ValueError:
+        except msgspec.DecodeError:
             if response.status_code in _TRANSIENT:
                 raise ApiUnreachable(f"The address returned {response.status_code}.") from None
-            raise CommandFailed(f"The address returned {response.status_code}, but is not the API.") from None
+            raise CommandFailed(_NOT_THE_API.format(response.status_code)) from None
         if not response.is_success:
             fields = [f"{each['field']}: {each['problem']}" for each in content.get("fields", ())]
             failure = ApiUnreachable if response.status_code in _TRANSIENT else CommandFailed
             raise failure(" ".join([str(content.get("detail", response.status_code)), *fields]))
-        return dict(content)
+        return content
 
     def server_time(self) -> datetime:
         """Return the time of the API's clock.
@@ -104,6 +107,8 @@ class ApiClient:
         while True:
             size = PAGE if left is None else min(PAGE, left)
             page = self.call("GET", path, query={**(query or {}), "limit": size, "cursor": cursor})
+            if "items" not in page:
+                raise CommandFailed(_NOT_THE_API.format(200))
             yield from page["items"]
             cursor = page["next_cursor"]
             if left is not None:
