@@ -1,7 +1,7 @@
 """The preflight checklist of a destination: its use cases, and a pure function for each check."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from app.admin.context import AppContext
@@ -17,6 +17,7 @@ from app.store.database import readiness
 from app.store.destinations import destinations, sign_ins, token_leases
 from app.store.destinations.destinations import Destination
 from app.store.destinations.sign_ins import AmazonAccount
+from app.store.mappings import StoredMapping
 
 Status = Literal["ok", "failed", "unknown"]
 CLOCK_TOLERANCE_SECONDS = 5.0
@@ -79,14 +80,16 @@ async def check_setup(context: AppContext, destination_id: str, *, ask: bool = F
             accepted=await destinations.ever_accepted(connection, destination.number),
             delivered=await destinations.delivered(connection, destination.number),
             seconds_apart=await readiness.seconds_apart(await driver_of(connection), _local_clock(context)),
-            literal_times=[
-                mapping.name
-                for mapping in await mappings.published_of(connection, [destination.id])
-                if holds_literal_time(mapping.published)
-            ],
         )
-    checks = run_preflight(facts)
+        published = await mappings.published_of(connection, [destination.id])
+    literal_times = await context.compute(_with_literal_times, published)
+    checks = run_preflight(replace(facts, literal_times=literal_times))
     return Preflight(all(check.status != "failed" for check in checks), checks)
+
+
+def _with_literal_times(published: Sequence[StoredMapping]) -> list[str]:
+    """Return the names of the published mappings whose events all have the same time."""
+    return [mapping.name for mapping in published if holds_literal_time(mapping.published)]
 
 
 async def _find_advertiser(

@@ -119,7 +119,7 @@ async def list_mappings(
     """Return up to `limit` mappings with numbers above `after`, oldest first, without archived mappings."""
     async with reading(context, destination_id) as (connection, destination):
         rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)
-    return [_details(row, destination.region) for row in rows]
+    return await context.compute(lambda: [_details(row, destination.region) for row in rows])
 
 
 async def search_mappings(context: AppContext, words: str, *, limit: int) -> list[StoredMapping]:

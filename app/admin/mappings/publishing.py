@@ -160,13 +160,15 @@ async def list_versions(
     async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=below)
-    return [
-        copied(
-            PublishedVersion,
-            row,
-            current=row.version == mapping.published_version,
-            mapping=row.document,
-            changes=tuple(differences(older.document, row.document)) if older else (),
-        )
-        for row, older in zip_longest(rows[:limit], rows[1 : limit + 1])
-    ]
+    pairs = zip_longest(rows[:limit], rows[1 : limit + 1])
+    return await context.compute(lambda: [_version(mapping, row, older) for row, older in pairs])
+
+
+def _version(mapping: StoredMapping, row: Version, older: Version | None) -> PublishedVersion:
+    return copied(
+        PublishedVersion,
+        row,
+        current=row.version == mapping.published_version,
+        mapping=row.document,
+        changes=tuple(differences(older.document, row.document)) if older else (),
+    )

@@ -31,9 +31,10 @@ from app.domain.match_quality.dedupe import (
 from app.store import PipelineConnection, batches, ledger
 from app.store.destinations import cache, schema_samples
 from app.store.destinations.cache import DestinationRow
+from app.store.destinations.schema_samples import StoredSamples
 from app.store.events import batches as event_batches
 from app.store.events.batches import BatchRow
-from app.store.mappings import published_of
+from app.store.mappings import StoredMapping, published_of
 from app.store.match_quality import repeated_ids
 
 PERIOD: Final = timedelta(days=7)
@@ -53,12 +54,16 @@ async def read_findings(context: AppContext, destination_id: str) -> list[Dedupe
         repeated = await repeated_ids.since(pooled, destination.number, (context.now() - PERIOD).date())
     found: list[DedupeFinding] = []
     for stored, sampled in zip(published, samples, strict=True):
-        compiled = compiled_or_none(stored.published or {})
-        if compiled is not None:
-            groups = await context.compute(sampled.groups)
-            found += mapping_findings(stored.id, compiled, stored.published_version or 0, groups)
+        found += await context.compute(_findings_of, stored, sampled)
     ids = {stored.id for stored in published}
     return found + list(repetition_findings(each for each in repeated if each.mapping in ids))
+
+
+def _findings_of(stored: StoredMapping, sampled: StoredSamples) -> list[DedupeFinding]:
+    compiled = compiled_or_none(stored.published or {})
+    if compiled is None:
+        return []
+    return list(mapping_findings(stored.id, compiled, stored.published_version or 0, sampled.groups()))
 
 
 class CompareIdsRequest(RequestBody):
@@ -111,16 +116,12 @@ async def compare_ids(context: AppContext, destination_id: str, body: CompareIds
             connection, destination.number, since, until, {batch for batch, _ in places.values()}
         )
         accepted = await repeated_ids.accepted(connection, destination.number, since, until)
-    found = {
-        each: next((places[key] for key in of_id if key in places and places[key][0] in within), None)
-        for each, of_id in keys.items()
-    }
-    matched = {each for each, place in found.items() if place is not None}
+    matched = await context.compute(_matched, keys, places, within)
     only_there = [each for each in given if each not in matched]
     own = await _own_ids(context, destination.number, since, until) if only_there else set()
-    found_reasons = await context.compute(differences, only_there, own - matched)
+    found_reasons = await context.compute(differences, only_there, own.difference(matched))
     reasons = [DifferenceCount(kind, count) for kind, count in sorted(found_reasons.items())]
-    events = len({place for place in found.values() if place is not None})
+    events = len(set(matched.values()))
     return IdComparison(len(matched), max(0, accepted - events), len(only_there), reasons, len(own))
 
 
@@ -140,6 +141,20 @@ def _keys(
         if _DERIVED.match(each) and (mapping := scopes.get(each[:17])) is not None:
             keys[each].append(event_key(destination.id, mapping, each[17:]))
     return keys
+
+
+def _matched(
+    keys: Mapping[str, Sequence[bytes]],
+    places: Mapping[bytes, tuple[BatchId, int]],
+    within: Collection[BatchId],
+) -> dict[str, tuple[BatchId, int]]:
+    """Return the ids that events of these batches have, each with the place of the event of its first key."""
+    found = {}
+    for each, of_id in keys.items():
+        for key in of_id:
+            if each not in found and key in places and places[key][0] in within:
+                found[each] = places[key]
+    return found
 
 
 async def _places(connection: PipelineConnection, keys: Sequence[bytes]) -> dict[bytes, tuple[BatchId, int]]:

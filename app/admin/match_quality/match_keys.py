@@ -27,19 +27,22 @@ async def read_match_quality(
         stored = await mappings.page(connection, destination.id, limit=limit, after=after)
         computations = [await _computation(context, connection, destination, each) for each in stored]
     return [
-        (each, None if compute is None else await context.compute(compute))
-        for each, compute in zip(stored, computations, strict=True)
+        (each, await context.compute(compute)) for each, compute in zip(stored, computations, strict=True)
     ]
 
 
 async def _computation(
     context: AppContext, connection: AsyncConnection, destination: Destination, stored: StoredMapping
-) -> Callable[[], MatchQuality] | None:
+) -> Callable[[], MatchQuality | None]:
     """Read what the match quality of a mapping depends on, and return its computation."""
     document = stored.published or {}
-    compiled = compiled_or_none(document)
-    if compiled is None:
-        return None
     rules = await rules_of(connection, context, destination, stored)
     samples, now = await schema_samples.recent(connection, stored.id), context.now()
-    return lambda: match_quality(samples.groups(), document, compiled, rules, now=now)
+
+    def compute() -> MatchQuality | None:
+        compiled = compiled_or_none(document)
+        if compiled is None:
+            return None
+        return match_quality(samples.groups(), document, compiled, rules, now=now)
+
+    return compute

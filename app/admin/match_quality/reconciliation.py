@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -115,21 +115,29 @@ async def _count_unsent(context: AppContext, destination_id: str, first: date, l
     async with reading_row(context, destination_id) as (connection, destination):
         number = destination.number
         found = await reconciliation.versions(connection, number)
-        versions = {(each.mapping, each.version): _described(each) for each in found}
-        current = {each.mapping: each.version for each in found if each.is_current}
-        tally = _Tally(destination, first, last, versions, current)
-        for row in await reconciliation.unsent(connection, number, first=first, last=last):
-            tally.counted[row.day, tally.of_mapping(row.mapping)] += DayCounts(
-                without_consent=row.without_consent, repeated_ids=row.repeated_ids, rejected=row.rejected
-            )
+        unsent = await reconciliation.unsent(connection, number, first=first, last=last)
         repeated = await reconciliation.mapped_duplicates(connection, number, first=first, last=last)
         ids = {batch for _, batch, _ in repeated}
         owners = await event_batches.batches(connection, number, ids)
-    shapes = {(batch.id, shape.place): shape for batch in owners for shape in read_shapes(batch.shapes) or ()}
-    for day, batch, place in repeated:
-        if (shape := shapes.get((batch, place))) is not None:
+    versions = await context.compute(_kinds_of, found)
+    current = {each.mapping: each.version for each in found if each.is_current}
+    tally = _Tally(destination, first, last, versions, current)
+    for row in unsent:
+        tally.counted[row.day, tally.of_mapping(row.mapping)] += DayCounts(
+            without_consent=row.without_consent, repeated_ids=row.repeated_ids, rejected=row.rejected
+        )
+    shapes: dict[tuple[BatchId, int], EventMetadata] = {}
+    for batch in owners:
+        await asyncio.sleep(0)  # other requests of this process go on meanwhile
+        shapes |= {(batch.id, shape.place): shape for shape in read_shapes(batch.shapes) or ()}
+    for day, id_, place in repeated:
+        if (shape := shapes.get((id_, place))) is not None:
             tally.counted[day, tally.of_event(*_kind_of(shape))] += DayCounts(repeated_ids=1)
     return tally
+
+
+def _kinds_of(found: Sequence[MappingVersion]) -> dict[tuple[MappingNumber, int], EventKind]:
+    return {(each.mapping, each.version): _described(each) for each in found}
 
 
 def _described(version: MappingVersion) -> EventKind:

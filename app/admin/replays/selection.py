@@ -1,5 +1,6 @@
 """Find the events of a replay or a dismissal by event id, journey, node, execution, mapping or event type."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -106,6 +107,7 @@ async def _events(
         after = max(page)
         days = {batch: day for batch, day in page.items() if only is None or batch in only}
         for batch, shapes in (await damage.read_shapes_of(connection, days)).items():
+            await asyncio.sleep(0)  # other requests of this process go on meanwhile
             if found.wanted.may_contain(shapes):
                 for shape in read_shapes(shapes) or ():
                     yield batch, shape
