@@ -80,7 +80,7 @@ PARTS: dict[str, Part] = {
         **_modules(
             "app/domain/identity",
             "phones",
-            (*_tests("phone_numbers", "domain/identity"), *IDENTITY_TESTS),
+            (*_tests("phone_numbers", "domain/identity"), *_tests("erasure_keys"), *IDENTITY_TESTS),
         ),
     },
     "conversion": _modules(
