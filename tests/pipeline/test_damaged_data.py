@@ -133,6 +133,8 @@ async def test_what_delivery_does_without_is_delivered(
         return
     assert (len(listed["items"]), listed["unreadable_batches"]) == (1, 1)
     assert (history["event_id"], history["event_time"], history["match_keys"]) == ("ord-1", None, [])
+    # Only the ledger still knows which mapping converted it.
+    assert history["mapping_id"] == f"map_{dst[4:]}"
     assert "damaged" in history["explanation"]
 
 

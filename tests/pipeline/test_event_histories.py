@@ -505,3 +505,17 @@ async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Serv
     for number in (1, 2):
         found = (await find(service, dst, f"ord-{number}")).json()
         assert (found["event_id"], found["status"]) == (f"ord-{number}", "queued")
+
+
+async def test_an_event_whose_batch_id_another_event_has_now_is_deleted(service: Service) -> None:
+    """Its own batch was dropped. The other one is readable, so it is no damaged batch of this event."""
+    world = service.world
+    dst = await world.destination(event(1))
+    await world.post(dst, event(2))
+    first, second = (
+        row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")
+    )
+    await world.fetch("UPDATE ledger SET batch = $1 WHERE batch = $2", second, first)
+    answer = await find(service, dst, "ord-1")
+    assert answer.status_code == 404
+    assert "deleted after the retention period" in answer.json()["detail"]

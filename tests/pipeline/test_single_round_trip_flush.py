@@ -23,6 +23,7 @@ from tests.crashes.fuse import Fuse
 from tests.crashes.rehearsal import rehearse
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.rows import MAPPING, publish
+from tests.pipeline.service import serving
 from tests.pipeline.world import World, event, eventually, make_world, settings_of
 
 
@@ -378,3 +379,14 @@ def test_the_rows_of_the_counts_change_in_a_circle() -> None:
         writer.change_rows()
         used.append(writer.number)
     assert used == [(8 + each) % WRITERS for each in range(2 * WRITERS)]
+
+
+async def test_a_flush_that_changes_its_rows_leaves_delivery_control_on_its_own(database_url: str) -> None:
+    """Else both would meet on the new rows again: a flush could not move away from the other's locks."""
+    async with serving(database_url) as service:
+        control = service.application.state.context.delivery_control
+        ingest = service.world.intake.writer.count_writer
+        before = control.writer.number
+        assert ingest.number == before
+        ingest.change_rows()
+        assert (control.writer.number, ingest.number) == (before, (before + 1) % WRITERS)

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -29,6 +29,8 @@ from app.store.destinations.destinations import Destination
 from app.store.destinations.health import condition_sql
 from app.store.errors import is_unavailable
 from app.store.tables import METADATA
+from tests.databases import WAITING_LOCKS
+from tests.pipeline.world import eventually
 from tests.tables import cases
 
 DRAFT = DestinationSettings(
@@ -159,6 +161,35 @@ async def test_the_database_keeps_what_is_final(engine: AsyncEngine, statement: 
             await connection.execute(text(statement))
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE destinations SET archived_at = archived_at, name = 'Other'"))
+
+
+async def test_a_changed_name_touches_the_destinations_of_its_advertiser_at_once(
+    engine: AsyncEngine, owner: asyncpg.Connection
+) -> None:
+    """With one statement, which locks them in the order of their numbers: two changes cannot deadlock."""
+    first, second, other = (DestinationId("dst_" + letter * 20) for letter in "abc")
+    await create(engine, first)
+    await create(engine, second)
+    await create(engine, other, replace(DRAFT, advertiser_id=AdvertiserId("59")))
+    await owner.execute("UPDATE destinations SET paused = paused WHERE id = $1", first)  # moves it to the end
+    statements = []
+
+    def count(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    async with engine.begin() as connection:
+        for plan in ("indexscan", "bitmapscan"):  # one of the indexes happens to have their order
+            await connection.exec_driver_sql(f"SET LOCAL enable_{plan} = off")
+        event.listen(engine.sync_engine, "before_cursor_execute", count)
+        async with owner.transaction():
+            await owner.execute("SELECT FROM destinations WHERE id = $1 FOR UPDATE", first)
+            touching = asyncio.create_task(destinations.touch_advertiser(connection, DRAFT.advertiser_id))
+            await eventually(lambda: owner.fetchval(f"SELECT EXISTS ({WAITING_LOCKS})"))
+            await owner.execute("SELECT FROM destinations WHERE id = $1 FOR UPDATE NOWAIT", second)
+        await touching
+    assert len(statements) == 1
+    rows = await owner.fetch("SELECT version FROM destinations ORDER BY number")
+    assert [row["version"] for row in rows] == [2, 2, 1]
 
 
 async def test_states_of_days_past_are_forgotten(engine: AsyncEngine) -> None:

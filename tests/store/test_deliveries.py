@@ -7,12 +7,24 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
-from app.domain.ids import DEFAULT_ORGANISATION, AttemptId, BatchId, DestinationNumber, LaneId
-from app.domain.outcomes.outcome import PerItemReply, SentRequest
+from app.delivery.access_tokens import Access
+from app.delivery.request_content import BatchSource, Item, RequestContent, RequestInFlight
+from app.delivery.settlement import SettlementWriter
+from app.domain.ids import (
+    DEFAULT_ORGANISATION,
+    AttemptId,
+    BatchId,
+    DestinationId,
+    DestinationNumber,
+    LaneId,
+)
+from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest
+from app.domain.outcomes.settle import Delivered, PerItem
+from app.domain.pacing.order import WorkKind
 from app.store import attempts, due_work, lanes
 from app.store.attempts import StartedAttempt
-from app.store.counts import CountDelta
-from app.store.lanes import LaneLease
+from app.store.counts import CountDelta, CountWriter
+from app.store.lanes import LaneLease, StaleOwner
 from tests.databases import connected
 
 BATCHES = [BatchId(1), BatchId(2)]
@@ -78,6 +90,45 @@ async def test_a_delivered_request_is_written_once(c: asyncpg.Connection) -> Non
 async def test_who_no_longer_owns_the_lane_writes_nothing(c: asyncpg.Connection) -> None:
     """The fence is part of the statement."""
     assert not await settle(c, fence=6)
+    assert await written(c) == NOTHING
+
+
+def request_in_flight() -> RequestInFlight:
+    """Return the request of the attempt: the events of its batches, one of which was retrying."""
+    queue = due_work.DestinationQueue(DestinationNumber(1), DestinationId("dst_1"), {})
+    items = [
+        Item(BatchSource(batch, today(), tries, tries > 0, datetime.now(UTC)), place, b"{}")
+        for batch, places, tries in ((BatchId(1), 1, 1), (BatchId(2), 2, 0))
+        for place in range(places)
+    ]
+    content = RequestContent(
+        queue, tuple(items), (), tuple(BATCHES), (), None, has_more=False, kind=WorkKind.LIVE
+    )
+    started = StartedAttempt(AttemptId(5), today())
+    return RequestInFlight(content, started, Access("token", 1, forced=False, usable_until=0.0), 0.0)
+
+
+async def settle_by_delivery(c: asyncpg.Connection, *, fence: int = 7) -> CountDelta:
+    """Settle as a worker does; return what it adds to its metrics."""
+    lease = LaneLease(LaneId(1), fence, DEFAULT_ORGANISATION, "NA", "1", 0.0)
+    sent = SentRequest(PerItemReply((ACCEPTED,) * 3), 207, "r-1", 12)
+    settlement = PerItem((Delivered(),) * 3, 3)
+    return await SettlementWriter(c, lease, CountWriter(4)).write_settlement(
+        request_in_flight(), sent, settlement
+    )
+
+
+async def test_a_write_that_an_earlier_try_made_already_counts_nothing(c: asyncpg.Connection) -> None:
+    """Postgres committed it and the answer was lost. Neither the counts nor the metrics grow twice."""
+    assert await settle_by_delivery(c) == CountDelta(delivered=3, retrying=-1)
+    once = await written(c)
+    assert await settle_by_delivery(c) == CountDelta()
+    assert await written(c) == once
+
+
+async def test_a_write_of_a_former_owner_counts_nothing(c: asyncpg.Connection) -> None:
+    with pytest.raises(StaleOwner):
+        await settle_by_delivery(c, fence=6)
     assert await written(c) == NOTHING
 
 
