@@ -170,9 +170,10 @@ async def build_application(
     finally:
         intake.close()
         await flush_task
+        # Before the end of the tasks: a write that is cancelled loses its records.
+        await intake.recorder.write()
         for task in tasks:
             task.cancel()
-        await intake.recorder.write()
         await client.aclose()
         await sign_in.aclose()
         if people is not None:

@@ -8,16 +8,20 @@ import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
 from dev.postgres.postmaster import free_port
+from tests.databases import WAITING_LOCKS
+from tests.event_loop import turns
 from tests.pipeline.amazon import Request
 from tests.pipeline.processes import ADMIN, Operator, Product, running_product
+from tests.pipeline.service import serving
 from tests.pipeline.world import World, event, eventually
 
 
@@ -194,3 +198,23 @@ def test_a_signal_ends_a_process_that_still_starts(database_url: str, tmp_path: 
 def _catches_sigterm(status: str) -> bool:
     [mask] = re.findall(r"(?m)^SigCgt:\s+([0-9a-f]+)$", status)
     return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+async def test_an_api_process_that_stops_writes_the_rejections_it_recorded(
+    database_url: str, owner: asyncpg.Connection
+) -> None:
+    """Also those whose write waits for a lock at that moment."""
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(serving(database_url))
+        dst, intake = await service.world.destination(event(1)), service.world.intake
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE rejection_records IN ACCESS EXCLUSIVE MODE")
+            await service.world.post(dst, {"event_id": "bad"})
+            await eventually(lambda: owner.fetchval(WAITING_LOCKS))
+            stopping = asyncio.create_task(stack.pop_all().aclose())
+            session = intake.group_commit.session._connection
+            assert session is not None
+            await eventually(session.is_closed)
+            await turns()
+        await stopping
+    assert await owner.fetchval("SELECT count(*) FROM rejection_records") == 1
