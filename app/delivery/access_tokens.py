@@ -6,7 +6,8 @@ Only the process that has a lease on the row of a sign-in refreshes its token. O
 token until it expires. No transaction is open during a call of the token server.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -26,9 +27,11 @@ from app.domain.outcomes.outcome import (
     Unexpected,
 )
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
+from app.store import PipelineConnection
 from app.store.destinations import token_leases
 from app.store.destinations.token_leases import access_place, refresh_place
 from app.store.due_work import DestinationQueue
+from app.store.errors import DRIVER_ERRORS
 
 REFRESH_EARLY_S = 300.0  # or a fifth of the token's lifetime, whichever is shorter (interface §3)
 _LEASE_S = 30.0  # longer than the token call's own deadline
@@ -94,7 +97,7 @@ class AccessTokens:
                 await self._park_after_reply(queue.id, access, "forbidden")
             case PerItemReply() | Divisible() | Unexpected() if access.forced:
                 self.forget(queue.id)
-                async with self.worker.pool.acquire() as connection:
+                async with self._noting(queue.id) as connection:
                     await token_leases.confirm_token(connection, queue.id, access.generation)
             case _:
                 pass
@@ -107,7 +110,8 @@ class AccessTokens:
         """Count a reply, also one to a probe. Return whether the destination is parked because of 404s."""
         if queue.is_probe:
             if has_answered(reply):
-                async with self.worker.pool.acquire() as connection:
+                was_parked = False
+                async with self._noting(queue.id) as connection:
                     was_parked = await token_leases.endpoint_found(connection, queue.id)
                 if was_parked:
                     self.worker.telemetry.log("destination.endpoint_found", destination=queue.id)
@@ -125,6 +129,19 @@ class AccessTokens:
                 "destination.endpoint_not_found", level=30, destination=queue.id, replies=run.times
             )
         return is_parked
+
+    @asynccontextmanager
+    async def _noting(self, destination: DestinationId) -> AsyncIterator[PipelineConnection]:
+        """Lend a connection to note what a reply shows. An error of the database is logged.
+
+        The next reply shows it again. The result of this one must be stored: otherwise events that Amazon
+        accepted would be sent again.
+        """
+        try:
+            async with self.worker.pool.acquire() as connection:
+                yield connection
+        except DRIVER_ERRORS as error:
+            self.worker.telemetry.failed("sign_in.not_noted", error, level=30, destination=destination)
 
     async def _park_after_reply(
         self, destination: DestinationId, access: Access, reason: str, *, probe_in: float | None = None

@@ -387,3 +387,25 @@ async def test_a_database_that_stood_still_is_worked_on_soon_after(world: World)
     await world.post(second, event(2))
     await world.advance(POLL_EVERY_S + 0.5)
     assert (await world.counts(second))["delivered"] == 1
+
+
+async def test_a_locked_sign_in_lets_no_accepted_event_leave_again(world: World) -> None:
+    """That Amazon accepts the refreshed token cannot be noted then; what it accepted is stored."""
+    dst = await world.destination(event(1))
+    blocking = await world.resources.connect()
+
+    async def lock(request: Request) -> httpx.Response | None:
+        if request.token == "Atza|0":
+            return httpx.Response(401)
+        if len(world.amazon.requests) == 2:
+            await blocking.execute("BEGIN")
+            await blocking.execute("SELECT FROM sign_ins FOR UPDATE")
+        return None
+
+    world.amazon.script = lock
+    await world.work_until(dst, delivered=1)
+    assert set(world.amazon.times.values()) == {1}
+    await blocking.close()
+    await world.post(dst, event(2))
+    await world.until(dst, delivered=2)
+    assert (await world.fetch("SELECT forced_at FROM sign_ins"))[0][0] is None

@@ -3,6 +3,7 @@
 import httpx
 
 from app.domain.outcomes.settle import ENDPOINT_POLICY
+from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event
 
 GONE = httpx.Response(404, json={"code": "NOT_FOUND", "message": "No such account"})
@@ -64,6 +65,35 @@ async def test_a_404_parks_a_destination_and_a_probe_resumes_it(world: World) ->
     assert await state(world, dst) == ("active", None)
     assert set(world.amazon.times.values()) == {1}
     assert all(len(hashes) == 1 for hashes in world.amazon.accepted.values())
+
+
+async def test_a_locked_destination_lets_no_accepted_probe_leave_again(world: World) -> None:
+    """The probe is stored, although the destination resumes only after the next one."""
+    dst = await world.destination(event(1))
+    blocking = await world.resources.connect()
+    is_gone = True
+
+    async def lock(_: Request) -> httpx.Response | None:
+        if is_gone:
+            return GONE
+        await blocking.execute("BEGIN")
+        await blocking.execute("SELECT FROM destinations FOR UPDATE")
+        return None
+
+    world.amazon.script = lock
+    world.stop_clock()
+    world.work()
+    await fail_until_parked(world, dst)
+    is_gone = False
+    await sent_when_probed(world)
+    assert (await world.counts(dst))["delivered"] == 1
+    assert await state(world, dst) == ("needs_reconnect", "endpoint_not_found")
+    await blocking.close()
+    world.amazon.script = None
+    await world.post(dst, event(2))
+    assert await sent_when_probed(world) == 1
+    assert await state(world, dst) == ("active", None)
+    assert set(world.amazon.times.values()) == {1}
 
 
 async def test_a_404_that_passes_parks_nothing(world: World) -> None:
