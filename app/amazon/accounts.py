@@ -4,6 +4,7 @@ The account query is Amazon's current call. It may not list older accounts, so t
 profile and DSP calls. The older calls need an older header for the client id (contract §8.4).
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ PROFILES_PATH = "/v2/profiles"
 ADVERTISERS_PATH = "/dsp/advertisers"
 
 _DEADLINE_S = 10.0  # per call: a user waits in the browser
+_DEADLINE_OF_ALL_S = 60.0  # for all calls: a slow Amazon may need hundreds of them
 _PAGE = 100
 _MAX_PAGES = 50  # 5,000 accounts, the limit of Amazon's schema for profiles
 _MAX_PROFILES = 50
@@ -70,9 +72,9 @@ class _Account:
 
 @dataclass(slots=True)
 class _AccountList:
-    """Accounts that Amazon listed. `is_complete` is true if Amazon listed all accounts."""
+    """Accounts that Amazon listed, in its order. `is_complete` is true if Amazon listed all accounts."""
 
-    accounts: list[_Account] = field(default_factory=list)
+    accounts: dict[_Account, None] = field(default_factory=dict)
     is_complete: bool = True
 
     def find(self, advertiser_id: str) -> Visible | None:
@@ -87,7 +89,12 @@ _Missing = CannotTell | Unauthorized
 
 
 async def find_advertiser(
-    client: EventsClient, region: Region, access_token: str, advertiser_id: str
+    client: EventsClient,
+    region: Region,
+    access_token: str,
+    advertiser_id: str,
+    *,
+    deadline_s: float = _DEADLINE_OF_ALL_S,
 ) -> Visible | NotVisible | CannotTell | Unauthorized:
     """Find an advertiser among the accounts that this sign-in has access to in this region.
 
@@ -96,6 +103,16 @@ async def find_advertiser(
     """
     if not usable_token(access_token):
         return Unauthorized()
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await _search(client, region, access_token, advertiser_id)
+    except TimeoutError:
+        return CannotTell("timeout")
+
+
+async def _search(
+    client: EventsClient, region: Region, access_token: str, advertiser_id: str
+) -> Visible | NotVisible | CannotTell | Unauthorized:
     queried = await _query_accounts(client, region, access_token, advertiser_id)
     if isinstance(queried, _AccountList) and (found := queried.find(advertiser_id)):
         return found
@@ -132,7 +149,7 @@ async def _query_accounts(
         rows = page.get("advertiserAccounts")
         if not isinstance(rows, list):
             return CannotTell("unreadable")
-        listing.accounts += [_account(row) for row in objects(rows)]
+        listing.accounts |= dict.fromkeys(map(_account, objects(rows)))
         token = page.get("nextToken")
         if listing.find(wanted) or not token:
             return listing
@@ -192,13 +209,13 @@ async def _list_advertisers(
         rows, total = _rows(page)
         if rows is None:
             return CannotTell("unreadable")
-        found = [account for row in objects(rows) if (account := _account(row)) not in listing.accounts]
+        found = dict.fromkeys(map(_account, objects(rows)))
         if filters:
             filters = {}
             if not _AccountList(found).find(wanted):
                 continue
         before = len(listing.accounts)
-        listing.accounts += found
+        listing.accounts |= found
         start += len(rows)
         # A server may ignore `startIndex`, so a page without a new account also ends the list.
         if listing.find(wanted) or not rows or len(listing.accounts) == before or start >= total:

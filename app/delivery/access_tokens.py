@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from asyncpg.pool import PoolConnectionProxy
+
 from app.amazon.tokens import InvalidClient, Revoked, SignIn, Tokens, Unavailable
 from app.amazon.wire import usable_token
 from app.crypto import CannotDecrypt
@@ -27,7 +29,6 @@ from app.domain.outcomes.outcome import (
     Unexpected,
 )
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
-from app.store import PipelineConnection
 from app.store.destinations import token_leases
 from app.store.destinations.token_leases import access_place, refresh_place
 from app.store.due_work import DestinationQueue
@@ -131,7 +132,7 @@ class AccessTokens:
         return is_parked
 
     @asynccontextmanager
-    async def _noting(self, destination: DestinationId) -> AsyncIterator[PipelineConnection]:
+    async def _noting(self, destination: DestinationId) -> AsyncIterator[PoolConnectionProxy]:
         """Lend a connection to note what a reply shows. An error of the database is logged.
 
         The next reply shows it again. The result of this one must be stored: otherwise events that Amazon

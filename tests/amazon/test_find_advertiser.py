@@ -1,5 +1,6 @@
 """Whether a sign-in sees an advertiser, whichever of Amazon's calls can tell."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from contextlib import aclosing
@@ -224,3 +225,19 @@ async def test_a_token_that_no_header_can_carry_is_unauthorized_without_a_call()
     amazon = Amazon()
     assert await find(amazon, token="a\r\nb") == Unauthorized()
     assert amazon.requests == []
+
+
+async def test_one_deadline_covers_all_calls() -> None:
+    """Each of a hundred pages may come in time, while a user waits in the browser."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        pages.append(request)
+        await asyncio.sleep(0)
+        page = {"advertiserAccounts": [account(len(pages))], "nextToken": f"t{len(pages)}"}
+        return httpx.Response(200, json=page)
+
+    pages: list[httpx.Request] = []
+    async with aclosing(EventsClient("client-1", None, httpx.MockTransport(answer))) as client:
+        found = await find_advertiser(client, Region.EU, "Atza|t", "none", deadline_s=0)
+        assert found == CannotTell("timeout")
+        assert len(pages) == 1
