@@ -69,12 +69,15 @@ def test_a_search_of_destinations_survives_a_reload(site: Site, shop: str) -> No
     expect(box).to_have_value("Acme")
 
 
-def test_the_page_of_a_failed_event_counts_its_attempt(site: Site, shop: str) -> None:
-    """Also in the facts beside the timeline that shows the attempt."""
-    site.open(f"/console/destinations/{shop}/events?status=dead")
+@pytest.mark.parametrize(("status", "failed"), [("dead", 1), ("delivered", 0)])
+def test_the_page_of_an_event_counts_its_failed_attempts(
+    site: Site, shop: str, status: str, failed: int
+) -> None:
+    """Also in the facts beside the timeline that shows the attempt. One that delivered it did not fail."""
+    site.open(f"/console/destinations/{shop}/events?status={status}")
     site.page.locator("td.wide a").first.click()
     facts = site.page.locator("dl.facts").inner_text()
-    assert re.search(r"Failed attempts\s+1\b", facts)
+    assert re.search(rf"Failed attempts\s+{failed}\b", facts)
     assert "Requests" not in facts.split("\n")
 
 
