@@ -2,7 +2,7 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -45,6 +45,7 @@ class _Change:
 
 
 ACCEPTED_FOR = timedelta(days=30)
+"""How long the same finding opens no incident after a person acknowledged it."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -116,7 +117,11 @@ class IncidentMonitor:
         observation = await self.observer.observe(connection, commit_s=commit_s)
         async with connection.transaction():
             stored = await incidents.current(connection)
-            changes = decide(observation, stored)
+            suspicious = [
+                each.id for each in observation.destinations if each.facts.suspect or each.facts.drift
+            ]
+            accepted = await incidents.accepted(connection, suspicious, within=ACCEPTED_FOR)
+            changes = decide(observation, stored, accepted)
             await self._write(connection, changes)
             await self.planner.plan(connection, observation, channels)
             await incidents.record_run(connection)
@@ -172,8 +177,15 @@ def _is_stalled(destination: ObservedDestination, now: datetime) -> bool:
     return fails and oldest is not None and now - oldest > STALLED_WITH_FAILURES_AFTER
 
 
-def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_Change]:
-    """Return the incidents that an observation opens, updates, reopens, merges or resolves. Does no I/O."""
+def decide(
+    observation: Observation,
+    stored: Sequence[StoredIncident],
+    accepted: Collection[incidents.AcceptedFinding] = (),
+) -> list[_Change]:
+    """Return the incidents that an observation opens, updates, reopens, merges or resolves. Does no I/O.
+
+    What is `accepted` counts as not found.
+    """
     latest: dict[_Subject, StoredIncident] = {}
     for each in stored:
         subject = (each.organisation, each.incident.destination, each.incident.kind)
@@ -208,7 +220,7 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
             continue
         stored_incident = latest.get(subject)
         found_now = findings.get(subject)
-        if _is_accepted(stored_incident, found_now, observation.now):
+        if found_now is not None and (destination_id, kind, found_now.reason) in accepted:
             found_now = None
         change = _change(
             subject,
@@ -223,15 +235,6 @@ def decide(observation: Observation, stored: Sequence[StoredIncident]) -> list[_
         if change is not None:
             changes[subject] = change
     return list(changes.values())
-
-
-def _is_accepted(stored: StoredIncident | None, finding: conditions.Finding | None, now: datetime) -> bool:
-    """Return whether a person acknowledged the same finding, of a kind that this resolves, in 30 days."""
-    if stored is None or finding is None or not KINDS[finding.kind].ends_acknowledged:
-        return False
-    incident = stored.incident
-    at = incident.acknowledged_at
-    return at is not None and incident.reason == finding.reason and now - at < ACCEPTED_FOR
 
 
 def _findings_of_service(

@@ -87,8 +87,13 @@ async def test_a_renamed_field_is_named_and_a_person_can_accept_it(watch: Watch)
         )
         await world.fetch("UPDATE incidents SET state = 'acknowledged', acknowledged_at = now()")
         await watch.resolved("schema_drift")
-        await watch.tick()
-        assert (await watch.incidents())["schema_drift"]["state"] == "resolved"
+        for days, state in ((0, "resolved"), (29, "resolved"), (2, "open")):
+            await world.fetch(
+                f"UPDATE incidents SET resolved_at = resolved_at - interval '{days} days', "
+                f"acknowledged_at = acknowledged_at - interval '{days} days'"
+            )
+            await watch.tick()
+            assert (await watch.incidents())["schema_drift"]["state"] == state, days
 
 
 async def test_a_renamed_field_is_named_within_a_minute(watch: Watch) -> None:

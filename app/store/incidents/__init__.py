@@ -7,11 +7,15 @@ from operator import attrgetter
 from typing import Any, Final
 
 from app.domain.ids import DestinationNumber
-from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.machine import REOPEN_WITHIN, Incident, IncidentState
 from app.store import PipelineConnection, fetch_optional, fetch_scalar, read_row, read_sql
 
 SQL: Final = read_sql(__file__)
+
+
+AcceptedFinding = tuple[str, Kind, str]
+"""The id of the destination, the kind and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,15 @@ async def current(connection: PipelineConnection) -> list[StoredIncident]:
     A recently resolved incident may reopen, or its end may still have to be announced.
     """
     return [_stored(row) for row in await connection.fetch(SQL["current"], 2 * REOPEN_WITHIN)]
+
+
+async def accepted(
+    connection: PipelineConnection, destinations: Sequence[str], *, within: timedelta
+) -> set[AcceptedFinding]:
+    """Return the findings that a person acknowledged, of the kinds that this resolves."""
+    kinds = [kind for kind in Kind if KINDS[kind].ends_acknowledged]
+    rows = await connection.fetch(SQL["accepted"], destinations, kinds, within)
+    return {(row["destination"], Kind(row["kind"]), row["reason"]) for row in rows}
 
 
 _FIXED: Final = attrgetter("destination", "kind", "state", "opened_at")

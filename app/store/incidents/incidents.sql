@@ -12,6 +12,10 @@ FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
 WHERE i.state = 'resolved' AND i.resolved_at > now() - $1::interval
 ORDER BY number
 
+-- name: accepted
+SELECT destination, kind, reason FROM incidents
+WHERE destination = ANY ($1) AND kind = ANY ($2) AND acknowledged_at > now() - $3::interval
+
 -- name: insert
 INSERT INTO incidents (organisation_id, id, destination, kind, state, opened_at, severity, last_seen_at, summary,
   affected_events, oldest_event_at, expires_at, is_silent, reason, consequences)
