@@ -8,13 +8,14 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from app.domain.ids import OrganisationId
 from app.processes.resources import open_resources
 from app.store.database import keepalive
 from app.store.database.servers import Servers
-from app.store.organisations.scope import EVERY
+from app.store.organisations.scope import EVERY, scoped_pool
 from tests.databases import execute
 from tests.pipeline.tcp_proxy import Proxy
-from tests.pipeline.world import settings_of
+from tests.pipeline.world import eventually, settings_of
 
 HOSTILE = {
     "default_transaction_isolation": "repeatable read",
@@ -84,6 +85,34 @@ async def test_every_way_to_run_a_statement_notices_silence(
         arguments = [1] if number == "$1" else []
         await getattr(connection, method)(f"SELECT pg_advisory_lock({number})", *arguments)
     assert connection.is_closed()
+
+
+async def test_a_caller_that_is_cancelled_leaves_its_organisation_on_no_connection(
+    database_url: str, owner: asyncpg.Connection
+) -> None:
+    """The server has set it, and its answer is on the way: the next user acts for every organisation."""
+    address = urlsplit(database_url)
+    proxy = Proxy(address.port or 5432)
+    await proxy.start()
+    through = database_url.replace(f":{address.port}/", f":{proxy.port}/")
+    async with open_resources(settings_of(through), role="api", pool_size=1) as resources:
+
+        async def act() -> None:
+            async with scoped_pool(resources.pool, OrganisationId("acme")).acquire():
+                pass
+
+        await act()  # from now on, the driver has the statement prepared
+        proxy.latency = 0.3
+        acting = asyncio.create_task(act())
+        set_it = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%set_config($1%'"
+        await eventually(
+            lambda: owner.fetchval(f"SELECT state = 'idle' {set_it} AND pid <> pg_backend_pid()")
+        )
+        acting.cancel()
+        await asyncio.gather(acting, return_exceptions=True)
+        proxy.latency = 0.0
+        assert await resources.pool.fetchval("SELECT acting_organisation()") == EVERY
+    await proxy.close()
 
 
 async def test_each_connection_notices_when_the_other_end_is_gone(database_url: str) -> None:

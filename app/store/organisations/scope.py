@@ -63,8 +63,9 @@ class ScopedPool:
     async def acquire(self, **settings: Any) -> AsyncIterator[PipelineConnection]:
         """Lend a connection that acts for the organisation."""
         async with self._pool.acquire(**settings) as connection:
-            await connection.execute(_SET, SETTING, self._organisation, False)
             try:
+                # Inside the try block: a caller that is cancelled meanwhile may have set it.
+                await connection.execute(_SET, SETTING, self._organisation, False)
                 yield connection
             finally:
                 await _reset(connection)
