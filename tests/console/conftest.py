@@ -61,6 +61,6 @@ def anonymous(product: Product, browser: "Browser") -> Iterator["Site"]:
 
 @pytest.fixture
 def site(anonymous: "Site") -> "Site":
-    """The window of a visitor who is signed in."""
-    anonymous.sign_in()
+    """The window of a visitor who is signed in, before the first page."""
+    anonymous.start_session()
     return anonymous

@@ -59,6 +59,7 @@ def test_a_list_is_cards_on_a_phone(browser: Browser, product: Product, shop: st
 
 def test_a_search_of_destinations_survives_a_reload(site: Site, shop: str) -> None:
     """And going back."""
+    site.open("/console")
     site.page.get_by_role("searchbox", name="Search destinations").fill("Acme")
     site.page.wait_for_url("**q=Acme**")
     site.page.reload()
@@ -187,6 +188,7 @@ def test_an_error_disappears_when_it_is_fixed(site: Site) -> None:
 
 def test_the_menu_opens_and_closes_by_keyboard(site: Site) -> None:
     """Escape returns to its button."""
+    site.open("/console")
     menu = site.page.locator("nav details.more > summary")
     menu.press("Enter")
     expect(site.page.get_by_role("link", name="Hash tester")).to_be_visible()

@@ -55,6 +55,7 @@ def test_a_marketer_finds_each_cause_with_its_number_and_its_button(site: Site, 
     """Three clicks and one typed number lead to all causes, and two more put a missing key into the draft."""
     case, page, walk, name = opened(site.product), site.page, Clicks(), f"Shop {width}"
     page.set_viewport_size({"width": width, "height": 844 if width < 600 else 900})
+    site.open("/console")
     shop(case, name, f"58000000{width:04}")
 
     walk.click(page.get_by_role("link", name=name).first, name)

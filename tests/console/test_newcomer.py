@@ -154,6 +154,7 @@ ORDER = {
 def test_a_pasted_order_arrives_with_its_value(site: Site) -> None:
     """Nine clicks and three typed fields lead from home to the value in the sandbox: R7 to R14."""
     page, walk, advertiser = site.page, Clicks(), "2000000001"  # one that the sandbox knows
+    site.open("/console")
     walk.click(page.get_by_role("link", name="Amazon Conversions API").last, "Amazon Conversions API")
     walk.type(page.get_by_label("Destination Name"), "Shop")
     walk.type(page.get_by_label("Advertiser ID"), advertiser)

@@ -176,6 +176,7 @@ def test_times_are_the_viewers_and_utc_on_hover(site: Site, seeded: Seeded) -> N
 
 def test_the_keyboard_alone_reaches_the_search_and_skips_to_the_content(site: Site, seeded: Seeded) -> None:
     """The first tab stop is the skip link; a slash or Ctrl+K goes to the search, which answers as typed."""
+    site.open("/console")
     site.page.keyboard.press("Tab")
     expect(site.page.get_by_text("Skip to content")).to_be_focused()
     site.page.locator("body").press("/")
