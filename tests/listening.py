@@ -109,7 +109,7 @@ async def serving(server: Server) -> AsyncIterator[int]:
             yield int(listener.getsockname()[1])
         finally:
             server.should_exit = True
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 20)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ async def test_only_a_post_of_events_waits_for_its_body(world: ApiWorld) -> None
     async with served(application(world)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(post(EVENT % 1, "Expect: 100-continue").partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
             writer.write(EVENT % 1)
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")

@@ -134,7 +134,7 @@ async def exchanged(port: int, *parts: bytes) -> bytes:
     for part in parts:
         writer.write(part)
         await writer.drain()
-    got = await asyncio.wait_for(reader.read(), 10)
+    got = await asyncio.wait_for(reader.read(), 20)
     writer.close()
     return got
 

@@ -214,7 +214,7 @@ async def test_the_answer_waits_for_a_request_that_is_under_way(world: World) ->
         await world.fetch("SELECT 1")  # time enough to answer, if it did not wait
     assert not asking.done()
     hanging.release.set()
-    assert (await finished(world, await asyncio.wait_for(asking, 10))).delivered == 1
+    assert (await finished(world, await asyncio.wait_for(asking, 20))).delivered == 1
     assert (await world.counts(dst))["delivered"] == 1
 
 

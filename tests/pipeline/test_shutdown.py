@@ -41,7 +41,7 @@ async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_
     await world.post(idle, event(1))
     await world.until(idle, delivered=1)
     await world.post(busy, event(2))
-    await asyncio.wait_for(came.wait(), 10)
+    await asyncio.wait_for(came.wait(), 20)
     assert len(leaving.leases.owned) == 2
 
     leaving.stop()
@@ -59,7 +59,7 @@ async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_
 
     answered.set()
     await world.until(busy, delivered=1)
-    await asyncio.wait_for(world.workers[0][1], 10)
+    await asyncio.wait_for(world.workers[0][1], 20)
     await world.post(busy, event(4))
     await world.until(busy, delivered=2)
     assert set(world.amazon.times.values()) == {1}
