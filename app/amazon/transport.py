@@ -222,7 +222,8 @@ class _Connection(asyncio.Protocol):
     async def start_tls(self, tls: ssl.SSLContext, host: str) -> None:
         """Encrypt the connection."""
         loop = asyncio.get_running_loop()
-        assert self._transport is not None
+        if self._transport is None:
+            raise httpx.ConnectError("the tunnel was closed")
         self._transport = await loop.start_tls(self._transport, self, tls, server_hostname=host)
 
     def close(self) -> None:

@@ -153,6 +153,24 @@ async def test_a_proxy_that_refuses_is_a_failed_attempt(certificates: Certificat
             await client.aclose()
 
 
+@pytest.mark.parametrize("after_reply", [b"", b"!"], ids=["an end", "a byte"])
+async def test_a_tunnel_that_breaks_at_once_is_a_failed_attempt(after_reply: bytes) -> None:
+    """The proxy says that it is connected, and ends the connection, or sends what nobody asked for."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n" + after_reply)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    outbound = Outbound(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    client = EventsClient("client", "https://192.0.2.1:8443", outbound=outbound)
+    sent = await client.send(Region.NA, access_token="t", advertiser_id="1", conversions=[b"{}"])
+    assert sent.reply == TransportError("connect")
+    await client.aclose()
+    server.close()
+
+
 @pytest.mark.parametrize(
     ("url", "is_direct"),
     [
