@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from typing import Any
 
 import pytest
@@ -46,6 +47,24 @@ async def test_a_suggested_mapping_is_saved_and_published_as_it_is(world: ApiWor
     preview = (await world.call("POST", f"{mapping}/preview", {"event": order(3)})).json()
     assert preview["ok"] is True, preview
     assert (preview["amazon_event"]["value"], preview["amazon_event"]["unitsSold"]) == (1234.5, 2)
+
+
+async def test_the_names_of_the_zones_are_read_once(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in hundreds of files, which takes 20 ms."""
+    destination = (await world.create_destination())["id"]
+    events = [
+        {"email": EMAIL, "ordered_at": f"11/{day}/2026 10:00", "timezone": "Europe/Berlin"}
+        for day in range(1, 24)
+    ]
+    body = {"events": [*events, {"email": EMAIL, "sent_at": "11/24/2026 10:00 +0100"}], "zone": "Asia/Tokyo"}
+    first = await world.call("POST", f"/destinations/{destination}/mappings/suggest", body, status=200)
+
+    def walk(folder: object, *_: object, **__: object) -> None:
+        raise AssertionError(f"{folder} is read again")
+
+    monkeypatch.setattr(os, "walk", walk)
+    again = await world.call("POST", f"/destinations/{destination}/mappings/suggest", body, status=200)
+    assert again.json() == first.json()
 
 
 async def test_nothing_of_the_events_is_stored_or_logged(

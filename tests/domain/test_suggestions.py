@@ -187,6 +187,30 @@ def test_times_with_offsets_have_their_order_of_day_and_month() -> None:
     assert ("event_timestamp", "other_zones") in undecided(suggestion)
 
 
+@pytest.mark.parametrize("offset", ["+1400", "-1200"])
+def test_the_first_and_the_last_offset_have_a_zone_that_exists(offset: str) -> None:
+    suggestion = suggested(
+        [BASE | {"time": f"11/24/2026 02:{minute}:00 {offset}"} for minute in range(10, 20)]
+    )
+    assert check_draft(dict(suggestion.mapping)) == []
+    assert [row.share for row in suggestion.rows if row.field == "event_timestamp"] == [1.0]
+
+
+@pytest.mark.parametrize("other", ["00/00/0000 00:00", "99/99/2026 10:00"])
+def test_a_date_that_does_not_exist_proves_no_order_of_day_and_month(other: str) -> None:
+    times = ["11/03/2026 10:00", "11/05/2026 10:10", "10/11/2026 10:20", other]
+    user = {"country": "US"}
+    suggestion = suggested([BASE | {"time": time, "user": user} for time in times], zone="America/New_York")
+    assert ("event_timestamp", "order_of_day_and_month") in undecided(suggestion)
+    assert "M/D/YYYY H:mm" in json.dumps(suggestion.mapping["fields"]["event_timestamp"])
+
+
+def test_dates_in_both_orders_prove_none() -> None:
+    times = ["11/13/2026 10:00", "13/11/2026 10:10", "11/12/2026 10:20"]
+    suggestion = suggested([BASE | {"time": time} for time in times], zone="Europe/Berlin")
+    assert ("event_timestamp", "order_of_day_and_month") in undecided(suggestion)
+
+
 @pytest.mark.parametrize(
     ("quantities", "reason"),
     [

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,6 +11,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.admin.refusals import invalid
 from app.domain.identity.keys import Profile
+from app.domain.mapping.time_steps import zone_names
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import Fingerprint, SchemaSample
@@ -85,7 +85,7 @@ async def suggest_mapping(
 
     Nothing of the events is stored or logged. Raises Refusal (422) for an unknown time zone.
     """
-    if zone is not None and zone not in available_timezones():
+    if zone is not None and zone not in zone_names():
         raise invalid("zone", "not_in_list", "The zone is no name of the IANA time zone database.")
     if events is None:
         return (await read_observed(context, destination_id, zone)).suggestion

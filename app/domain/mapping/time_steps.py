@@ -57,7 +57,7 @@ def time_step(arguments: list[Any]) -> Step | StepProblem | str:
     formats, name = options.get("formats"), options.get("zone")
     if type(formats) is not list or not 1 <= len(formats) <= MAX_FORMATS:
         return f"takes a list of 1 to {MAX_FORMATS} formats"
-    if name is not None and not (isinstance(name, str) and name in _zone_names()):
+    if name is not None and not (isinstance(name, str) and name in zone_names()):
         return "takes as zone a name of the IANA time zone database, such as Europe/Berlin"
     zone = ZoneInfo(name) if name is not None else None
     readers: list[Format] = []
@@ -84,7 +84,8 @@ def time_step(arguments: list[Any]) -> Step | StepProblem | str:
 
 
 @cache
-def _zone_names() -> frozenset[str]:
+def zone_names() -> frozenset[str]:
+    """Return the names of the IANA time zone database, which are read from many files."""
     return frozenset(available_timezones())
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 from app.domain.mapping.pipes import MAX_PIPE_STEPS, run
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.mapping.steps import Step
+from app.domain.mapping.time_steps import zone_names
 from app.domain.suggestions.names import WORDS, rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written, compiled
 from app.domain.suggestions.time_texts import (
@@ -148,7 +148,7 @@ def _within_limits(sources: Iterable[Written]) -> list[Written]:
 def _has_zones(each: ObservedPath) -> bool:
     texts = each.texts
     plain = "pipe" not in each.source and 0 < len(texts) == len(each.values)
-    return plain and all("/" in text and text in available_timezones() for text in texts)
+    return plain and all("/" in text and text in zone_names() for text in texts)
 
 
 def _shifted(end: str, hours: int) -> str:
@@ -159,12 +159,13 @@ def _shifted(end: str, hours: int) -> str:
 
 
 def _zone_of(end: str) -> str | None:
-    """Return a zone that always has an offset."""
+    """Return a zone that always has an offset, if there is one."""
     sign = max(end.rfind("+"), end.rfind("-"))
     hours, minutes = end[sign : sign + 3], end[-2:]
     if minutes != "00":
         return _HALF_HOURS.get(hours)
-    return f"Etc/GMT{-int(hours):+}" if int(hours) else "UTC"
+    zone = f"Etc/GMT{-int(hours):+}" if int(hours) else "UTC"
+    return zone if zone in zone_names() else None
 
 
 def _score(each: ObservedPath, now: datetime) -> int:
@@ -260,12 +261,14 @@ def _has_day_and_month(form: str) -> bool:
 
 def _day_comes_first(texts: Sequence[str], form: str, now: datetime, country: str) -> tuple[bool, bool]:
     """Return whether the day stands before the month, and whether the values prove it."""
-    day_first = [_moment(text, form) for text in texts]
-    month_first = [_moment(text, form.translate(SWAP)) for text in texts]
-    if None in month_first or None in day_first:  # there are no 13 months
-        return None in month_first, True
+    read = [(_moment(text, form), _moment(text, form.translate(SWAP))) for text in texts]
+    by_day, by_month = ([pair[order] for pair in read if any(pair)] for order in (0, 1))
+    if (None in by_day) is not (None in by_month):  # there are no 13 months
+        return None in by_month, True
+    if None in by_day or not by_day:  # both orders occur, or no date exists, such as `00/00/0000`
+        return country != "US", False
     # The dates of new events are close to now in the right order, and spread over months in the other.
-    first, second = (max(abs(now - at) for at in read if at) for read in (day_first, month_first))
+    first, second = (max(abs(now - at) for at in read if at) for read in (by_day, by_month))
     if min(first, second) < timedelta(days=3) and max(first, second) > timedelta(days=20):
         return first < second, True
     return (True, True) if form[1] == "." else (country != "US", False)
