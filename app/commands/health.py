@@ -1,8 +1,9 @@
 """`health`: check that the process of this container is ready.
 
-The command uses only the standard library, because it runs often. It first finds out which command the
-container runs. It asks `serve` and `work` on METRICS_PORT. Without METRICS_PORT it asks `serve` on PORT. It
-asks the sandbox on SANDBOX_PORT. Other commands, such as `migrate`, are always healthy.
+In a container, which has no `.env`, the command uses only the standard library, because it runs often. It
+first finds out which command the container runs. It asks `serve` and `work` on METRICS_PORT. Without
+METRICS_PORT it asks `serve` on PORT. It asks the sandbox on SANDBOX_PORT. Other commands, such as `migrate`,
+are always healthy.
 """
 
 import argparse
@@ -37,7 +38,11 @@ def problem_of(role: str, environment: Mapping[str, str]) -> str | None:
     """Return why the process of a role is not ready, or None if it is ready."""
     if role not in LISTENING:
         return None  # a command that ends when its work is done
-    if (address := target(role, environment)) is None:
+    try:
+        address = target(role, environment)
+    except ValueError:
+        return f"the port of {role} is not a number"
+    if address is None:
         return "METRICS_PORT is not set: a worker has no other port"
     return ask(*address)
 
@@ -91,12 +96,12 @@ def command_lines() -> list[list[str]]:
 
 
 def env_file(path: Path) -> dict[str, str]:
-    """Return the variables in the `NAME=value` lines of a file, or none if the file does not exist."""
-    try:
-        pairs = (line.partition("=") for line in path.read_text().splitlines())
-        return {name.strip(): value.strip() for name, _, value in pairs if not name.startswith("#")}
-    except OSError:
+    """Return the variables in a file as the other commands read it, or none if the file does not exist."""
+    if not path.exists():
         return {}
+    from dotenv import dotenv_values
+
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
 
 
 def run(_settings: object, asked: argparse.Namespace) -> int:

@@ -317,6 +317,26 @@ def test_nobody_listening_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert health.main(["work"]) == 1
 
 
+@pytest.mark.parametrize("line", ['METRICS_PORT="{}"', "export METRICS_PORT={}", "METRICS_PORT={} # metrics"])
+def test_the_env_file_is_read_as_the_process_reads_it(
+    line: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local process has its settings in `.env`, which python-dotenv reads."""
+    monkeypatch.setattr(health, "ROOT", tmp_path)
+    monkeypatch.delenv("METRICS_PORT", raising=False)
+    (tmp_path / ".env").write_text(line.format(port) + "\n")
+    assert health.main(["work"]) == 0
+
+
+def test_a_port_that_is_no_number_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`docker inspect` shows it in place of a traceback."""
+    monkeypatch.setenv("METRICS_PORT", "metrics")
+    assert health.main(["work"]) == 1
+    assert capsys.readouterr().out == "the port of work is not a number\n"
+
+
 @pytest.mark.parametrize(
     ("lines", "role"),
     [
