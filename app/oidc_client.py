@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -152,13 +153,20 @@ class OidcClient:
                 "iss": {"essential": True, "value": (await provider.load_server_metadata())["issuer"]},
                 "aud": {"essential": True, "value": provider.client_id},
             }
-            arguments = {"claims_options": options, "claims_cls": kind, "leeway": LEEWAY_S}
+            parse = partial(
+                provider.parse_id_token,
+                token,
+                nonce,
+                claims_options=options,
+                claims_cls=kind,
+                leeway=LEEWAY_S,
+            )
             try:
-                return dict(await provider.parse_id_token(token, nonce, **arguments))
+                return dict(await parse())
             except (BadSignatureError, ValueError):
                 # A provider may replace a key and keep its id. ValueError: no key fits the token.
                 await provider.fetch_jwk_set(force=True)
-                return dict(await provider.parse_id_token(token, nonce, **arguments))
+                return dict(await parse())
         except _Unavailable:
             return OidcFailure("provider_unavailable", is_provider=True)
         except JoseError as error:

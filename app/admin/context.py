@@ -135,7 +135,7 @@ class EvaluationSettings:
     `pepper` is the key of the event ids that the service derives, and of fingerprints of texts.
     """
 
-    pepper: bytes = field(default=b"", repr=False)
+    pepper: bytes = field(repr=False)
     deployment: DeploymentRules = field(default_factory=DeploymentRules)
     now: Callable[[], datetime] = _now
 

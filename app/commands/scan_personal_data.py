@@ -57,9 +57,7 @@ async def _scan(settings: Settings, canaries: list[str]) -> int:
     forms = [form for number, value in enumerate(canaries, 1) for form in canary_forms(number, value)]
     found: Counter[tuple[str, str, str]] = Counter()
     session = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
-    async with connected_as(
-        settings, "scan-personal-data", command_timeout=None, server_settings=session
-    ) as connection:
+    async with connected_as(settings, "scan-personal-data", server_settings=session) as connection:
         scanned = await personal_data.columns(connection)
         async for result in personal_data.scan(connection, scanned, forms):
             for (column, what), number in result.found.items():

@@ -143,7 +143,14 @@ class _Group:
     def packed(self, version: int, is_accepted: bool, facts: tuple[str, ...]) -> SampleGroup:
         keys = tuple(key for name, key in KEYS.items() if is_accepted and name in facts)
         return SampleGroup(
-            self.samples, self.different, self.counter, version, is_accepted, keys, self.changed, facts
+            self.samples,
+            self.different,
+            counter=self.counter,
+            version=version,
+            accepted=is_accepted,
+            match_keys=keys,
+            changed=self.changed,
+            facts=facts,
         )
 
 

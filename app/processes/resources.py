@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 from pydantic import SecretStr
@@ -215,13 +215,18 @@ def dsn_of(settings: Settings, role: str) -> str:
 
 
 @asynccontextmanager
-async def connected_as(settings: Settings, role: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
+async def connected_as(
+    settings: Settings, role: str, *, server_settings: Mapping[str, str] | None = None
+) -> AsyncIterator[asyncpg.Connection]:
     """Open one connection exactly as the pool of a process of this role does, and close it at the end.
 
-    `options` replace those of asyncpg's `connect`.
+    `server_settings` replace those of the pool.
     """
-    options = {"server_settings": pool_settings(role), "timeout": connect_timeout(role), **options}
-    connection = await Servers().connect(dsn_of(settings, role), **options)
+    connection = await Servers().connect(
+        dsn_of(settings, role),
+        server_settings=pool_settings(role) if server_settings is None else server_settings,
+        timeout=connect_timeout(role),
+    )
     try:
         yield connection
     finally:

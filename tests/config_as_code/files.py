@@ -15,6 +15,7 @@ from app.config_as_code.read import InvalidFile, read
 from tests.api.world import DESTINATION, MAPPING
 
 BY = "cli:test"
+options = functools.partial(ApplyOptions, BY, pepper=b"pepper")
 
 
 def file(*wanted: dict[str, Any]) -> str:
@@ -38,7 +39,7 @@ def wanted(text: str) -> list[DesiredDestination]:
 
 async def apply(engine: AsyncEngine, text: str, *, prune: bool = False, dry_run: bool = False) -> AppliedPlan:
     """Apply a file that can be applied."""
-    done = await applying.apply(engine, wanted(text), ApplyOptions(BY, prune), dry_run=dry_run)
+    done = await applying.apply(engine, wanted(text), options(prune), dry_run=dry_run)
     assert isinstance(done, AppliedPlan), done
     return done
 
@@ -51,8 +52,8 @@ async def refused(engine: AsyncEngine, text: str) -> InvalidFile:
     found = read(text)
     if isinstance(found, InvalidFile):
         return found
-    applied = await applying.apply(engine, found, ApplyOptions(BY))
-    planned = await applying.apply(engine, found, ApplyOptions(BY), dry_run=True)
+    applied = await applying.apply(engine, found, options())
+    planned = await applying.apply(engine, found, options(), dry_run=True)
     assert isinstance(applied, InvalidFile), applied
     assert planned == applied
     return applied

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config_as_code import apply as applying
-from app.config_as_code.apply import AppliedPlan, ApplyOptions
+from app.config_as_code.apply import AppliedPlan
 from app.config_as_code.commands import lines
 from app.config_as_code.plan import PlannedAction
 from app.config_as_code.read import InvalidFile
@@ -17,7 +17,7 @@ from app.domain.ids import OrganisationId
 from app.store.organisations.scope import scoped_engine
 from tests.api.test_backtests import WITH, WITHOUT, saw
 from tests.api.world import MAPPING, ApiWorld
-from tests.config_as_code.files import BY, acme, apply, exported, file, plan, refused, wanted
+from tests.config_as_code.files import BY, acme, apply, exported, file, options, plan, refused, wanted
 
 EU = {"name": "Acme EU", "advertiser_id": "580123456789", "region": "EU", "currency": "EUR"}
 
@@ -302,7 +302,7 @@ async def test_an_id_of_another_organisation_is_refused(world: ApiWorld) -> None
     """Also the id of a mapping. The sentence says no more than that the id is taken."""
     await world.sql("INSERT INTO organisations (id, name) VALUES ('other', 'Other')")
     other = scoped_engine(world.engine, OrganisationId("other"))
-    await applying.apply(other, wanted(file(acme())), ApplyOptions(BY))
+    await applying.apply(other, wanted(file(acme())), options())
     ((destination,),) = await world.sql("SELECT id FROM destinations")
     ((mapping,),) = await world.sql("SELECT id FROM mappings")
     (problem,) = (await refused(world.engine, file(acme(id=destination)))).problems
@@ -386,9 +386,7 @@ async def test_a_deleted_destinations_id_is_not_brought_back(world: ApiWorld) ->
 async def test_two_applies_at_once_take_turns(world: ApiWorld) -> None:
     """Ten at a time make one destination, and the others find it made."""
     text = file(acme(), acme(**EU))
-    done = await asyncio.gather(
-        *(applying.apply(world.engine, wanted(text), ApplyOptions(BY)) for _ in range(8))
-    )
+    done = await asyncio.gather(*(applying.apply(world.engine, wanted(text), options()) for _ in range(8)))
     assert all(isinstance(one, AppliedPlan) for one in done)
     assert sorted(len(one.plan.actions) for one in done if not isinstance(one, InvalidFile)) == [0] * 7 + [4]
     assert len(await world.sql("SELECT 1 FROM destinations")) == 2
@@ -403,7 +401,7 @@ async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
     planned = await plan(world.engine, file(acme(broken)))
     assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned.plan, planned.backtests))
-    strict = ApplyOptions(BY, max_loss=Fraction(1, 100))
+    strict = options(max_loss=Fraction(1, 100))
     for dry_run in (True, False):
         found = await applying.apply(world.engine, wanted(file(acme(broken))), strict, dry_run=dry_run)
         assert isinstance(found, InvalidFile)

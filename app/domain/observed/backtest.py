@@ -218,7 +218,7 @@ class _Comparison:
     def __init__(self, published: _Side, draft: _Side) -> None:
         self.result = Backtest()
         self._published, self._draft = published, draft
-        self._all_changed = self._changed = changed_fields(published.mapping, draft.mapping)
+        self._changed = changed_fields(published.mapping, draft.mapping)
         self._continued = continued_fields(published.mapping, draft.mapping)
         self._alike = self._continued | continued_fields(draft.mapping, published.mapping)
         self._accepted: set[SchemaSample] = set()
@@ -233,25 +233,26 @@ class _Comparison:
         after = self._draft.outcome(sample, facts.paths, now)
         was = before.accepted if facts.accepted is None else facts.accepted
         sent = facts.sent | {name for name in KEYS.keys() - facts.known if before.sends(name)}
-        self._changed = self._all_changed - (self._continued & sent)
-        self._is_id_changed |= "event_id" in self._changed
+        facts = replace(facts, sent=sent)
+        changed = self._changed - (self._continued & sent)
+        self._is_id_changed |= "event_id" in changed
         if facts.refused:
-            same = after.open - self._changed  # what these fields do is known
+            same = after.open - changed  # what these fields do is known
             if same & facts.refused:
                 return  # the events are still rejected
             after = replace(after, open=after.open - same)
-        shared = (before.open & after.open) - self._changed
-        if sent & KEYS.keys() - self._changed and was:
+        shared = (before.open & after.open) - changed
+        if sent & KEYS.keys() - changed and was:
             shared |= after.open & {NO_KEY}  # a match key of the published mapping stays
         new = [problem for problem in after.problems if problem not in before.problems]
-        if was and self._loses_all_keys(after, sent, facts):
+        if was and _loses_all_keys(after, facts, changed):
             new = [EventProblem(NO_KEY, None, None)]
         will = False if new else None if after.open - shared else True
         if was is False:
             if after.problems or (after.open and before.open == after.open == shared and not before.problems):
                 return  # the events are still rejected
             will = None if after.open else True
-        elif was is None and before.open <= shared and will and not self._different(before, after):
+        elif was is None and before.open <= shared and will and not self._different(before, after, changed):
             return  # whatever it is, it stays the same
         if was is None or will is None:
             self._count_unclear(after if will is None else before, times)
@@ -262,12 +263,7 @@ class _Comparison:
         elif was and will:
             self._accepted.add(sample)
             self._constant_ids += times if after.has_constant("event_id") else 0
-            self._compare(before, after, sent, times, facts)
-
-    def _loses_all_keys(self, after: _Outcome, sent: Set[str], facts: _Facts) -> bool:
-        """Return whether an event has no match key, because the unclear ones gave none before."""
-        unclear = {name for name in KEYS if after.is_unclear(name)}
-        return unclear <= facts.known and NO_KEY in after.open and not unclear & (self._changed | sent)
+            self._compare(before, after, facts, changed, times)
 
     def _count_unclear(self, outcome: _Outcome, times: int) -> None:
         self.result.unclear_events += times
@@ -280,10 +276,13 @@ class _Comparison:
         path = step.source.path if step is not None and step.source is not None else None
         self.result.unclear[EventProblem(CONTENT_UNKNOWN, path, name)] += times
 
-    def _compare(self, before: _Outcome, after: _Outcome, sent: Set[str], times: int, facts: _Facts) -> None:
+    def _compare(
+        self, before: _Outcome, after: _Outcome, facts: _Facts, changed: Set[str], times: int
+    ) -> None:
         """Count the differences between two accepted events.
 
-        `sent` are the match keys that the published mapping sends.
+        `facts` name all match keys that the published mapping sends. `changed` are the fields that have
+        another source in the draft.
         """
         result = self.result
         unclear = {
@@ -291,10 +290,10 @@ class _Comparison:
             for name in before.steps.keys() | after.steps.keys()
             if after.is_unclear(name) or (before.is_unclear(name) and name not in facts.known)
         }
-        for name in sorted(unclear & self._changed):
+        for name in sorted(unclear & changed):
             self._note_unclear(after if after.is_unclear(name) else before, name, times)
         counted = set(unclear)
-        for name in sorted(facts.known & self._changed - KEYS.keys() - unclear):
+        for name in sorted(facts.known & changed - KEYS.keys() - unclear):
             if before.is_unclear(name):  # it is known whether it was sent, but not its value
                 counted.add(name)
                 value = next((value for each, value in facts.values if each == name), None)
@@ -304,22 +303,22 @@ class _Comparison:
                 elif name in facts.sent and not is_same:
                     self._note_unclear(before, name, times)
                     unclear.add(name)
-        result.unclear_events += times if unclear & self._changed else 0
+        result.unclear_events += times if unclear & changed else 0
         for name, key in KEYS.items():
-            if name in self._changed - unclear and (name in sent) is not after.sends(name):
-                (result.lost if name in sent else result.gained)[key] += times
+            if name in changed - unclear and (name in facts.sent) is not after.sends(name):
+                (result.lost if name in facts.sent else result.gained)[key] += times
                 counted.add(name)
-        for name in self._different(before, after) - counted:
+        for name in self._different(before, after, changed) - counted:
             result.changed[name] += times
 
-    def _different(self, before: _Outcome, after: _Outcome) -> set[str]:
+    def _different(self, before: _Outcome, after: _Outcome, changed: Set[str]) -> set[str]:
         """Return the fields that are sent with another value, or no longer, or for the first time."""
         if isinstance(before.result, Conversion) and isinstance(after.result, Conversion):
             return {name for name, *_ in different_values(before.result, after.result)}
         # Something is unclear in both events and the same: only the other fields are compared.
         different = {
             name
-            for name in (before.steps.keys() | after.steps.keys()) & self._changed
+            for name in (before.steps.keys() | after.steps.keys()) & changed
             if (before.sends(name) or after.sends(name)) and not self._is_same(name, before, after)
         }
         if self._published.mapping.event_name != self._draft.mapping.event_name:
@@ -362,6 +361,12 @@ class _Comparison:
         self.result.repeated_event_ids += repeated
         if uncounted:
             self.result.unclear[EventProblem(REPEATS_UNKNOWN, path, "event_id")] += uncounted
+
+
+def _loses_all_keys(after: _Outcome, facts: _Facts, changed: Set[str]) -> bool:
+    """Return whether an event has no match key, because the unclear ones gave none before."""
+    unclear = {name for name in KEYS if after.is_unclear(name)}
+    return unclear <= facts.known and NO_KEY in after.open and not unclear & (changed | facts.sent)
 
 
 def _result(outcome: _Outcome, name: str) -> Any:
