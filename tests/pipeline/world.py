@@ -246,6 +246,7 @@ class World:
         context = AppContext(
             engine=self.resources.engine_of(NONE),
             pool=resources.pool,
+            pepper=resources.pepper,
             vault=resources.vault,
             intake=self.intake,
             sign_in=absent,
