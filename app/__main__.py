@@ -16,6 +16,9 @@ if sys.argv[1:2] == ["health"]:
 
     sys.exit(health.main(sys.argv[2:]))
 
-from app.cli import main
+try:
+    from app.cli import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:  # also during the imports
+    sys.exit(128 + signal.SIGINT)

@@ -163,6 +163,27 @@ def test_a_closed_output_is_discarded(closed: int) -> None:
     assert bool(ended.stdout) is (closed != 1)
 
 
+_INTERRUPTED_IMPORT = """
+import runpy, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "app.cli":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["app", "balance"]
+runpy.run_module("app", run_name="__main__")
+"""
+
+
+def test_an_interrupt_during_the_imports_leaves_no_traceback() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_IMPORT], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
 def test_an_interrupt_ends_the_question_for_a_canary() -> None:
     """In an event loop, Ctrl-C did nothing until a line was entered."""
     terminal, standard_input = os.openpty()
