@@ -155,7 +155,7 @@ async def test_a_proxy_that_refuses_is_a_failed_attempt(certificates: Certificat
 
 @pytest.mark.parametrize("after_reply", [b"", b"!"], ids=["an end", "a byte"])
 async def test_a_tunnel_that_breaks_at_once_is_a_failed_attempt(after_reply: bytes) -> None:
-    """The proxy says that it is connected, and ends the connection, or sends what nobody asked for."""
+    """The proxy says that it is connected, and then ends the connection or sends a byte."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
