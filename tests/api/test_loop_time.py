@@ -349,6 +349,7 @@ async def prepared_history(service: Service) -> Ids:
 async def test_many_mappings_and_batches_do_not_occupy_the_event_loop(service: Service) -> None:
     """A large mapping is compiled in 6 ms, and 500 events are read in 1 ms: many of both take seconds."""
     ids = await prepared_history(service)
+    assert "ADD_TO_SHOPPING_CART" in await service.console("/event-names")
     here = f"/destinations/{ids['destination_id']}"
     many = {"ids": [f"tag-{number}" for number in range(100_000)]}
     calls: list[Call] = [
@@ -360,6 +361,7 @@ async def test_many_mappings_and_batches_do_not_occupy_the_event_loop(service: S
         ("GET", f"{here}/reconciliation", None),
         ("POST", f"{here}/replay", {"journey_id": "j1"}),
         ("POST", f"{here}/dedupe/compare", many),
+        ("GET", "/console/event-names/1001/ADD_TO_SHOPPING_CART", None),
     ]
     too_long: dict[str, list[int]] = {}
     with measured() as loop_time:

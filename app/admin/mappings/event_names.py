@@ -1,5 +1,6 @@
 """Event names: pin those of published mappings, refuse a second name, list the pinned names, rename one."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -108,9 +109,8 @@ async def _impact(connection: AsyncConnection, caller: Caller, pin: Pin) -> Rena
     visible = [id_ for id_ in ids if caller.sees(id_)]
     names = dict(await destinations.names(connection, only=visible))
     published = await mappings.published_of(connection, visible)
-    return RenameImpact(
-        pin, *_users_of_name(published, pin.event_type, pin.name), names, len(ids) - len(visible)
-    )
+    users = await _users_of_name(published, pin.event_type, pin.name)
+    return RenameImpact(pin, *users, names, len(ids) - len(visible))
 
 
 async def list_pinned_names(
@@ -193,7 +193,7 @@ async def _rename(
     connection = change.connection
     await event_names.rename(connection, pin.advertiser_id, pin.event_type, name)
     published = await mappings.published_of(connection, destination_ids, lock_rows=True)
-    users = _users_of_name(published, pin.event_type, pin.name)
+    users = await _users_of_name(published, pin.event_type, pin.name)
     for mapping in users.constant:
         assert mapping.published is not None
         if mapping.draft.get("event_name") == mapping.published.get("event_name"):
@@ -205,10 +205,11 @@ async def _rename(
     return users
 
 
-def _users_of_name(published: Sequence[StoredMapping], event_type: str, name: str) -> _UsersOfName:
+async def _users_of_name(published: Sequence[StoredMapping], event_type: str, name: str) -> _UsersOfName:
     """Return the published mappings that send this type under this name."""
     users = _UsersOfName([], [])
     for mapping in published:
+        await asyncio.sleep(0)  # other requests of this process go on meanwhile
         compiled = compiled_or_none(mapping.published or {})
         if compiled is None or compiled.event_name != name:
             continue
