@@ -18,6 +18,7 @@ from app.delivery.request_content import Claim, RequestContent, RequestInFlight,
 from app.delivery.settlement import SettlementWriter
 from app.delivery.worker import Worker
 from app.domain.destination import Region
+from app.domain.ids import AttemptId
 from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled
 from app.domain.outcomes.settle import Deferred, PerItem, RetryPolicy, Settlement, settle
 from app.domain.pacing.lane_limits import TIMES
@@ -52,6 +53,8 @@ class Delivery:
 
     def __post_init__(self) -> None:
         self._log = AttemptLog(self.worker.telemetry)
+        # The attempts that this worker is sending or settling: their results are known, or will be soon.
+        self._in_progress: set[AttemptId] = set()
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
         """Send one request of a lane if events are due, write its result, and set when the lane is next.
@@ -70,6 +73,7 @@ class Delivery:
         finally:
             lane.end_claim(monotonic())
         is_settled = False
+        self._in_progress.add(request.attempt.id)
         try:
             # If the preparation took too long, another worker may soon treat the attempt as ended.
             if may_send and request.deadline - begun_at >= self.worker.times.least:
@@ -87,6 +91,7 @@ class Delivery:
                 lane.requeue(monotonic())
             is_settled = delta is not None and not isinstance(settlement, Deferred)
         finally:
+            self._in_progress.discard(request.attempt.id)
             lane.end_request(request.content, begun_at, is_settled=is_settled)
 
     async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
@@ -340,7 +345,12 @@ class Delivery:
                 await asyncio.sleep(pause)
 
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
-        """Settle an attempt whose sender has ended. The outcome is unknown, so its events are sent again."""
+        """Settle an attempt whose sender has ended. The outcome is unknown, so its events are sent again.
+
+        An old attempt whose result this worker still tries to write is left to it.
+        """
+        if attempt.id in self._in_progress:
+            return
         jitter = self.worker.jitter()
         async with self.worker.pool.acquire() as connection, connection.transaction():
             settlement_writer = SettlementWriter(connection, lane.lease, self.worker.writer)

@@ -11,6 +11,7 @@ import pytest
 from app.delivery.dispatcher import LONGEST_REST_S
 from app.delivery.lane import POLL_EVERY_S
 from app.delivery.lane_leases import RECOVER_EVERY_S
+from app.domain.pacing.lane_limits import Times
 from tests.pipeline.amazon import Hanging, Request, items
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
 from tests.tables import cases
@@ -409,3 +410,24 @@ async def test_a_locked_sign_in_lets_no_accepted_event_leave_again(world: World)
     await world.post(dst, event(2))
     await world.until(dst, delivered=2)
     assert (await world.fetch("SELECT forced_at FROM sign_ins"))[0][0] is None
+
+
+async def test_a_result_that_waits_for_a_lock_is_not_replaced_by_an_unknown_one(world: World) -> None:
+    """Its attempt is as old by then as that of a worker that died."""
+    made = [await world.destination(event(1)) for _ in range(5)]
+    blocking, turn = await world.resources.connect(), asyncio.Lock()
+
+    async def lock(_: Request) -> None:
+        async with turn:
+            if not blocking.is_in_transaction():
+                await blocking.execute("BEGIN")
+                await blocking.execute("SELECT FROM batch_states FOR UPDATE")
+
+    world.amazon.script = lock
+    world.work(times=Times(lease=12, request=0.5))
+    old = "SELECT 1 FROM attempts WHERE settled_at IS NULL AND started_at < now() - interval '5 seconds'"
+    await eventually(lambda: world.fetch(old))
+    await blocking.close()
+    for dst in made:
+        await world.until(dst, delivered=1)
+    assert set(world.amazon.times.values()) == {1}
