@@ -1,6 +1,7 @@
 """Event ids: seven seeded faults, each named with its number, and the comparison with the tag's ids."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -173,3 +174,16 @@ def test_only_real_differences_are_named(
 ) -> None:
     """Neighbouring numbers are different events."""
     assert differences(there, here) == expected
+
+
+def test_ids_of_many_separators_take_little_memory() -> None:
+    """Each is compared by its first and last parts only: 100,000 such ids would take gigabytes."""
+    here = {f"{number}{'-a' * 250}" for number in range(300)}
+    tracemalloc.start()
+    try:
+        found = differences({f"{each}_Purchase" for each in here}, here)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == {IdDifference.TYPE_SUFFIX: 300}
+    assert most < 10_000_000

@@ -4,9 +4,11 @@ Amazon counts one event of those with the same eventId, across event types and s
 """
 
 import re
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 from app.domain.ids import MappingId
@@ -123,6 +125,7 @@ class IdDifference(StrEnum):
 
 _SEPARATOR: Final = re.compile(r"[-_:.|/#]")
 _WORD: Final = re.compile(r"[A-Za-z]")
+_MOST_PARTS: Final = 8  # first and last ones of an id: the texts around hundreds would take much memory
 
 
 def differences(there: Collection[str], here: Collection[str]) -> dict[IdDifference, int]:
@@ -156,14 +159,14 @@ def _bare(text: str) -> str:
 
 def _heads(text: str) -> Iterator[str]:
     """Yield what precedes a suffix that holds a word: `42` of `42_Purchase`."""
-    for separator in _SEPARATOR.finditer(text):
+    for separator in deque(_SEPARATOR.finditer(text), maxlen=_MOST_PARTS):
         if separator.start() and _WORD.search(text, separator.end()):
             yield text[: separator.start()]
 
 
 def _tails(text: str) -> Iterator[str]:
     """Yield what follows a prefix that holds a word or is a derived one: `42` of `web-42`."""
-    for separator in _SEPARATOR.finditer(text):
+    for separator in islice(_SEPARATOR.finditer(text), _MOST_PARTS):
         prefix, rest = text[: separator.start()], text[separator.end() :]
         if rest and (_WORD.search(prefix) or len(prefix) == _DERIVED_PREFIX):
             yield rest
