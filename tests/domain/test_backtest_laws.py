@@ -540,6 +540,16 @@ def test_a_value_that_both_mappings_read_is_no_change(
     assert (result.changed.total(), result.unclear_events) == (changed, 0)
 
 
+def test_an_added_value_of_zero_is_a_change() -> None:
+    """Also of an event of which another field is unclear."""
+    content = {"number": 0, "name": "李", "id": "customer7"}
+    fields = {"match_id": "id", "first_name": "name"}
+    before, after, result = _judged(content, fields, {"value": "number"})
+    assert isinstance(before, Conversion)
+    assert isinstance(after, Conversion)
+    assert (result.changed, result.unclear_events) == ({"value": 1}, 0)
+
+
 @pytest.mark.parametrize(("field", "value"), [("email", "ada@example.com"), ("user_agent", "acme")])
 @pytest.mark.parametrize(
     "sources",

@@ -134,7 +134,9 @@ class _Outcome:
         step = self.steps.get(name)
         if name in ("currency", "units_sold") and self.steps["event_type"].result != PURCHASE:
             return False
-        return step is not None and step.failed is None and step.result not in (None, False)
+        if step is None or step.failed is not None:
+            return False
+        return step.result is not None and step.result is not False  # 0 is sent
 
     def has_constant(self, name: str) -> bool:
         """Return whether the field is sent with a constant or default, as in every such event."""
