@@ -6,12 +6,10 @@ Only the process that has a lease on the row of a sign-in refreshes its token. O
 token until it expires. No transaction is open during a call of the token server.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
-
-from asyncpg.pool import PoolConnectionProxy
 
 from app.amazon.tokens import InvalidClient, Revoked, SignIn, Tokens, Unavailable
 from app.amazon.wire import usable_token
@@ -29,6 +27,7 @@ from app.domain.outcomes.outcome import (
     Unexpected,
 )
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
+from app.store import PipelineConnection
 from app.store.destinations import token_leases
 from app.store.destinations.token_leases import access_place, refresh_place
 from app.store.due_work import DestinationQueue
@@ -98,8 +97,7 @@ class AccessTokens:
                 await self._park_after_reply(queue.id, access, "forbidden")
             case PerItemReply() | Divisible() | Unexpected() if access.forced:
                 self.forget(queue.id)
-                async with self._noting(queue.id) as connection:
-                    await token_leases.confirm_token(connection, queue.id, access.generation)
+                await self._note(queue.id, partial(token_leases.confirm_token, generation=access.generation))
             case _:
                 pass
         is_counted = queue.is_probe or queue.id in self._missing or isinstance(reply, Missing)
@@ -110,12 +108,8 @@ class AccessTokens:
     ) -> bool:
         """Count a reply, also one to a probe. Return whether the destination is parked because of 404s."""
         if queue.is_probe:
-            if has_answered(reply):
-                was_parked = False
-                async with self._noting(queue.id) as connection:
-                    was_parked = await token_leases.endpoint_found(connection, queue.id)
-                if was_parked:
-                    self.worker.telemetry.log("destination.endpoint_found", destination=queue.id)
+            if has_answered(reply) and await self._note(queue.id, token_leases.endpoint_found):
+                self.worker.telemetry.log("destination.endpoint_found", destination=queue.id)
             return isinstance(reply, Missing)
         run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
         if not run.is_too_long(self.endpoint, now):
@@ -131,18 +125,22 @@ class AccessTokens:
             )
         return is_parked
 
-    @asynccontextmanager
-    async def _noting(self, destination: DestinationId) -> AsyncIterator[PoolConnectionProxy]:
-        """Lend a connection to note what a reply shows. An error of the database is logged.
+    async def _note(
+        self,
+        destination: DestinationId,
+        write: Callable[[PipelineConnection, DestinationId], Awaitable[bool | None]],
+    ) -> bool | None:
+        """Write what a reply shows, and return the result. An error of the database is logged.
 
         The next reply shows it again. The result of this one must be stored: otherwise events that Amazon
         accepted would be sent again.
         """
         try:
             async with self.worker.pool.acquire() as connection:
-                yield connection
+                return await write(connection, destination)
         except DRIVER_ERRORS as error:
             self.worker.telemetry.failed("sign_in.not_noted", error, level=30, destination=destination)
+            return None
 
     async def _park_after_reply(
         self, destination: DestinationId, access: Access, reason: str, *, probe_in: float | None = None

@@ -2,8 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from app.delivery.dispatcher import LONGEST_REST_S
 from app.delivery.lane import POLL_EVERY_S
 from app.delivery.lane_leases import RECOVER_EVERY_S
 from app.domain.pacing.lane_limits import Times
+from app.store import PipelineConnection
 from tests.pipeline.amazon import Hanging, Request, items
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
 from tests.tables import cases
@@ -410,6 +413,34 @@ async def test_a_locked_sign_in_lets_no_accepted_event_leave_again(world: World)
     await world.post(dst, event(2))
     await world.until(dst, delivered=2)
     assert (await world.fetch("SELECT forced_at FROM sign_ins"))[0][0] is None
+
+
+async def test_a_sign_in_that_no_connection_can_change_lets_no_accepted_event_leave_again(
+    world: World,
+) -> None:
+    """The first connection after the reply is lost before it can be used."""
+    dst = await world.destination(event(1))
+    worker = world.work().worker
+    pool = worker.pool
+    lost = 0
+
+    @asynccontextmanager
+    async def acquire_at_second_try() -> AsyncIterator[PipelineConnection]:
+        nonlocal lost
+        if len(world.amazon.requests) == 2 and not lost:
+            lost += 1
+            raise ConnectionResetError
+        async with pool.acquire() as connection:
+            yield connection
+
+    def refuse_the_first_token(request: Request) -> httpx.Response | None:
+        return httpx.Response(401) if request.token == "Atza|0" else None
+
+    world.amazon.script = refuse_the_first_token
+    worker.pool = SimpleNamespace(acquire=acquire_at_second_try)
+    await world.until(dst, delivered=1)
+    assert lost == 1
+    assert set(world.amazon.times.values()) == {1}
 
 
 async def test_a_result_that_waits_for_a_lock_is_not_replaced_by_an_unknown_one(world: World) -> None:
