@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,9 @@ from dev.postgres.cluster import THROWAWAY, Cluster
 ROOT = migrate.ROOT
 PYTHON = sys.executable
 PLAIN = {**os.environ, "NO_COLOR": "1"}
+
+Step = Callable[[], tuple[int, str]]
+"""A step of `check`: returns its exit code and its output."""
 
 SQUAWK_EXCLUDED = {
     "ban-drop-constraint": "a list of values is extended by replacing its CHECK",
@@ -86,16 +90,7 @@ def campaign(_settings: Settings, arguments: argparse.Namespace) -> int:
 
 def run(_settings: Settings, _arguments: argparse.Namespace) -> int:
     """Run the steps of `check` side by side, then the tests unless a step failed."""
-    failed = []
-    with ThreadPoolExecutor() as pool:
-        results = {name: pool.submit(_measured, step) for name, step in STEPS}
-        for name, result in results.items():
-            code, output, seconds = result.result()
-            if code:
-                failed.append(name)
-                sys.stdout.write(f"\n=== {name}\n{output}")
-            sys.stdout.write(f"--- {name}: {seconds:.1f} s\n")
-            sys.stdout.flush()
+    failed = failed_steps(STEPS)
     if failed:
         sys.stdout.write(f"\nfailed: {', '.join(failed)}\n")
         return 1
@@ -106,10 +101,29 @@ def run(_settings: Settings, _arguments: argparse.Namespace) -> int:
     return code
 
 
-def _measured(step: Callable[[], tuple[int, str]]) -> tuple[int, str, float]:
-    """Return the exit code of a step, its output and its seconds."""
+def failed_steps(steps: Iterable[tuple[str, Step]]) -> list[str]:
+    """Run steps side by side. Write the output of each that fails, and return the names of these."""
+    failed = []
+    with ThreadPoolExecutor() as pool:
+        results = {name: pool.submit(_measured, step) for name, step in steps}
+        for name, result in results.items():
+            code, output, seconds = result.result()
+            if code:
+                failed.append(name)
+                sys.stdout.write(f"\n=== {name}\n{output}")
+            sys.stdout.write(f"--- {name}: {seconds:.1f} s\n")
+            sys.stdout.flush()
+    return failed
+
+
+def _measured(step: Step) -> tuple[int, str, float]:
+    """Return the exit code of a step, its output and its seconds. An exception is a failure, too."""
     started = time.monotonic()
-    return *step(), time.monotonic() - started
+    try:
+        code, output = step()
+    except Exception:
+        code, output = 1, traceback.format_exc()
+    return code, output, time.monotonic() - started
 
 
 def _migrations() -> tuple[int, str]:
@@ -144,7 +158,7 @@ def _squawk() -> tuple[int, str]:
         return _tool("squawk", "--pg-version", "15.0", *excluded, str(script))()
 
 
-def _tool(name: str, *words: str) -> Callable[[], tuple[int, str]]:
+def _tool(name: str, *words: str) -> Step:
     command = [str(Path(PYTHON).with_name(name)), *words]
     return partial(_output_of, command)
 
@@ -157,7 +171,7 @@ def _output_of(command: Sequence[str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-STEPS: Sequence[tuple[str, Callable[[], tuple[int, str]]]] = (
+STEPS: Sequence[tuple[str, Step]] = (
     ("format", _tool("ruff", "format", "--check", ".")),
     ("lint", _tool("ruff", "check", ".")),
     ("types", _tool("mypy")),

@@ -14,6 +14,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from app import telemetry
+from dev import checks
 from dev.components import locked_packages, vendored_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,27 @@ def test_hooks_before_a_commit_are_static_steps_of_the_check() -> None:
     # Given names of files, ruff would change those that its settings exclude, and `run`, which has no ending.
     for hook in hooks[:2]:
         assert (hook["entry"].split()[-1], hook["files"]) == ("--force-exclude", r"\.pyi?$")
+
+
+def test_every_step_of_the_check_that_fails_is_named_with_its_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also one that ends with an exception: the steps after it are reported, too."""
+
+    def crash() -> tuple[int, str]:
+        raise OSError("no space left")
+
+    steps = (
+        ("good", lambda: (0, "its output\n")),
+        ("crash", crash),
+        ("bad", lambda: (2, "line 7\n")),
+    )
+    assert checks.failed_steps(steps) == ["crash", "bad"]
+    written = capsys.readouterr().out
+    assert "its output" not in written
+    assert "=== crash\nTraceback" in written
+    assert "OSError: no space left" in written
+    assert "=== bad\nline 7\n--- bad: " in written
 
 
 def test_the_dev_container_forwards_the_ports_of_the_program() -> None:
