@@ -302,7 +302,8 @@ def test_a_full_name_is_split(name: str) -> None:
         "first_name": {"path": path, "pipe": [*parts, "last"]},
         "last_name": {"path": path, "pipe": [*parts, "first"]},
     }
-    assert names("Lovelace, Ada", "Alan Turing") == {"first_name": None, "last_name": None}
+    for unclear in (("Lovelace, Ada", "Alan Turing"), ("Lovelace, Ada, Lady", "Turing, Alan, Sir")):
+        assert names(*unclear) == {"first_name": None, "last_name": None}
     assert names("Mrs. Ada Lovelace", "Alan Turing", "Dr Grace Hopper") == {
         "first_name": None,
         "last_name": {"path": path, "pipe": [*words, "last"]},

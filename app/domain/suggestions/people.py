@@ -281,13 +281,19 @@ def _parts_of_full_name(field: str, found: ObservedPaths) -> list[Written]:
             continue
         texts = [text.strip() for text in each.texts if _is_name(text)]
         commas = {text.count(",") for text in texts}
-        sign, parts = (",", ("last", "first")) if commas == {1} else (" ", ("first", "last"))
-        part = parts[_HALVES.index(field)]
-        rows = [text.lower().split(sign) for text in texts]
-        used = " ".join(row[0] if part == "first" else row[-1] for row in rows).replace(".", " ").split()
-        is_clear = len(commas) == 1 and WORDS["affixes"].isdisjoint(used)
-        if is_clear and sum(len(row) > 1 for row in rows) * 2 > len(texts):
-            sources.append(each.piped("trim", ["split", sign], part))
+        if commas == {0}:
+            separator, order = " ", ("first", "last")
+        elif commas == {1}:  # `Lovelace, Ada`
+            separator, order = ",", ("last", "first")
+        else:
+            continue
+        part = order[_HALVES.index(field)]
+        place = 0 if part == "first" else -1
+        rows = [text.lower().split(separator) for text in texts]
+        words = {word for row in rows for word in row[place].replace(".", " ").split()}
+        has_parts = sum(len(row) > 1 for row in rows) * 2 > len(texts)
+        if has_parts and words.isdisjoint(WORDS["affixes"]):
+            sources.append(each.piped("trim", ["split", separator], part))
     return sources
 
 
