@@ -132,7 +132,9 @@ async def test_what_goes_wrong_is_one_sentence(
         assert (code, part in capsys.readouterr().err) == (1, True)
 
 
-@pytest.mark.parametrize("answer", [b"[1]", b"{}", b'"text"', b"null", b"<html>"])
+@pytest.mark.parametrize(
+    "answer", [b"[1]", b"{}", b'"text"', b"null", b"<html>", b'{"\xff":1}', b'{"a":' + b"[" * 9_999]
+)
 def test_an_address_of_another_service_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
 ) -> None:

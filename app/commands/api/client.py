@@ -76,7 +76,7 @@ class ApiClient:
             content = msgspec.json.decode(response.content, type=dict[str, Any])
         except httpx.HTTPError as error:
             raise ApiUnreachable(f"The API does not respond: {type(error).__name__}.") from None
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):  # also of JSON that is not UTF-8 or nests too deeply
             if response.status_code in _TRANSIENT:
                 raise ApiUnreachable(f"The address returned {response.status_code}.") from None
             raise CommandFailed(_NOT_THE_API.format(response.status_code)) from None
