@@ -85,7 +85,7 @@ const stemmed = new Map(); // of each word; a stemmer costs more than the rest o
 
 function stem(word) {
   const lower = word.toLowerCase();
-  stemmed.has(lower) || stemmed.set(lower, lunr.stemmer(new lunr.Token(lower)).toString());
+  if (!stemmed.has(lower)) stemmed.set(lower, lunr.stemmer(new lunr.Token(lower)).toString());
   return stemmed.get(lower);
 }
 

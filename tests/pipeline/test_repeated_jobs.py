@@ -113,8 +113,9 @@ async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: Wor
     await world.intake.recorder.write()
     dispatcher = world.work()
     await world.stop_workers()
+    elapsed = 0.0
     worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
-    maintenance, elapsed = Maintenance(worker=worker, retention=dispatcher.maintenance.retention), 0.0
+    maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
     await maintenance.run()
     world.is_damaged = True
     await world.fetch(

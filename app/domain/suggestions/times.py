@@ -262,13 +262,15 @@ def _has_day_and_month(form: str) -> bool:
 def _day_comes_first(texts: Sequence[str], form: str, now: datetime, country: str) -> tuple[bool, bool]:
     """Return whether the day stands before the month, and whether the values prove it."""
     read = [(_moment(text, form), _moment(text, form.translate(SWAP))) for text in texts]
-    by_day, by_month = ([pair[order] for pair in read if any(pair)] for order in (0, 1))
+    pairs = [pair for pair in read if any(pair)]  # without dates that do not exist, such as `00/00/0000`
+    by_day = [pair[0] for pair in pairs]
+    by_month = [pair[1] for pair in pairs]
     if (None in by_day) is not (None in by_month):  # there are no 13 months
         return None in by_month, True
-    if None in by_day or not by_day:  # both orders occur, or no date exists, such as `00/00/0000`
+    if None in by_day or not pairs:  # both orders occur, or no date exists
         return country != "US", False
     # The dates of new events are close to now in the right order, and spread over months in the other.
-    first, second = (max(abs(now - at) for at in read if at) for read in (by_day, by_month))
+    first, second = (max(abs(now - at) for at in times if at) for times in (by_day, by_month))
     if min(first, second) < timedelta(days=3) and max(first, second) > timedelta(days=20):
         return first < second, True
     return (True, True) if form[1] == "." else (country != "US", False)
