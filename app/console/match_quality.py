@@ -62,7 +62,7 @@ _DEFAULTS: Final = {
 async def page(visit: CurrentDestination, count: Literal["all"] | None = None) -> Response:
     """Show what Amazon should count, who it can recognise, and the faults of event ids.
 
-    If it takes longer to count the events, the page asks first.
+    If counting the events takes longer than the page may, it asks first.
     """
     return await _show(visit, seconds=_LONG_S if count == "all" else _QUICK_S)
 
