@@ -6,12 +6,13 @@ import msgspec
 import pytest
 from conversions import NOW, RULES, amazon_event, compiled, converted, document, event, refused, warnings
 
-from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
+from app.domain.conversion.convert import MAX_WORK, Conversion, ConversionPlan, Rules, Work
 from app.domain.conversion.values import CHECKS
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.observed.preview import preview
+from tests.tables import cases
 
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}
 MAID = "6d92078a-8246-4ba4-ae5b-76104861e7dc"
@@ -248,3 +249,28 @@ def test_the_work_of_a_request_is_bounded() -> None:
     rejected = plan.convert(Event("e", "dst_1", "map_1", long), "e", NOW, work=work)
     assert isinstance(rejected, Rejection)
     assert (rejected.reason, rejected.mapping_field) == ("transform_failed", "value")
+
+
+@cases(
+    ("name", "source", "steps"),
+    {
+        "a name": ("first_name", {"path": "x"}, 2 + 8),
+        "a state": ("state", {"path": "x"}, 2 + 12),
+        "an address": ("address", {"path": "x"}, 2 + 30),
+        "a first_of, whose members are all checked": (
+            "city",
+            {"first_of": [{"path": "x"}, {"path": "y"}]},
+            2 * (2 + 8),
+        ),
+    },
+)
+def test_an_event_is_charged_for_its_sources_and_the_checks_of_its_match_keys(
+    name: str, source: dict[str, Any], steps: int
+) -> None:
+    def charged(made: dict[str, Any]) -> int:
+        work = Work()
+        plan = ConversionPlan(compiled(made), Rules(**RULES))
+        plan.convert(Event("e", "dst_1", "map_1", event()), "e", NOW, work=work)
+        return MAX_WORK - work.left
+
+    assert charged(document(**{name: source})) - charged(document()) == steps
