@@ -9,6 +9,9 @@ import asyncio
 import getpass
 import sys
 from collections import Counter
+from contextlib import AbstractAsyncContextManager
+
+import asyncpg
 
 from app.domain.privacy.personal_data import canary_forms
 from app.processes.resources import connected_as
@@ -53,11 +56,16 @@ def _canaries(given: list[str]) -> list[str]:
     return [canary for canary in canaries if canary]
 
 
+def _connected(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Connection]:
+    """Open a connection that cannot write, and whose statements may read a large table for two minutes."""
+    session = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
+    return connected_as(settings, "scan-personal-data", server_settings=session, command_timeout=None)
+
+
 async def _scan(settings: Settings, canaries: list[str]) -> int:
     forms = [form for number, value in enumerate(canaries, 1) for form in canary_forms(number, value)]
     found: Counter[tuple[str, str, str]] = Counter()
-    session = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
-    async with connected_as(settings, "scan-personal-data", server_settings=session) as connection:
+    async with _connected(settings) as connection:
         scanned = await personal_data.columns(connection)
         async for result in personal_data.scan(connection, scanned, forms):
             for (column, what), number in result.found.items():

@@ -216,16 +216,22 @@ def dsn_of(settings: Settings, role: str) -> str:
 
 @asynccontextmanager
 async def connected_as(
-    settings: Settings, role: str, *, server_settings: Mapping[str, str] | None = None
+    settings: Settings,
+    role: str,
+    *,
+    server_settings: Mapping[str, str] | None = None,
+    command_timeout: float | None = keepalive.COMMAND_TIMEOUT_S,
 ) -> AsyncIterator[asyncpg.Connection]:
     """Open one connection exactly as the pool of a process of this role does, and close it at the end.
 
-    `server_settings` replace those of the pool.
+    `server_settings` replace those of the pool. With a `command_timeout` of None, only the server limits the
+    time of a statement.
     """
     connection = await Servers().connect(
         dsn_of(settings, role),
         server_settings=pool_settings(role) if server_settings is None else server_settings,
         timeout=connect_timeout(role),
+        command_timeout=command_timeout,
     )
     try:
         yield connection

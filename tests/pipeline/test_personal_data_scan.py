@@ -32,6 +32,13 @@ async def scan(world: World, capsys: pytest.CaptureFixture[str], *canaries: str)
     return code, found
 
 
+async def test_a_large_table_may_be_read_for_two_minutes(world: World) -> None:
+    """The client's limit for other statements, 35 seconds, does not end it."""
+    async with scan_personal_data._connected(settings_of(world.url)) as connection:
+        assert await connection.fetchval("SHOW statement_timeout") == "2min"
+        assert connection._config.command_timeout is None
+
+
 async def test_nothing_of_a_person_is_stored_in_clear(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
