@@ -66,7 +66,7 @@ class Preflight:
 
 
 async def check_setup(context: AppContext, destination_id: str, *, ask: bool = False) -> Preflight:
-    """Check every requirement for delivery. With `ask`, call Amazon, which may take ten seconds."""
+    """Check every requirement for delivery. With `ask`, call Amazon, which may take 45 seconds."""
     async with reading(context, destination_id) as (connection, destination):
         sealed = await sign_ins.access_token(connection, destination.id) if ask else None
     # No transaction is open during the call to Amazon.
