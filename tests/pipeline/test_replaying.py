@@ -30,7 +30,7 @@ async def steps(
     world: World, dst: str, *, dry_run: bool = False, most: int = 50_000, **of: Any
 ) -> AsyncIterator[ReplayResult]:
     results = replay_steps(
-        world.resources.engine_of(DEFAULT_ORGANISATION),
+        (world.receiving or world.resources).engine_of(DEFAULT_ORGANISATION),
         OPERATOR,
         dst,
         EventQuery(**of),

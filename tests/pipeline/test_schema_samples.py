@@ -43,7 +43,7 @@ async def sampler(world: World) -> AsyncIterator[SchemaSampler]:
 
 
 def connected(world: World) -> AbstractAsyncContextManager[AsyncConnection]:
-    return world.resources.engine_of(DEFAULT_ORGANISATION).begin()
+    return (world.receiving or world.resources).engine_of(DEFAULT_ORGANISATION).begin()
 
 
 async def groups(world: World, sampler: SchemaSampler, destination: str) -> list[SampleGroup]:

@@ -244,7 +244,7 @@ class World:
         """The context of a use case of a key of an organisation. It has what the pipeline has, no more."""
         resources, absent = self.receiving or self.resources, cast(Any, None)
         context = AppContext(
-            engine=self.resources.engine_of(NONE),
+            engine=resources.engine_of(NONE),
             pool=resources.pool,
             pepper=resources.pepper,
             vault=resources.vault,

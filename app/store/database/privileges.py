@@ -77,7 +77,8 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     # The API requeues events (replay) and discards them (archive).
     "batch_states": TablePrivileges(_READ_WRITE, "SELECT, UPDATE"),
     "id_digests": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
-    "exceptions": TablePrivileges("SELECT, UPDATE", _ALL),
+    # A replay of some events of a batch that was never sent gives them rows of their own.
+    "exceptions": TablePrivileges(_READ_WRITE, _ALL),
     "attempts": TablePrivileges("SELECT", _READ_WRITE),
     "responses": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
     "replays": TablePrivileges(_READ_WRITE, "SELECT, DELETE"),
