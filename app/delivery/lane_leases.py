@@ -73,9 +73,10 @@ class LaneLeases:
                     continue
                 if (lane := await self._acquire(session, work.lane)) is not None:
                     acquired.append(lane)
-            idle = [lane for lane in self.owned.values() if lane.is_idle]
-            for surplus in idle[: max(0, len(self.owned) - share)]:
-                await self._release(session, surplus)
+            for lane in list(self.owned.values()):
+                # Asked for each lane: one may begin a request while the database releases another.
+                if len(self.owned) > share and lane.is_idle:
+                    await self._release(session, lane)
         self.worker.telemetry.lanes.set(len(self.owned))
         return acquired
 
@@ -179,10 +180,13 @@ class LaneLeases:
     async def _release_lost(self, session: asyncpg.Connection) -> None:
         """Release the locks of lost lanes. Release the lease of a lost lane if it has no new owner."""
         while self._lost:
-            await lanes.release(session, self._lost[-1])
-            self._lost.pop()
+            lease = self._lost[-1]
+            await lanes.release(session, lease)
+            self._lost.remove(lease)  # others may have been added meanwhile
 
     async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:
+        if lane.is_lost:
+            return  # since the caller listed the lanes
         lane.lose()
         self.owned.pop(lane.lease.id, None)
         self._lost.append(lane.lease)  # if this fails, the next `adopt` releases the lease

@@ -15,6 +15,7 @@ from app.delivery.lane import POLL_EVERY_S
 from app.delivery.lane_leases import RECOVER_EVERY_S
 from app.domain.pacing.lane_limits import Times
 from app.store import PipelineConnection
+from tests.databases import SESSIONS_HERE
 from tests.pipeline.amazon import Hanging, Request, items
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
 from tests.tables import cases
@@ -357,6 +358,64 @@ async def test_a_lane_that_was_lost_and_leased_again_can_move_to_another_worker(
         other.work()
         await world.post(dst, event(3))
         await world.until(dst, delivered=3)
+
+
+@asynccontextmanager
+async def release_waits(world: World, lane: int) -> AsyncIterator[None]:
+    """Let the release of a lane wait until the end of the block."""
+    await world.fetch(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$"
+    )
+    await world.fetch(
+        "CREATE TRIGGER wait BEFORE UPDATE ON lanes FOR EACH ROW "
+        f"WHEN (NEW.owner IS NULL AND NEW.id = {lane}) EXECUTE FUNCTION wait()"
+    )
+    async with world.resources.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(1)")
+        yield
+
+
+async def test_a_lane_that_is_lost_during_the_release_of_another_is_released_too(world: World) -> None:
+    """A lock that stayed would delay its next owner until the lease has expired."""
+    for dst in [await world.destination(), await world.destination()]:
+        await world.post(dst, event(1))
+        await world.work_until(dst, delivered=1)
+    ownership = world.workers[0][0].leases
+    one, other = list(ownership.owned.values())
+    async with release_waits(world, one.lease.id):
+        ownership.lose(one)
+        await eventually(lambda: waiting_sessions(world))
+        ownership.lose(other)
+
+    async def released() -> bool:
+        return not await world.fetch(f"SELECT 1 FROM pg_locks WHERE classid = 7311 AND {SESSIONS_HERE}")
+
+    await eventually(released, seconds=5)
+
+
+async def test_no_lane_is_released_that_began_a_request_meanwhile(world: World) -> None:
+    """Four idle lanes, of which another worker gets two: one begins a request while another is released."""
+    destinations = [await world.destination() for _ in range(4)]
+    world.work()
+    for dst in destinations:
+        await world.post(dst, event(1))
+        await world.until(dst, delivered=1)
+    ownership = world.workers[0][0].leases
+    first, second, *_ = ownership.owned.values()
+    world.amazon.script = hanging = Hanging()
+    another = await world.resources.connect()
+    [of_second] = await world.fetch("SELECT id FROM destinations WHERE lane = $1", second.lease.id)
+    async with release_waits(world, first.lease.id):
+        await another.execute("SELECT pg_advisory_lock_shared(7312, 0)")  # as a worker does
+        await eventually(lambda: waiting_sessions(world))
+        await world.post(of_second["id"], event(2))
+        await hanging.entered.wait()
+    await eventually(lambda: len(ownership.owned) == 2)
+    assert ownership.owned.get(second.lease.id) is second
+    hanging.release.set()
+    await world.until(of_second["id"], delivered=2)
+    await another.close()
 
 
 async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
