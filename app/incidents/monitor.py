@@ -120,7 +120,7 @@ class IncidentMonitor:
             suspicious = [
                 each.id for each in observation.destinations if each.facts.suspect or each.facts.drift
             ]
-            accepted = await incidents.accepted(connection, suspicious, within=ACCEPTED_FOR)
+            accepted = await incidents.accepted_findings(connection, suspicious, within=ACCEPTED_FOR)
             changes = decide(observation, stored, accepted)
             await self._write(connection, changes)
             await self.planner.plan(connection, observation, channels)

@@ -99,7 +99,7 @@ FOR_ALL = {
     "incidents.facts.intake": _MONITOR,
     "incidents.facts.volumes": _MONITOR,
     "incidents.current": _MONITOR,
-    "incidents.accepted": _MONITOR,
+    "incidents.accepted_findings": _MONITOR,
     "incidents.insert": _MONITOR,
     "incidents.update": _MONITOR,
     "incidents.delete_old": _MONITOR,

@@ -56,12 +56,12 @@ async def current(connection: PipelineConnection) -> list[StoredIncident]:
     return [_stored(row) for row in await connection.fetch(SQL["current"], 2 * REOPEN_WITHIN)]
 
 
-async def accepted(
+async def accepted_findings(
     connection: PipelineConnection, destinations: Sequence[str], *, within: timedelta
 ) -> set[AcceptedFinding]:
     """Return the findings that a person acknowledged, of the kinds that this resolves."""
     kinds = [kind for kind in Kind if KINDS[kind].ends_acknowledged]
-    rows = await connection.fetch(SQL["accepted"], destinations, kinds, within)
+    rows = await connection.fetch(SQL["accepted_findings"], destinations, kinds, within)
     return {(row["destination"], Kind(row["kind"]), row["reason"]) for row in rows}
 
 

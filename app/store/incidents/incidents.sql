@@ -12,7 +12,7 @@ FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
 WHERE i.state = 'resolved' AND i.resolved_at > now() - $1::interval
 ORDER BY number
 
--- name: accepted
+-- name: accepted_findings
 SELECT destination, kind, reason FROM incidents
 WHERE destination = ANY ($1) AND kind = ANY ($2) AND acknowledged_at > now() - $3::interval
 
