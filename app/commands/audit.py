@@ -5,6 +5,7 @@ import re
 
 from app.admin.audit import follow_chain
 from app.domain.audit_chain import ChainBroken
+from app.domain.quantity import quantity
 from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store.organisations.scope import EVERY
@@ -44,5 +45,7 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
             "hash is from another database."
         )
         return 1
-    print(f"The chain of {result.chain.rows:,} rows is valid. Its head is {result.chain.hash.hex()}")
+    print(
+        f"The chain of {quantity(result.chain.rows, 'row')} is valid. Its head is {result.chain.hash.hex()}"
+    )
     return 0

@@ -20,6 +20,7 @@ from app.commands.api.client import add_client_arguments, http_client
 from app.commands.checkpoint import Checkpoint, Progress
 from app.commands.failure import CommandFailed
 from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
+from app.domain.quantity import quantity
 from app.settings import Settings
 
 MAX_EVENTS: Final = 500
@@ -39,7 +40,9 @@ class _Source:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="a .csv, .ndjson or .jsonl file, or - for standard input")
+    parser.add_argument(
+        "file", metavar="FILE", help="a .csv, .ndjson or .jsonl file, or - for standard input"
+    )
     parser.add_argument("--destination", help="default for rows without one: dst_…")
     parser.add_argument("--mapping", help="required if the destination has several: map_…")
     parser.add_argument("--format", choices=("csv", "ndjson"), help="default: by the file's extension")
@@ -274,7 +277,7 @@ class _ProgressLine:
     def _line(self, now: float) -> str:
         progress, took = self._filled, max(now - self._began, 0.001)
         rate = (progress.rows - self._began_at[1]) / took
-        line = f"{progress.rows:,} rows, {rate:,.0f} per second"
+        line = f"{quantity(progress.rows, 'row')}, {rate:,.0f} per second"
         if not self._size:
             return line
         share = min(progress.offset / self._size, 1.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.commands.argument_types import days
 from app.delivery.balance_check import BalanceCheck
+from app.domain.quantity import quantity
 from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store.database import balance
@@ -32,22 +33,26 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
     else:
         for mismatch in report:
             print(sentence(mismatch))
-        verdict = "No mismatches" if not check.imbalance else f"{check.imbalance:,} mismatched events"
-        print(f"{verdict} in {check.batches:,} batches.")
+        verdict = quantity(check.imbalance, "mismatched event") if check.imbalance else "No mismatches"
+        print(f"{verdict} in {quantity(check.batches, 'batch', 'batches')}.")
     return int(check.imbalance > 0)
 
 
+_ARE = ("event is", "events are")
+_HAVE = ("event has", "events have")
+_DIFFER = ("event differs", "events differ")
+# The beginning of the sentence for one and for several, and the rest.
 _SENTENCES = {
-    "state_missing": "events are in a batch without a state and will not be sent",
-    "batch_missing": "events have a state but no batch and cannot be sent",
-    "exception_without_batch": "events have an exception but no batch",
-    "ledger_missing": "events are not in the ledger: a duplicate would be accepted",
-    "ledger_elsewhere": "events are in the ledger under another batch or position",
-    "twin": "events are in a batch with a duplicate id",
-    "batch_count": "events differ between a batch and the count in its state",
-    "unreadable": "batches are unreadable: their page or row is damaged",
+    "state_missing": (_ARE, "in a batch without a state and will not be sent"),
+    "batch_missing": (_HAVE, "a state but no batch and cannot be sent"),
+    "exception_without_batch": (_HAVE, "an exception but no batch"),
+    "ledger_missing": (_ARE, "not in the ledger: a duplicate would be accepted"),
+    "ledger_elsewhere": (_ARE, "in the ledger under another batch or position"),
+    "twin": (_ARE, "in a batch with a duplicate id"),
+    "batch_count": (_DIFFER, "between a batch and the count in its state"),
+    "unreadable": (("batch is unreadable: its", "batches are unreadable: their"), "page or row is damaged"),
     **{
-        f"{name}_count": f"events differ between the count of {name} events and the stored events"
+        f"{name}_count": (_DIFFER, f"between the count of {name} events and the stored events")
         for name in ("accepted", "waiting", "retrying", "dead", "expired", "erased")
     },
 }
@@ -57,4 +62,5 @@ def sentence(mismatch: dict[str, Any]) -> str:
     """Return a mismatch of the balance check's report as a sentence."""
     where = mismatch["destination_id"] or "unknown destination"
     when = f" on {mismatch['day']}" if mismatch["day"] else ""
-    return f"{where}{when}: {mismatch['events']:,} {_SENTENCES[mismatch['kind']]} ({mismatch['kind']})."
+    (one, several), rest = _SENTENCES[mismatch["kind"]]
+    return f"{where}{when}: {quantity(mismatch['events'], one, several)} {rest} ({mismatch['kind']})."

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from app.commands.private_files import delete_private, write_private
+from app.domain.quantity import quantity
 
 _MAX_SPANS: Final = 200
 
@@ -71,7 +72,8 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
         accepted = "would be accepted" if dry_run else "accepted"
         rejected = sum(tally.rows for tally in self.rejected.values())
         yield (
-            f"{self.rows:,} rows: {self.accepted:,} {accepted}, {self.duplicates:,} duplicates, "
+            f"{quantity(self.rows, 'row')}: {self.accepted:,} {accepted}, "
+            f"{quantity(self.duplicates, 'duplicate')}, "
             f"{rejected:,} rejected."
         )
         for title, tallies in (("Rejected", self.rejected), ("With a warning", self.warned)):

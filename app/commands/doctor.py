@@ -18,6 +18,7 @@ from app.commands.doctor_facts import Facts, lacking, read
 from app.crypto import Vault
 from app.domain import installation
 from app.domain.clock_skew import MOST_SKEW_S
+from app.domain.quantity import quantity
 from app.domain.weak_secrets import is_weak_password
 from app.settings import Settings, weak_key_ids
 from app.store.database.backups import SLOT
@@ -87,8 +88,9 @@ def _row_security(facts: Facts) -> Finding:
 def _connections(facts: Facts) -> Finding:
     apis, workers = facts.settings.api_processes, facts.settings.worker_processes
     wanted = apis * API_CONNECTIONS + workers * WORKER_CONNECTIONS + OTHER_CONNECTIONS
+    processes = f"{quantity(apis, 'API process', 'API processes')} and {quantity(workers, 'worker')}"
     if wanted > (offered := facts.database.max_connections):
-        text = f"allows {offered}; {apis} API processes and {workers} workers need {wanted}: raise it"
+        text = f"allows {offered}; {processes} need {wanted}: raise it"
         return Grade.WARNING, text
     return Grade.OK, f"allows {offered}"
 
@@ -112,10 +114,10 @@ def _clock(facts: Facts) -> Finding:
 def _partitions(facts: Facts) -> Finding:
     ahead = facts.database.days_ahead
     if ahead is None or ahead >= installation.MIN_DAYS_AHEAD:
-        return Grade.OK, f"exist {ahead} days ahead" if ahead else "do not exist yet"
+        return Grade.OK, f"exist {quantity(ahead, 'day')} ahead" if ahead else "do not exist yet"
     if ahead < 0:
         return Grade.WARNING, "do not exist for today; start a worker, which creates them"
-    return Grade.FAILURE, f"exist only {ahead} days ahead: check that a worker is running"
+    return Grade.FAILURE, f"exist only {quantity(ahead, 'day')} ahead: check that a worker is running"
 
 
 def _keys(facts: Facts) -> Finding:
@@ -147,7 +149,9 @@ def _keys(facts: Facts) -> Finding:
 
 def _checksums(facts: Facts) -> Finding:
     if failures := facts.database.checksum_failures:
-        text = f"failed {failures} times: pages of this database are damaged; restore from a backup"
+        text = (
+            f"failed {quantity(failures, 'time')}: pages of this database are damaged; restore from a backup"
+        )
         return Grade.FAILURE, text
     if not facts.database.checksums and facts.settings.production:
         return Grade.WARNING, "are off: damaged pages are not detected; run pg_checksums --enable"
@@ -218,7 +222,10 @@ def _balance(facts: Facts) -> Finding:
         return Grade.OK, text
     if last.imbalance:
         mismatch = sentence(last.mismatches[0])
-        return Grade.FAILURE, f"is wrong for {last.imbalance:,} events: {mismatch} Run `balance` for all."
+        return (
+            Grade.FAILURE,
+            f"is wrong for {quantity(last.imbalance, 'event')}: {mismatch} Run `balance` for all.",
+        )
     if installation.is_balance_old(last.finished_at, facts.database.now):
         hours = (facts.database.now - last.finished_at).total_seconds() / 3600
         return Grade.WARNING, f"was last checked {hours:.0f} hours ago: check that a worker is running"

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="list keys without their secrets")
     create = actions.add_parser("create", help="create a key and print its secret once")
-    create.add_argument("name")
+    create.add_argument("name", metavar="NAME")
     create.add_argument("scopes", nargs="+", choices=_GRANTABLE, metavar="SCOPE")
     create.add_argument(
         "--destination", action="append", metavar="ID", help="limit the key to this destination; repeatable"
@@ -50,6 +50,8 @@ async def run(settings: Settings, asked: argparse.Namespace) -> None:
 async def _list(engine: AsyncEngine, _asked: argparse.Namespace) -> None:
     async with engine.connect() as connection:
         found = await keys.page(connection, limit=_MAX_LISTED)
+    if not found:
+        print("This organisation has no keys.")
     for key in found:
         used = "never used" if key.last_used_at is None else f"last used {_minute(key.last_used_at)}"
         limited = "" if key.destination_ids is None else f", only {' '.join(key.destination_ids)}"

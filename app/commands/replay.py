@@ -13,12 +13,13 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import KeyId
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import Status
+from app.domain.quantity import quantity
 from app.processes.resources import open_resources
 from app.settings import Settings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("destination", help="id, dst_…")
+    parser.add_argument("destination", metavar="DESTINATION", help="id, dst_…")
     parser.add_argument("--status", choices=("dead", "expired"), help="default: both")
     parser.add_argument("--reason", type=_reason, help="only events with this reason code, such as gave_up")
     parser.add_argument("--since", type=instant, help="only events accepted since this time (RFC 3339)")
@@ -52,9 +53,11 @@ async def run(settings: Settings, asked: argparse.Namespace) -> None:
 def _line(done: ReplayResult, *, dry_run: bool) -> str:
     verb = "would be queued" if dry_run else "queued"
     return (
-        f"{done.replayed} of {done.matched} events {verb}. {done.too_old} are too old, "
-        f"{done.forgotten} have no stored data, {done.remaining} remain. "
-        f"At least {done.requests} requests in {done.seconds:.0f} s."
+        f"{done.replayed} of {quantity(done.matched, 'event')} {verb}. "
+        f"{quantity(done.too_old, 'is', 'are')} too old, "
+        f"{quantity(done.forgotten, 'has', 'have')} no stored data, "
+        f"{quantity(done.remaining, 'remains', 'remain')}. "
+        f"At least {quantity(done.requests, 'request')} in {done.seconds:.0f} s."
     )
 
 

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 
 from app.domain.privacy.personal_data import canary_forms
+from app.domain.quantity import quantity
 from app.processes.resources import connected_as
 from app.settings import Settings
 from app.store.privacy import personal_data
@@ -71,11 +72,12 @@ async def _scan(settings: Settings, canaries: list[str]) -> int:
             for (column, what), number in result.found.items():
                 found[result.table, column, what] += number
     for (table, column, what), number in sorted(found.items()):
-        print(f"{table}.{column}: {what}: {number:,} values")
+        print(f"{table}.{column}: {what}: {quantity(number, 'value')}")
     columns = {(column.table, column.name) for column in scanned}
     tables = {column.table for column in scanned}
     print(
-        f"Searched {len(columns)} columns of {len(tables)} tables for patterns and {len(canaries)} canaries: "
+        f"Searched {len(columns)} columns of {len(tables)} tables for patterns and "
+        f"{quantity(len(canaries), 'canary', 'canaries')}: "
         f"{'see the findings above' if found else 'nothing found'}."
     )
     return int(bool(found))

@@ -16,6 +16,7 @@ from app.console.access.secured_page import CurrentVisit, PageRouter
 from app.console.wording import events, number
 from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
+from app.domain.quantity import quantity
 from app.store.access import sessions
 from app.telemetry import VERSION
 
@@ -88,7 +89,7 @@ def _workers(state: SystemState) -> SystemCheck:
     if count == 0:
         sentence = f"No worker is running. {_waiting(state)} wait. Start one with ./run work."
     else:
-        sentence = f"{number(count)} worker{'' if count == 1 else 's'} running. {_waiting(state)} wait."
+        sentence = f"{quantity(count, 'worker')} running. {_waiting(state)} wait."
     return SystemCheck("Workers", count > 0, sentence)
 
 
@@ -118,10 +119,13 @@ def _clock(state: SystemState) -> SystemCheck:
 
 def _partitions(state: SystemState) -> SystemCheck:
     if state.days_ahead < MIN_DAYS_AHEAD:
-        sentence = f"Partitions exist only {state.days_ahead} days ahead. Check that a worker is running."
+        days = quantity(state.days_ahead, "day")
+        sentence = f"Partitions exist only {days} ahead. Check that a worker is running."
         return SystemCheck("Maintenance", False, sentence)
     kept = "" if state.oldest_day is None else f" The oldest stored day is {state.oldest_day}."
-    return SystemCheck("Maintenance", True, f"Partitions exist {state.days_ahead} days ahead.{kept}")
+    return SystemCheck(
+        "Maintenance", True, f"Partitions exist {quantity(state.days_ahead, 'day')} ahead.{kept}"
+    )
 
 
 def _balance(state: SystemState) -> SystemCheck:
@@ -134,7 +138,7 @@ def _balance(state: SystemState) -> SystemCheck:
     if is_balance_old(last.finished_at, state.database.now):
         sentence = "Check that a worker is running. Last checked"
         return SystemCheck("Event balance", False, sentence, last.finished_at)
-    sentence = f"No mismatches in {number(last.batches)} batches. Checked"
+    sentence = f"No mismatches in {quantity(last.batches, 'batch', 'batches')}. Checked"
     return SystemCheck("Event balance", True, sentence, last.finished_at)
 
 

@@ -12,6 +12,7 @@ from app.domain.incidents.health import Condition
 from app.domain.incidents.kinds import Severity
 from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.reasons import POSITION_IN_REQUEST, REASONS
+from app.domain.quantity import quantity
 from app.store.destinations.destinations import Destination
 from app.store.destinations.health import ListedDestination
 
@@ -46,7 +47,7 @@ def change(now: int, before: int) -> str:
 
 def events(count: int) -> str:
     """Return a count of events: `1 event`, `2,000 events`."""
-    return f"{number(count)} event{'' if count == 1 else 's'}"
+    return quantity(count, "event")
 
 
 def failed_requests(count: int) -> str:
@@ -212,5 +213,5 @@ REGIONS = {region.value: name for region, name in REGION_NAMES.items()}
 # The functions that templates use, by their name.
 FILTERS = (
     *(age, amazon_message, change, countdown, event_type_label, events, field_label),
-    *(match_key_label, number, person, reason_words, remedy, share),
+    *(match_key_label, number, person, quantity, reason_words, remedy, share),
 )

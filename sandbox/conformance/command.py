@@ -37,7 +37,7 @@ class Line:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("url", help="a stand-in's address, as in AMAZON_BASE_URL")
+    parser.add_argument("url", metavar="URL", help="a stand-in's address, as in AMAZON_BASE_URL")
     parser.add_argument("--region", action="append", choices=("na", "eu", "fe"), help="default: na and eu")
     parser.add_argument("--advertiser", default="", help="default: the first that the sign-in shows")
     parser.add_argument("--client-id", default=_CLIENT)

@@ -244,6 +244,23 @@ def test_a_head_that_is_no_hash_is_a_mistake_and_no_finding() -> None:
     assert "chain" not in ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        (("keys", "create"), "NAME SCOPE [SCOPE ...]"),
+        (("keys", "revoke"), "KEY_ID"),
+        (("replay",), "DESTINATION"),
+        (("backfill",), "FILE"),
+        (("conformance",), "URL"),
+    ],
+)
+def test_the_usage_names_arguments_as_the_document_does(words: tuple[str, ...], arguments: str) -> None:
+    """docs/commands.md has `keys create NAME SCOPE…`."""
+    ended = command(*words, "--help")
+    usage, _, _ = ended.stdout.partition("\n\n")
+    assert usage.split()[-len(arguments.split()) :] == arguments.split()
+
+
 def test_a_reason_that_does_not_exist_is_a_mistake_and_not_an_empty_replay() -> None:
     """As in the API; a misspelt reason would match no event and end with 0."""
     ended = command("replay", "dst_1", "--reason", "gaveup")
@@ -402,6 +419,7 @@ async def test_commands_act_for_the_organisation_in_the_option(
     await owner.execute("INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')")
     configuration, acting = tmp_path / "file.yaml", ("--organisation", "acme")
     configuration.write_text(file(acme()))
+    assert await run("keys", "list", *acting) == (0, "This organisation has no keys.\n", "")
     assert (await run("keys", "create", "of acme", "replay", *acting))[0] == 0
     assert (await run("apply", str(configuration), *acting))[0] == 0
     for words, part in ((("keys", "list"), "of acme"), (("export",), "advertiser_id")):

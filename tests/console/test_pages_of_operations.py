@@ -42,7 +42,7 @@ async def test_the_audit_is_filtered_by_target_and_exported(case: Case) -> None:
     key = case.ids["key_id"]
     page = await case.get(f"/console/audit?target={key}")
     assert f'href="/console/keys#{key}"' in page
-    assert "Chain verified: these 1 entries" in page
+    assert "Chain verified: this entry" in page
     exported = await case.world.client.get(f"/console/audit/export?file=csv&target={key}")
     rows = list(csv.DictReader(io.StringIO(exported.text)))
     assert [row["subject"] for row in rows] == [key]
@@ -62,7 +62,7 @@ async def test_the_audit_is_written_in_words(case: Case) -> None:
 async def test_an_altered_entry_is_marked(case: Case, engine: AsyncEngine) -> None:
     """Its hash does not match; the whole chain names it."""
     await tamper_with(engine, "UPDATE audit SET actor = 'key_2' WHERE action = 'key.created'")
-    assert "1 of these entries were altered" in await case.get("/console/audit")
+    assert "1 of these entries was altered" in await case.get("/console/audit")
     assert "The chain breaks at audit row" in (await case.post("/console/audit/verify")).text
 
 

@@ -193,6 +193,22 @@ def test_sources_that_are_none(source: Any, field: str, problem: str) -> None:
     assert found(document(phone=source)) == [(field, problem)]
 
 
+@cases(
+    ("path", "sentence"),
+    {
+        "too long": ("a" * 257, "A path has at most 256 characters."),
+        "too many steps": (".".join("a" * 17), "A path has at most 16 steps."),
+        "too many lists": ("a[*].b[*].c[*]", "A path has at most 2 [*]."),
+        "empty": ("", 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'),
+        "no text": (7, 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'),
+    },
+)
+def test_the_sentence_about_a_path_names_the_limit(path: Any, sentence: str) -> None:
+    """Its form is not what is wrong with a path that is too long."""
+    problems = check_draft(document(phone={"path": path}))
+    assert [problem.sentence for problem in problems] == [sentence]
+
+
 @pytest.mark.parametrize(
     ("name", "const"),
     [

@@ -29,6 +29,7 @@ async def scan(world: World, capsys: pytest.CaptureFixture[str], *canaries: str)
     assert "0100199" not in output.out.replace(" ", "")
     *found, total = output.out.splitlines()
     assert total.startswith("Searched ")
+    assert ("and 1 canary: " if len(canaries) == 1 else f"and {len(canaries)} canaries: ") in total
     return code, found
 
 
@@ -84,7 +85,7 @@ async def test_a_hashed_match_key_is_found_whatever_its_member_is_called(
         json.dumps({"sha256": hashed}),
     )
     assert await scan(world, capsys) == (
-        1, ["audit.after: SHA-256 in hex: 1 values", "mappings.draft: SHA-256 in hex: 1 values"],
+        1, ["audit.after: SHA-256 in hex: 1 value", "mappings.draft: SHA-256 in hex: 1 value"],
     )  # fmt: skip
 
 
@@ -120,8 +121,8 @@ async def test_a_value_in_clear_is_found_in_its_column(
     await world.fetch("INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('1', 'x', 'y')")
     await world.fetch(statement, value)
     by_canary = await scan(world, capsys, CANARY)
-    assert by_canary == (1, [f"{found}: canary 1: 1 values", f"{found}: e-mail address: 1 values"])
-    assert await scan(world, capsys) == (1, [f"{found}: e-mail address: 1 values"])
+    assert by_canary == (1, [f"{found}: canary 1: 1 value", f"{found}: e-mail address: 1 value"])
+    assert await scan(world, capsys) == (1, [f"{found}: e-mail address: 1 value"])
 
 
 @pytest.mark.parametrize(
@@ -140,14 +141,14 @@ async def test_a_canary_is_found_in_other_forms(
     await world.fetch("UPDATE destinations SET name = $1", f"x {value} y")
     code, found = await scan(world, capsys, CANARY)
     assert code == 1
-    assert f"destinations.name: {what}: 1 values" in found
+    assert f"destinations.name: {what}: 1 value" in found
 
 
 async def test_a_phone_number_is_found(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """With its plus sign, however it is spaced; the advertiser's number is none."""
     await world.destination()
     await world.fetch("UPDATE destinations SET name = $1, advertiser_id = '580123456789'", f"call {PHONE}")
-    assert await scan(world, capsys) == (1, ["destinations.name: phone number: 1 values"])
+    assert await scan(world, capsys) == (1, ["destinations.name: phone number: 1 value"])
 
 
 def test_a_canary_that_is_found_by_chance_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,7 @@ from app.domain.observed.preview import (
     preview_fields,
     rejection_view,
 )
+from app.domain.quantity import quantity
 from app.domain.trace import RequestTrace
 from app.ingest.evaluate import PendingRequest, SenderAccess
 from app.ingest.intake import EventResult
@@ -274,7 +275,7 @@ def summary(result: Backtest) -> str:
 
 
 def _count(times: int, singular: str, plural: str) -> str:
-    return f"{times:,} {singular if times == 1 else plural} "
+    return f"{quantity(times, singular, plural)} "
 
 
 def _why(group: EventProblem) -> str:

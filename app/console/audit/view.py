@@ -13,6 +13,7 @@ from fastapi import Query
 from app.console.mappings.view import Change, changes
 from app.console.wording import event_type_label
 from app.domain.audit_chain import ChainBroken, ChainHead
+from app.domain.quantity import quantity
 from app.store.audit import AuditAction, AuditEntry, AuditFilter
 
 SENTENCES: Mapping[str, str] = {action.value: action.sentence for action in AuditAction}
@@ -153,5 +154,5 @@ def chain_sentence(found: ChainHead | ChainBroken, *, shows_total: bool) -> str:
         return place if shows_total else "The chain is broken. Ask the operator of this service."
     if not shows_total:
         return "Chain verified: no row was changed."
-    rows, newest = f"{found.rows:,} rows", found.hash.hex()
+    rows, newest = quantity(found.rows, "row"), found.hash.hex()
     return f"Chain verified: no row of {rows} was changed. Hash of the newest row: {newest}."

@@ -22,6 +22,7 @@ from app.domain.incidents.kinds import (
 )
 from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.incidents.thresholds import Alerting, Threshold
+from app.domain.quantity import quantity
 
 # `broken`: status 5xx or an unreadable response. `lost`: a timeout or a lost connection.
 FAILED_OUTCOMES: Final = frozenset({"broken", "lost"})
@@ -304,4 +305,4 @@ def _minutes(number: float) -> str:
 
 
 def _events(number: int) -> str:
-    return f"{number:,} {'event' if number == 1 else 'events'}"
+    return quantity(number, "event")

@@ -42,6 +42,7 @@ Step = str | int | Each
 Path = tuple[Step, ...]
 
 
+NO_PATH: Final = 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'
 IMPASSABLE: Final = object()
 """The result for a path that leads through a text, number or boolean, or through a wrong container."""
 UNREACHABLE: Final = SourceFailed(
@@ -52,26 +53,41 @@ UNREACHABLE: Final = SourceFailed(
 @lru_cache(maxsize=4096)  # mappings of a thousand destinations have few different paths
 def parse_path(text: str) -> Path | None:
     """Parse a path: a str for a name, an int for an index, or `EACH`. Return None if it is invalid."""
+    parsed = _parse(text)
+    return None if isinstance(parsed, str) else parsed
+
+
+def path_problem(text: str) -> str | None:
+    """Return why a text is no path, as a sentence. Return None if it is one."""
+    parsed = _parse(text)
+    return parsed if isinstance(parsed, str) else None
+
+
+def _parse(text: str) -> Path | str:
     if len(text) > MAX_PATH_LENGTH:
-        return None
+        return f"A path has at most {MAX_PATH_LENGTH} characters."
     steps: list[Step] = []
     position = 0
     while position < len(text):
         match = _STEP.match(text, position)
         if match is None:
-            return None
+            return NO_PATH
         name, index = match["name"], match["index"]
         # A name follows a dot, except at the start of the path.
         if name is not None and (match["dot"] is None) is not (position == 0):
-            return None
+            return NO_PATH
         if index is not None and position == 0:
-            return None
+            return NO_PATH
         if index is not None:
             steps.append(EACH if index == "*" else int(index))
         else:
             steps.append(match["quoted"] if name is None else name)
         position = match.end()
-    return tuple(steps) if 1 <= len(steps) <= MAX_STEPS and steps.count(EACH) <= MAX_EACH else None
+    if len(steps) > MAX_STEPS:
+        return f"A path has at most {MAX_STEPS} steps."
+    if steps.count(EACH) > MAX_EACH:
+        return f"A path has at most {MAX_EACH} [*]."
+    return tuple(steps) or NO_PATH
 
 
 def last_name(steps: Path) -> str:

@@ -9,7 +9,17 @@ from typing import Any, Final
 from app.domain.conversion.failures import UNCLEAR, SourceFailed
 from app.domain.conversion.numbers import plain
 from app.domain.mapping import pipes
-from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, is_empty, parse_path, walk
+from app.domain.mapping.paths import (
+    EACH,
+    IMPASSABLE,
+    NO_PATH,
+    UNREACHABLE,
+    Path,
+    is_empty,
+    parse_path,
+    path_problem,
+    walk,
+)
 from app.domain.mapping.pipes import MadeStep
 from app.domain.mapping.reading import OVER_BUDGET, Reading
 from app.domain.mapping.steps import Step, StepProblem
@@ -270,8 +280,8 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: Problems) -> 
     if kind == "path":
         path = parse_path(text) if isinstance(text, str) else None
         if path is None:
-            sentence = 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'
-            problems.add(f"{at}.path", "path_invalid", sentence)
+            sentence = path_problem(text) if isinstance(text, str) else None
+            problems.add(f"{at}.path", "path_invalid", sentence or NO_PATH)
             return None
         return _Member(path_value(path, pipe), pipe, (Placeholder(text, path, ()),))
     parts = parse_template(text) if isinstance(text, str) else "A template is a text."

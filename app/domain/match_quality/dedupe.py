@@ -14,6 +14,7 @@ from typing import Final
 from app.domain.ids import MappingId
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.observed.schema_sample import EVENT_ID, SampleGroup
+from app.domain.quantity import quantity
 
 _MIN_VALUES: Final = 10
 _DISTINCT_SHARE: Final = 0.8  # of the values of an id; ids of sessions have fewer
@@ -100,12 +101,14 @@ def repetition_findings(found: Iterable[Repetitions]) -> Iterator[DedupeFinding]
         if each.event_type != each.earlier_type:
             kind = FindingKind.TWO_TYPES
             text = (
-                f"{each.events:,} events of type {each.event_type} had the id of an earlier event of type "
-                f"{each.earlier_type}. Amazon counts the first only."
+                f"{quantity(each.events, 'event')} of type {each.event_type} had the id of an earlier event "
+                f"of type {each.earlier_type}. Amazon counts the first only."
             )
         elif each.mapping != each.earlier_mapping:
             kind = FindingKind.TWO_MAPPINGS
-            text = f"{each.events:,} events had the id of an event that another mapping sent before."
+            text = (
+                f"{quantity(each.events, 'event')} had the id of an event that another mapping sent before."
+            )
         else:
             continue
         yield DedupeFinding(kind, each.mapping, each.events, None, text, REMEDIES[kind])

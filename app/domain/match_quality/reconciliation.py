@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
+from app.domain.quantity import quantity
+
 # Source: docs/why-fewer.md#clocks.
 COUNTED_AFTER: Final = timedelta(hours=2)
 STABLE_AFTER: Final = timedelta(days=5)
@@ -96,7 +98,7 @@ def explain_gap(
 
 
 def _comparison(counts: DayCounts, gap: int, shown: int) -> str:
-    accepted = f"{counts.amazon_accepted:,} conversions that it accepted from here"
+    accepted = f"{quantity(counts.amazon_accepted, 'conversion')} that it accepted from here"
     if gap == 0:
         return f"Amazon shows all {accepted}."
     if gap > 0:
