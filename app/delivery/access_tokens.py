@@ -97,7 +97,9 @@ class AccessTokens:
                 await self._park_after_reply(queue.id, access, "forbidden")
             case PerItemReply() | Divisible() | Unexpected() if access.forced:
                 self.forget(queue.id)
-                await self._note(queue.id, partial(token_leases.confirm_token, generation=access.generation))
+                await self._record(
+                    queue.id, partial(token_leases.confirm_token, generation=access.generation)
+                )
             case _:
                 pass
         is_counted = queue.is_probe or queue.id in self._missing or isinstance(reply, Missing)
@@ -108,7 +110,7 @@ class AccessTokens:
     ) -> bool:
         """Count a reply, also one to a probe. Return whether the destination is parked because of 404s."""
         if queue.is_probe:
-            if has_answered(reply) and await self._note(queue.id, token_leases.endpoint_found):
+            if has_answered(reply) and await self._record(queue.id, token_leases.endpoint_found):
                 self.worker.telemetry.log("destination.endpoint_found", destination=queue.id)
             return isinstance(reply, Missing)
         run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
@@ -125,7 +127,7 @@ class AccessTokens:
             )
         return is_parked
 
-    async def _note(
+    async def _record(
         self,
         destination: DestinationId,
         write: Callable[[PipelineConnection, DestinationId], Awaitable[bool | None]],
@@ -139,7 +141,7 @@ class AccessTokens:
             async with self.worker.pool.acquire() as connection:
                 return await write(connection, destination)
         except DRIVER_ERRORS as error:
-            self.worker.telemetry.failed("sign_in.not_noted", error, level=30, destination=destination)
+            self.worker.telemetry.failed("reply.write_failed", error, level=30, destination=destination)
             return None
 
     async def _park_after_reply(
