@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from types import ModuleType
 
 from app.commands.failure import CommandFailed
@@ -197,6 +198,8 @@ def _open_outputs() -> None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if isinstance(sys.stdout, TextIOWrapper):  # a name can have characters that the locale lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:

@@ -63,7 +63,7 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 def _certificates(path: Path) -> Path:
     with suppress(OSError, UnicodeDecodeError):
-        if "-----BEGIN CERTIFICATE" in path.read_text():
+        if "-----BEGIN CERTIFICATE" in path.read_text("utf-8"):
             return path
     raise ValueError("must name a readable file with certificates (PEM)")
 

@@ -33,7 +33,7 @@ from app.domain.outcomes.reasons import INGEST_REASONS
 def _read_version() -> str:
     """Return the program's version, from pyproject.toml or from the metadata of the installed package."""
     try:
-        project = Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
+        project = Path(__file__).parents[1].joinpath("pyproject.toml").read_text("utf-8")
     except FileNotFoundError:
         # An installed package has no pyproject.toml.
         from importlib.metadata import version

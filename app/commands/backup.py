@@ -151,7 +151,7 @@ def delete_old(folder: Path, before: datetime) -> None:
         if at < before:
             # An interrupted deletion leaves no folder that looks like a base backup.
             shutil.rmtree(bases.pop(at).rename(folder / "base.partial"))
-    label = (bases[min(bases)] / "backup_label").read_text()
+    label = (bases[min(bases)] / "backup_label").read_text("utf-8")
     first = re.search(r"file ([0-9A-F]{24})", label)
     assert first is not None
     for path in (folder / "wal").glob("[0-9A-F]" * 24 + "*"):
@@ -278,9 +278,9 @@ def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
         lines.append(f"recovery_target_time = '{to:%Y-%m-%d %H:%M:%S.%f+00}'")
     configuration = data / "postgresql.auto.conf"
     # If the server was restored before, its base backup contains the settings of that recovery.
-    earlier = configuration.read_text().splitlines()
+    earlier = configuration.read_text("utf-8").splitlines()
     others = [line for line in earlier if not line.startswith(("restore_command", "recovery_target"))]
-    configuration.write_text("\n".join([*others, *lines]) + "\n")
+    configuration.write_text("\n".join([*others, *lines]) + "\n", "utf-8")
     (data / "recovery.signal").touch()
 
 

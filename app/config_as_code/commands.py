@@ -113,7 +113,8 @@ async def export(settings: Settings, asked: argparse.Namespace) -> None:
         (await engine_for(resources, asked)).connect() as connection,
     ):
         stored = await applying.stored_configuration(connection)
-    print(exporting.export(stored, ids=not asked.without_ids), end="")
+    # In UTF-8 also if the locale has another encoding: `apply` reads nothing else.
+    sys.stdout.buffer.write(exporting.export(stored, ids=not asked.without_ids).encode())
     for mapping in stored.mappings:
         if mapping.archived_at is None and mapping.published not in (None, mapping.draft):
             name = f"Mapping {mapping.name} ({mapping.id})"
@@ -122,7 +123,8 @@ async def export(settings: Settings, asked: argparse.Namespace) -> None:
 
 def _read(file: str) -> tuple[str, list[model.DesiredDestination] | InvalidFile]:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        text = content.decode()
     except OSError as problem:
         return "", InvalidFile((FileProblem(file, f"The file cannot be read ({problem.strerror})."),))
     except UnicodeDecodeError:

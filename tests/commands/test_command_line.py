@@ -13,6 +13,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import yaml
 
 from app import cli
 from app.commands import health
@@ -433,6 +434,38 @@ async def test_commands_act_for_the_organisation_in_the_option(
     assert (await run("replay", destination, "--dry-run", "--since", "0002-01-01", *acting))[0] == 0
     code, _, errors = await run("replay", destination, "--dry-run")
     assert (code, "does not exist" in errors) == (1, True)
+
+
+async def test_a_configuration_is_utf_8_in_every_locale(run: object, tmp_path: Path) -> None:
+    """It was read and written in the encoding of the locale, and a name without one ended in a traceback."""
+    assert callable(run)
+    name = "Café 東京"
+    content = yaml.safe_dump(yaml.safe_load(file(acme(name=name))), allow_unicode=True).encode()
+    configuration = tmp_path / "file.yaml"
+    configuration.write_bytes(content)
+    ascii_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    def in_ascii(*words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "app", *words],
+            input=content,
+            capture_output=True,
+            env={**os.environ, **ascii_locale},
+            check=False,
+        )
+
+    applied = await asyncio.to_thread(in_ascii, "apply", str(configuration))
+    assert (applied.returncode, applied.stderr) == (0, b"")
+    assert rb"destination Caf\xe9 \u6771\u4eac (new)" in applied.stdout
+    planned = await asyncio.to_thread(in_ascii, "plan", "-")
+    assert (planned.returncode, planned.stdout, planned.stderr) == (0, b"No differences.\n", b"")
+    exported = await asyncio.to_thread(in_ascii, "export")
+    assert (exported.returncode, exported.stderr) == (0, b"")
+    assert f"name: {name}\n" in exported.stdout.decode()
+    configuration.write_bytes("name: Café".encode("latin-1"))
+    code, out, errors = await run("plan", str(configuration))
+    assert (code, out) == (1, "")
+    assert errors == f"{configuration}: The file is not UTF-8.\nNothing was changed.\n"
 
 
 @pytest.mark.parametrize("name", [" ", "a" * 201, "ada@example.com", "a\u202eb", "a\udcff"])
