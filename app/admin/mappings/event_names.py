@@ -267,5 +267,6 @@ async def pin_for_advertiser(
 ) -> None:
     """Pin the names of a destination's published mappings for its new advertiser."""
     for mapping in await mappings.published_of(connection, [destination]):
+        await asyncio.sleep(0)  # other requests of this process go on meanwhile
         assert mapping.published is not None
         await pin_name(connection, advertiser, compile_or_refuse(mapping.published, is_published=True))
