@@ -99,6 +99,17 @@ async def test_the_currency_follows_the_account_with_one_click(world: ApiWorld) 
     assert "Currency changed" in (await world.client.get(here)).text
 
 
+async def test_a_currency_that_no_event_can_have_is_refused(world: ApiWorld) -> None:
+    """The button of the setup check ended in an internal error."""
+    await sign_in(world)
+    made = (await world.create_destination(currency="USD"))["id"]
+    await world.sql("INSERT INTO amazon_accounts (destination, currency) VALUES (:id, 'XXX')", id=made)
+    refused = await submit(world, f"/console/destinations/{made}/currency", version="1")
+    assert refused.status_code == 422
+    assert "Amazon takes no events in the account&#39;s currency, XXX." in refused.text
+    assert (await world.call("GET", f"/destinations/{made}")).json()["currency"] == "USD"
+
+
 async def test_a_hold_keeps_its_beginning(world: ApiWorld) -> None:
     """A later change of a setting does not move it; resuming ends it."""
     made = (await world.create_destination())["id"]

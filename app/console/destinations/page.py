@@ -26,6 +26,7 @@ from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, d
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit, sign_in_origin
 from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, range_since, time_range
+from app.domain.conversion.amazon_codes import CURRENCIES
 from app.store.destinations import sign_ins
 from app.store.incidents import IncidentFilter
 
@@ -127,6 +128,9 @@ async def follow_account_currency(visit: CurrentDestination, form: Form) -> Resp
         account = await sign_ins.find_account(connection, visit.destination.id)
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
+    if account.currency not in CURRENCIES:
+        detail = f"Amazon takes no events in the account's currency, {account.currency}."
+        raise Refusal(ErrorCode.INVALID, detail)
     body = DestinationUpdate.model_validate({"currency": account.currency})
     await change_destination(*visit.on, body, form.version)
     return visit.done("currency_changed", PAGE)
