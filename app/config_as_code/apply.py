@@ -35,6 +35,7 @@ from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
 from app.store.incidents import alerting, notifications
 from app.store.mappings import StoredMapping
+from app.store.organisations import organisations
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ async def apply(
 async def _apply_plan(
     connection: AsyncConnection, desired: Sequence[DesiredDestination], options: ApplyOptions
 ) -> AppliedPlan | InvalidFile:
+    # First, as a suspension does, which then locks the destinations.
+    await organisations.lock_destination_count(connection)
     await destinations.lock_all(connection)
     change = Update(connection, await driver_of(connection), options.by)
     existing = await stored_configuration(connection)

@@ -1,5 +1,6 @@
 """Organisations: their life, their limits, their usage, and keys that act for one or for all."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +9,10 @@ import httpx
 import pytest
 
 from app.admin.access import Scope
+from app.admin.context import Update
+from app.store import driver_of
+from app.store.audit import AuditAction
+from app.store.destinations import destinations
 from tests.api.test_ways_in import EVENT_OF, application, within
 from tests.api.world import DESTINATION, ApiWorld, cache_queries, statements_of
 
@@ -141,6 +146,23 @@ async def test_the_limit_on_events_holds(world: ApiWorld) -> None:
         assert (await client.post("/events", json=EVENT_OF)).status_code == 202
         world.elapsed += wait
         assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
+
+
+async def test_a_suspension_waits_for_the_change_of_a_destination(world: ApiWorld) -> None:
+    """The audit's row refers to the organisation, which the suspension locked: Postgres ended one of both."""
+    await organisation(world)
+    made = await world.create_destination()
+    async with world.engine.begin() as connection:
+        assert await destinations.lock(connection, made["id"]) is not None
+        suspension = asyncio.create_task(world.call("POST", "/organisations/default/suspend"))
+        while not await world.sql(WAITING):
+            await asyncio.sleep(0.01)
+        change = Update(connection, await driver_of(connection), "x")
+        await change.record(AuditAction.DESTINATION_CHANGED, made["id"])
+    assert (await suspension).json()["state"] == "suspended"
+
+
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def test_a_suspended_organisation_sends_no_new_events(world: ApiWorld) -> None:

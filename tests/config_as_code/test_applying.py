@@ -313,6 +313,19 @@ async def test_an_id_of_another_organisation_is_refused(world: ApiWorld) -> None
     assert problem.sentence == "invalid: Another mapping has this id."
 
 
+async def test_the_limit_of_destinations_holds(world: ApiWorld) -> None:
+    """One more was created. A change at the limit is applied."""
+    await world.sql("UPDATE organisations SET max_destinations = 1")
+    (problem,) = (await refused(world.engine, file(acme(), acme(**EU)))).problems
+    assert problem.path == "destinations[1]"
+    assert problem.sentence.startswith("destination_limit: The organisation has reached its limit")
+    assert await world.sql("SELECT 1 FROM destinations") == []
+    await apply(world.engine, file(acme()))
+    await apply(world.engine, file(acme(currency="CAD")))
+    (problem,) = (await refused(world.engine, file(acme(), acme(**EU)))).problems
+    assert problem.path == "destinations[1]"
+
+
 async def test_an_export_without_ids_makes_the_same_under_other_ids(
     world: ApiWorld, empty_instance: AsyncEngine
 ) -> None:

@@ -88,7 +88,6 @@ async def create_destination(context: AppContext, body: NewDestination) -> Saved
         detail = "This key is limited to certain destinations and cannot create others."
         raise Refusal(ErrorCode.FORBIDDEN, detail)
     async with context.transaction() as change:
-        await require_destination_allowance(change.connection)
         created = await insert_destination(change, DestinationId(new_id("dst_")), settings_from(body))
         return await _saved(change.driver, created, context.now())
 
@@ -107,7 +106,8 @@ def settings_of(destination: Destination) -> DestinationSettings:
 async def insert_destination(
     change: Update, id_: DestinationId, settings: DestinationSettings
 ) -> Destination:
-    """Create a destination in state `draft` under an unused id."""
+    """Create a destination in state `draft` under an unused id. Raises Refusal (429) at the limit."""
+    await require_destination_allowance(change.connection)
     created = await destinations.create(change.connection, id_, settings)
     await change.record(AuditAction.DESTINATION_CREATED, id_, None, audit_view(created))
     return created

@@ -76,7 +76,7 @@ async def by_ids(
 async def lock(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation and lock its row until the transaction ends; None if it does not exist."""
     statement = select(*_COLUMNS).where(_COLUMN.id == organisation)
-    return await read_one(connection, _read, statement.with_for_update())
+    return await read_one(connection, _read, statement.with_for_update(key_share=True))
 
 
 async def page(
@@ -137,11 +137,12 @@ async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int 
     """Return (destinations, their limit) of the acting organisation, without archived destinations.
 
     Without a limit it returns (0, None). It locks the organisation's row, so that two concurrent creations
-    cannot exceed the limit.
+    cannot exceed the limit. Rows that refer to the organisation can still be inserted.
     """
-    limit: int | None = await fetch_value(
-        connection, "SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR UPDATE"
+    statement = (
+        "SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR NO KEY UPDATE"
     )
+    limit: int | None = await fetch_value(connection, statement)
     return (0, None) if limit is None else (await count_destinations(connection), limit)
 
 
