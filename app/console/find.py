@@ -28,8 +28,8 @@ async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "
     found = [item for item in (*navigation.main, *navigation.more) if words.lower() in item.label.lower()]
     destinations, mappings = [], []
     if words and caller.may(Scope.DESTINATIONS_READ):
-        destinations = await list_destinations(visit.context, limit=_MOST, search=words)
-        mappings = await search_mappings(visit.context, words, limit=_MOST)
+        destinations = await list_destinations(visit.context, limit=_MOST + 1, search=words)
+        mappings = await search_mappings(visit.context, words, limit=_MOST + 1)
     searches_events = bool(words) and caller.may(Scope.EVENTS_READ)
     content: dict[str, Any] = {
         "q": words,
@@ -38,6 +38,7 @@ async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "
         "mappings": mappings,
         "names": await visit.names(mapping.destination for mapping in mappings),
         "searches_events": searches_events,
+        "most": _MOST,
     }
     if visit.request.headers.get("hx-request"):
         return visit.part("find_part.html", **content)

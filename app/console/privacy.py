@@ -16,7 +16,7 @@ from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.events.search import destination_names
 from app.admin.inputs import HashRequest
-from app.admin.mappings.drafts import list_mappings
+from app.admin.mappings.drafts import list_published
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
 from app.admin.privacy.hash_value import RULES, HashResult, hash_value
@@ -24,7 +24,7 @@ from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.export import ExportFormat, export
 from app.api.pages import consent_page
-from app.api.paging import MOST, Cursor, ListQuery
+from app.api.paging import Cursor, ListQuery
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination
@@ -206,8 +206,7 @@ async def show_consent(visit: CurrentDestination, cursor: Cursor = None) -> Resp
     """Show the newest consent records of a destination, and the counts of blocked events."""
     stopped = await blocked_by_consent(*visit.on)
     page = await consent_page(visit.destination.id, None, stopped, ListQuery(visit.context, cursor=cursor))
-    mappings = await list_mappings(*visit.on, limit=MOST)
-    published = [each.mapping.published for each in mappings if each.mapping.published]
+    published = [mapping.published or {} for mapping in await list_published(*visit.on)]
     modes = {members_of(document.get("consent")).get("mode") for document in published}
     return await visit.show(
         "consent.html",

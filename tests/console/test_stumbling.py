@@ -28,6 +28,83 @@ async def test_the_fifty_first_mapping_is_a_page_further(world: ApiWorld) -> Non
     assert f'href="{here}">First page<' in second
 
 
+async def test_a_key_can_be_limited_to_any_of_201_destinations(world: ApiWorld) -> None:
+    """The menu ended with the 200th."""
+    await sign_in(world)
+    last = await many_destinations(world, 200)
+    assert f'<option value="{last}">' in (await world.client.get("/console/keys")).text
+    await many_destinations(world, 1)
+    page = (await world.client.get("/console/keys")).text
+    assert '<option value="dst_' not in page
+    assert 'name="destination_id" value="" placeholder="Destination ID (all)"' in page
+    form = {"name": "k", "purpose": "journey", "days": ""}
+    wrong = await submit(world, "/console/keys", **form, destination_id="dst_0")
+    assert wrong.status_code == 422
+    assert '<p class="wrong">It does not exist, or this key cannot access it.</p>' in wrong.text
+    assert 'value="dst_0"' in wrong.text
+    assert (await submit(world, "/console/keys", **form, destination_id=last)).status_code == 200
+    ((limited,),) = await world.sql("SELECT destination_ids FROM api_keys")
+    assert limited == [last]
+
+
+async def many_destinations(world: ApiWorld, number: int) -> str:
+    """Create destinations that are alike; return the id of the last one."""
+    made = await world.create_destination()
+    await world.sql(
+        "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, requests_per_second, "
+        "burst) SELECT 'dst_' || left(md5(random()::text), 20), lane, name, advertiser_id, region, currency, "
+        "requests_per_second, burst FROM destinations, generate_series(2, :number) WHERE id = :id",
+        number=number,
+        id=made["id"],
+    )
+    ((last,),) = await world.sql("SELECT id FROM destinations ORDER BY number DESC LIMIT 1")
+    return str(last)
+
+
+async def test_activate_and_consent_show_what_comes_after_200_others(world: ApiWorld) -> None:
+    """Revoked keys and drafts hid the keys and the published mappings."""
+    await sign_in(world)
+    made = (await world.create_destination())["id"]
+    other = (await world.create_destination())["id"]
+    await world.sql(
+        "INSERT INTO mappings (id, destination, name, draft) "
+        "SELECT 'map_' || lpad(n::text, 20, '0'), :id, 'Draft ' || n, '{}' FROM generate_series(1, 200) n",
+        id=made,
+    )
+    await world.sql(
+        "INSERT INTO api_keys (id, name, hint, digest, scopes, created_by, created_at, revoked_at) "
+        "SELECT 'key_' || lpad(n::text, 20, '0'), 'old', 'ack_old', sha256(n::text::bytea), "
+        "'{events:write}', 'x', now() - interval '1 day', now() FROM generate_series(1, 200) n"
+    )
+    mapping = await world.publish_mapping(made)
+    for name, scope, destinations in (
+        ("reader", "events:read", None),
+        ("elsewhere", "events:write", [other]),
+        ("present", "events:write", [made, other]),
+    ):
+        body = {"name": name, "scopes": [scope], "destination_ids": destinations}
+        await world.call("POST", "/keys", body, status=201)
+    page = (await world.client.get(f"/console/destinations/{made}/activate")).text
+    assert f'<code id="map-1">{mapping["id"]}</code>' in page
+    assert re.findall(r'…</code> <span class="quiet"><bdi>([^<]*)<', page) == ["present"]
+    assert "and more" not in page
+    for number in range(5):
+        body = {"name": f"key {number}", "scopes": ["events:write"]}
+        await world.call("POST", "/keys", body, status=201)
+    page = (await world.client.get(f"/console/destinations/{made}/activate")).text
+    assert "<bdi>key 3</bdi>" in page
+    assert "<bdi>key 4</bdi>" not in page
+    assert "and more" in page
+    consent = (await world.client.get(f"/console/destinations/{made}/consent")).text
+    assert "Consent source: the mapping marks all events as consented." in consent
+    quality = (await world.client.get(f"/console/destinations/{made}/match-quality")).text
+    assert "No mapping is published" not in quality
+    assert "0 of 1 published mappings are shown. The API has all." in quality
+    found = (await world.client.get("/console/find?q=Draft")).text
+    assert "More match: add words." in found
+    assert "More match" not in (await world.client.get("/console/find?q=Acme")).text
+
+
 @pytest.mark.parametrize("page", ["/settings", "/mappings/{}", "/mappings/{}/publish"])
 async def test_a_viewer_gets_a_reason_in_place_of_a_button(world: ApiWorld, page: str) -> None:
     """A form without a button and without a word looks broken."""

@@ -22,7 +22,7 @@ from app.admin.ids import new_id, require_id
 from app.admin.inputs import NewKey
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, invalid, require_found, require_future
 from app.crypto import secret_digest
-from app.domain.ids import DEFAULT_ORGANISATION, KeyId
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, KeyId
 from app.store import audit
 from app.store.access import keys
 from app.store.access.keys import ApiKey, KeyGrant
@@ -53,9 +53,16 @@ _AUDITED = ("name", "hint", "scopes", "destination_ids", "expires_at")
 
 
 async def list_keys(
-    context: AppContext, *, limit: int, after: tuple[datetime, str] | None = None
+    context: AppContext,
+    *,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+    sends_to: DestinationId | None = None,
 ) -> list[ApiKey]:
-    """Return up to `limit` keys that the caller may see, oldest first, created after `after` (time, id)."""
+    """Return up to `limit` keys that the caller may see, oldest first, created after `after` (time, id).
+
+    With `sends_to`, only keys that can send events to this destination now.
+    """
     async with context.engine.connect() as connection:
         return await keys.page(
             connection,
@@ -63,6 +70,7 @@ async def list_keys(
             after=after,
             only=context.caller.only,
             without_scope=None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN,
+            usable=None if sends_to is None else (Scope.EVENTS_WRITE, sends_to),
         )
 
 

@@ -122,6 +122,12 @@ async def list_mappings(
     return await context.compute(lambda: [_details(row, destination.region) for row in rows])
 
 
+async def list_published(context: AppContext, destination_id: str) -> list[StoredMapping]:
+    """Return all published mappings of a destination, oldest first."""
+    async with reading(context, destination_id) as (connection, destination):
+        return await stored_mappings.published_of(connection, [destination.id])
+
+
 async def search_mappings(context: AppContext, words: str, *, limit: int) -> list[StoredMapping]:
     """Return up to `limit` mappings with this id or with these words in their name."""
     async with context.engine.connect() as connection:

@@ -8,9 +8,8 @@ from app.admin.access import Scope
 from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
 from app.admin.access.people import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions
-from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import NewKey
-from app.api.paging import MOST, ListQuery
+from app.api.paging import ListQuery
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
 from app.console.pages import FORM_ERRORS
 from app.store.access.keys import ApiKey
@@ -66,7 +65,7 @@ async def _page(visit: Visit, paging: ListQuery, created: IssuedKey | None = Non
         **visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), paging),
         now=visit.context.now(),
         purpose_of=_purpose,
-        destinations=await list_destinations(visit.context, limit=MOST),
+        destinations=await visit.destination_menu(),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,
         created=created,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar
 from urllib.parse import SplitResult, quote
 
 from fastapi import Depends, Request
@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin.access import Caller, Scope
 from app.admin.access.people import why_not
 from app.admin.context import AppContext
+from app.admin.events.search import destination_names
 from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.secured_route import Context, Endpoint, SecuredRouter, scopes_of
 from app.api.errors import problem_of
@@ -203,6 +204,9 @@ async def _read_form(context: AppContext, request: Request, *, is_foreign: bool)
     return page_form
 
 
+_MOST_LISTED: Final = 200  # destinations in a menu; with more, their id is typed
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A request with its visitor. `context` acts for the organisation of the visitor."""
@@ -266,6 +270,11 @@ class Visit:
         """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
         items, next_cursor = query.split(rows, place)
         return {"items": items, "next_cursor": next_cursor, "later": query.cursor is not None}
+
+    async def destination_menu(self) -> Sequence[tuple[str, str]] | None:
+        """Return ids and names of the destinations for a menu, or None if they are too many."""
+        names = await destination_names(self.context)
+        return names if len(names) <= _MOST_LISTED else None
 
     async def names(self, ids: Iterable[str | None]) -> Mapping[str, str]:
         """Return the names of the keys, people, destinations and mappings with these ids."""

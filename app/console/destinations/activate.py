@@ -16,10 +16,9 @@ from app.admin.events.history import read_event_history
 from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
 from app.admin.inputs import NewKey
-from app.admin.mappings.drafts import list_mappings
+from app.admin.mappings.drafts import list_published
 from app.admin.mappings.trials import send_sample_event
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.paging import MOST
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.events.history import timeline
@@ -32,6 +31,7 @@ from app.store.access.keys import ApiKey
 router = PageRouter()
 
 MAX_KEY_NAME = 200
+KEYS_SHOWN = 5
 # The optional journey object. All events of an execution can be found by its `execution_id`.
 JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
 
@@ -62,8 +62,7 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "") -
 
     Then `sample`, the event for which the mapping was made, is the test event. It is only in this response.
     """
-    details = await list_mappings(*visit.on, limit=MOST)
-    published = [each.mapping for each in details if each.mapping.published_version]
+    published = await list_published(*visit.on)
     mapping_id = published[0].id if len(published) > 1 else None
     url, example = f"{visit.context.public_url}/events", example_event(visit.context.now())
     return await visit.show(
@@ -72,6 +71,7 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "") -
         forms=body_forms(url, visit.destination.id, mapping_id, {**example, "journey": JOURNEY}),
         mappings=published,
         keys=await _keys(visit),
+        keys_shown=KEYS_SHOWN,
         secret=secret,
         was_published=bool(sample),
         **await _arrivals(visit),
@@ -99,18 +99,13 @@ async def _arrivals(visit: DestinationVisit) -> dict[str, Any]:
 
 
 async def _keys(visit: DestinationVisit) -> Sequence[ApiKey]:
-    """Return the keys that can send to this destination now. Return none if the user may not see keys."""
+    """Return the keys that can send to this destination now, and one that shows that there are more.
+
+    Return none if the user may not see keys.
+    """
     if not visit.caller.may(Scope.KEYS_ADMIN):
         return []
-    now = visit.context.now()
-    return [
-        key
-        for key in await list_keys(visit.context, limit=MOST)
-        if Scope.EVENTS_WRITE in key.scopes
-        and key.revoked_at is None
-        and (key.expires_at is None or key.expires_at > now)
-        and (key.destination_ids is None or visit.destination.id in key.destination_ids)
-    ]
+    return await list_keys(visit.context, limit=KEYS_SHOWN + 1, sends_to=visit.destination.id)
 
 
 @router.post(PAGE + "/test", Scope.EVENTS_WRITE)

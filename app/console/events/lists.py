@@ -3,7 +3,6 @@
 Their filter is that of the API with a time range, and what links between pages add.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from functools import partial
@@ -17,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.events.figures import list_failures, read_journey_figures
 from app.admin.events.rejections import summarize_rejections
-from app.admin.events.search import EventPage, destination_names, mapping_names, search_events
+from app.admin.events.search import EventPage, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.events.filters import JOURNEY_LABELS, Id, MixedFilter
@@ -34,7 +33,6 @@ from app.store.events.rejections import RejectionRecord
 router = PageRouter()
 
 _TAIL_ROWS: Final = 60
-_MOST_LISTED: Final = 200  # destinations in a menu; with more, their id is typed
 _REPLAYABLE: Final = ("dead", "expired")
 
 
@@ -140,7 +138,7 @@ async def search(visit: CurrentVisit, query: Search, cursor: Cursor = None) -> R
     return await visit.show(
         "search.html",
         **_content(visit, query, chosen, result, cursor),
-        destinations=await _destinations(visit),
+        destinations=await visit.destination_menu(),
     )
 
 
@@ -150,7 +148,7 @@ async def tail(visit: CurrentVisit, query: Search) -> Response:
     return await visit.show(
         "tail.html",
         **await _newest(visit, query),
-        destinations=await _destinations(visit),
+        destinations=await visit.destination_menu(),
         stream=f"/console/tail/live?{urlencode(query.parameters)}",
         rows_shown=_TAIL_ROWS,
     )
@@ -167,12 +165,6 @@ async def _newest(visit: Visit, query: SearchForm) -> dict[str, Any]:
     wanted = query.query(any_id=query.q or None)
     found = await search_events(visit.context, wanted, destination_id=query.destination, limit=_TAIL_ROWS)
     return _content(visit, query, query.range(visit.context.now()), found)
-
-
-async def _destinations(visit: Visit) -> Sequence[tuple[str, str]] | None:
-    """Return the destinations of a menu, or None if they are too many."""
-    names = await destination_names(visit.context)
-    return names if len(names) <= _MOST_LISTED else None
 
 
 def _content(

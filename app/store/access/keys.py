@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy import Column, LargeBinary, Text, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.ids import KeyId, OrganisationId
+from app.domain.ids import DestinationId, KeyId, OrganisationId
 from app.store import INTERNAL, read_row
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
 from app.store.tables import columns_of, flat, insert_own, select_own, table, update_own
@@ -100,11 +100,12 @@ async def page(
     after: tuple[datetime, str] | None = None,
     only: Sequence[str] | None = None,
     without_scope: str | None = None,
+    usable: tuple[str, DestinationId] | None = None,
 ) -> list[ApiKey]:
     """Return up to `limit` keys in order of creation, revoked ones included, after (created_at, id).
 
     Keys with the scope `without_scope` are left out. `only` selects the keys that may use no destination
-    outside this list.
+    outside this list. `usable` selects the keys that can act with a scope on a destination now.
     """
     order = (_COLUMN.created_at, _COLUMN.id)
     statement = select_own(API_KEYS, _COLUMNS).order_by(*order).limit(limit)
@@ -114,6 +115,10 @@ async def page(
         statement = statement.where(_COLUMN.destination_ids.contained_by(list(only)))
     if without_scope is not None:
         statement = statement.where(~_COLUMN.scopes.contains([without_scope]))
+    if usable is not None:
+        scope, destination = usable
+        reaches = or_(_COLUMN.destination_ids.is_(None), _COLUMN.destination_ids.contains([destination]))
+        statement = statement.where(_ALIVE, _COLUMN.scopes.contains([scope]), reaches)
     return await read_all(connection, _read, statement)
 
 
