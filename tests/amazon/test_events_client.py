@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import socket
+import time
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from tests.tables import cases
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
 ONE = [b'{"eventId":"a"}']
+CUSTOM = [{"name": f"field_{n}", "dataType": "STRING", "value": f"value {n}"} for n in range(60)]
 
 
 async def send(
@@ -49,6 +51,26 @@ async def send(
 
 async def respond_accepted(_: Heard, writer: asyncio.StreamWriter) -> None:
     writer.write(content_of(TAKEN, "207 Multi-Status", "x-amzn-RequestId: r-1"))
+
+
+@pytest.mark.parametrize("status", ["207 Multi-Status", "400 Bad Request", "503 Service Unavailable"])
+async def test_a_long_refusal_is_read_beside_the_event_loop(listen: Listen, status: str) -> None:
+    """Other requests of the worker go on while values are removed from Amazon's messages."""
+    conversions = [json.dumps({"eventId": f"ord-{n}", "customData": CUSTOM}).encode() for n in range(500)]
+    refused = {"code": "FIELD_VALUE_IS_INVALID", "message": "The value of this field is not valid. " * 20}
+    rows = [{"index": n, "errors": [refused]} for n in range(500)]
+    body = json.dumps({"success": [], "error": rows, **refused}).encode()
+
+    async def refuse(_: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(content_of(body, status))
+
+    async with aclosing(EventsClient("client-1", (await listen(refuse)).url)) as client:
+        await send(client, conversions=conversions[:1])  # opens the connection
+        began = time.thread_time()
+        sent = await send(client, conversions=conversions)
+        took = time.thread_time() - began
+    assert sent.response is not None
+    assert took < 0.02, took
 
 
 async def test_a_request_is_on_the_wire_as_the_contract_says(listen: Listen) -> None:
