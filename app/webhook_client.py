@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -16,7 +17,7 @@ _USER_AGENT: Final = "amazon-conversions-destination"
 
 
 class WebhookClient:
-    """Posts messages. Follows no redirect, reads no response body."""
+    """Posts messages. Follows no redirect, reads no response body, keeps no cookie for another receiver."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class WebhookClient:
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
             timeout=timeout_s,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             trust_env=False,
             transport=outbound.transport(connections),

@@ -17,6 +17,7 @@ from app.webhook_client import WebhookClient
 from dev.postgres.postmaster import free_port
 from tests.incidents.conftest import Watch
 from tests.incidents.receivers import SECRET, webhook_receiver
+from tests.listening import Heard, listening
 
 BODY = json.dumps(
     {
@@ -46,6 +47,23 @@ def now() -> datetime:
 
 def mail_channel() -> Channel:
     return read_emails("ops=a@example.com|b@example.com")[0]
+
+
+async def test_a_receiver_gets_no_cookie_of_another() -> None:
+    """Channels of several organisations may name the same host, such as that of a chat."""
+    cookies = []
+
+    async def set_cookie(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        cookies.append(heard.headers.get("cookie"))
+        writer.write(b"HTTP/1.1 204 No Content\r\nset-cookie: of=one; path=/\r\n\r\n")
+        await writer.drain()
+
+    async with listening(set_cookie) as listener:
+        client = WebhookClient(now=now)
+        for number in range(2):
+            assert await client.post(f"{listener.url}/{number}", (), "m", BODY) == Acknowledged()
+        await client.aclose()
+    assert cookies == [None, None]
 
 
 @pytest.mark.parametrize(
