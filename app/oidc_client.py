@@ -350,4 +350,6 @@ def _is_readable(key: object) -> bool:
 
 
 def _is_web(address: object) -> bool:
-    return isinstance(address, str) and urlsplit(address).scheme in ("http", "https")
+    with suppress(ValueError):  # such as half a pair of brackets
+        return isinstance(address, str) and urlsplit(address).scheme in ("http", "https")
+    return False

@@ -62,8 +62,8 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 
 def _certificates(path: Path) -> Path:
-    with suppress(OSError, UnicodeDecodeError):
-        if "-----BEGIN CERTIFICATE" in path.read_text("utf-8"):
+    with suppress(OSError):
+        if b"-----BEGIN CERTIFICATE" in path.read_bytes():
             return path
     raise ValueError("must name a readable file with certificates (PEM)")
 

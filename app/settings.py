@@ -273,7 +273,7 @@ def _secrets_from_files(sources: Iterable[Mapping[str, str | None]]) -> dict[str
             problems.append(f"{file_variable}: must not be set together with {variable}.")
             continue
         try:
-            secrets[name] = Path(path).read_text("utf-8").strip()
+            secrets[name] = Path(path).read_text("utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"{file_variable}: the file cannot be read ({type(error).__name__}).")
             continue

@@ -275,13 +275,14 @@ def test_a_child_process_reads_the_settings_of_its_launcher(
 ) -> None:
     """Every setting, with a value other than its default, passes through the environment unchanged."""
     usual = read_settings(NO_FILE)
-    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
+    # OpenSSL ignores what is between the certificates, such as names in any encoding.
+    (tmp_path / "ca.pem").write_bytes("Zürich\n-----BEGIN CERTIFICATE-----".encode("latin-1"))
     monkeypatch.setitem(EVERY_SETTING, "OUTBOUND_CA_FILE", str(tmp_path / "ca.pem"))
     for name, field in Settings.model_fields.items():
         other = str(field.default - 1) if type(field.default) is int else ""
         monkeypatch.setenv(name.upper(), EVERY_SETTING.get(name.upper(), other))
     monkeypatch.delenv("SMTP_FROM")
-    (tmp_path / "from").write_text(EVERY_SETTING["SMTP_FROM"])
+    (tmp_path / "from").write_text(EVERY_SETTING["SMTP_FROM"], "utf-8-sig")
     monkeypatch.setenv("SMTP_FROM_FILE", str(tmp_path / "from"))
     settings = read_settings(NO_FILE)
     names = Settings.model_fields

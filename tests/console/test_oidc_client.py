@@ -235,6 +235,14 @@ async def test_metadata_of_another_issuer_is_refused() -> None:
     assert "/token" not in provider.asked
 
 
+async def test_an_address_that_is_none_is_no_metadata() -> None:
+    """The search for its scheme raised an error: a sign-out ended in an internal error."""
+    provider = Provider(metadata={"token_endpoint": "https://[half"})
+    assert await client_of(provider).logout_url(back="https://here.example") is None
+    provider = Provider(metadata={"end_session_endpoint": "https://[half"})
+    assert not isinstance(await exchanged(provider), OidcFailure)
+
+
 @pytest.mark.parametrize(
     ("claims", "roles"),
     [

@@ -182,6 +182,7 @@ def test_other_fields_that_are_refused(name: str, value: Any, reason: str) -> No
         "a multicast address": ("ip_address", "224.0.0.1"),
         "a link-local IPv6 address": ("ip_address", "fe80::1"),
         "a private one in IPv6 clothes": ("ip_address", "::ffff:10.0.0.1"),
+        "a zone of a machine": ("ip_address", "2001:4860:4860::8888%eth0"),
         "a network": ("ip_address", "8.8.8.8/24"),
         "a leading zero": ("ip_address", "08.8.8.8"),
         "no public one in a list": ("ip_address", "10.0.0.1, unknown, 192.168.0.1:80"),

@@ -152,7 +152,7 @@ def _ip_address(value: Any) -> str | SourceFailed:
             address = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else word.strip())
         except ValueError:
             continue
-        if is_public(address):
+        if is_public(address) and "%" not in word:  # behind the sign is an interface of a machine
             return str(address)
         failed = SourceFailed("ip_address_invalid", "is not a public address")
     return failed
