@@ -635,6 +635,19 @@ def test_paths_through_lists_are_known(source: dict[str, Any], is_known: bool) -
     assert [each.code for each in found] == ([] if is_known else ["path_unknown"])
 
 
+def test_a_name_that_begins_as_that_of_a_list_is_no_member_of_it() -> None:
+    """What a sample leaves out of the list `item` hid the misspelt path `itemized`, and its lost key."""
+    event = {**EVENT, "item": ["a", 1, True, None, {}, []]}
+    sample = take_sample(event, now=NOW)
+    schema = merge_samples([(sample, 10)])
+    for path, codes in (("itemized", ["path_unknown"]), ("item.total", []), ("item[7]", [])):
+        found = schema_mismatches({"fields": {"phone": {"path": path}}}, schema)
+        assert [each.code for each in found] == codes, path
+    group = SampleGroup({sample: 3}, {}, version=1, match_keys=("EMAIL", "PHONE"))
+    assert compared([group], fields(phone="itemized")) == Backtest(events=3, lost=Counter(PHONE=3))
+    assert compared([group], fields(phone="item[7]")).unclear_events == 3
+
+
 def test_a_fallback_changes_nothing_for_events_that_had_the_key() -> None:
     """The draft tries the published source first, so what it sends is the same, whatever the text is."""
     event = {**EVENT, "user": {**EVENT["user"], "email": " ada.1234567@example.com "}}

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from app.domain.mapping.document import compile_parts
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.paths import parse_path
-from app.domain.observed.schema_sample import SchemaSample
+from app.domain.observed.schema_sample import SchemaSample, is_below
 from app.domain.observed.value_kinds import EMPTY, ValueKind
 
 _MEMBER: Final = re.compile(r"\[(?:\*|-1)\]")
@@ -131,6 +131,6 @@ def _is_unsampled(path: str, schema: EventSchema) -> bool:
     """
     is_later = any(isinstance(step, int) and step > 0 for step in parse_path(path) or ())
     return (not schema.complete or is_later) or any(
-        path.startswith(sampled) and {ValueKind.OBJECT, ValueKind.LIST} & set(entry.kinds)
+        is_below(path, sampled) and {ValueKind.OBJECT, ValueKind.LIST} & set(entry.kinds)
         for sampled, entry in schema.entries.items()
     )

@@ -127,7 +127,13 @@ def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
     if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH or any(map(is_unsampled, steps)):
         return True
     # The members of an object or list that is itself in the sample were left out.
-    return any(entry.kind in _CONTAINERS and path.startswith(entry.path) for entry in sample)
+    closed = (entry.path for entry in sample if entry.kind in _CONTAINERS)
+    return any(path == each or is_below(path, each) for each in closed)
+
+
+def is_below(path: str, container: str) -> bool:
+    """Return whether a path leads to a member of what another path leads to."""
+    return path.startswith((f"{container}.", f"{container}["))
 
 
 def is_unsampled(step: Step) -> bool:
