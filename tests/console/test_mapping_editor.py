@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,58 @@ async def test_samples_are_like_recent_events_without_their_values(world: ApiWor
     assert labels[0] == ("recent-1", "64 % of events")
     assert labels[-1] == ("example", "Example event")
     assert destination
+
+
+async def test_a_sample_has_the_shape_of_the_events_of_its_mapping(world: ApiWorld) -> None:
+    """Another mapping of the destination gets more events, of another shape, which this one would reject."""
+    destination, mapping = await ready(world)
+    other = (await world.create_mapping(destination.rpartition("/")[2], name="Leads"))["id"]
+    lead = take_sample({"lead": {"mail": "ada@example.com", "phone": "+12025550173"}}, now=SAMPLED_AT)
+    await saw(world, other, (lead, 100))
+    await sign_in(world)
+    labels = r'name="then" value="sample-([a-z0-9-]+)"[^>]*>([^<]+)<'
+    for path, share, member in (
+        (mapping, "60 %", "user"),
+        (f"{destination}/mappings/{other}", "100 %", "lead"),
+    ):
+        page = (await world.client.get(f"/console{path}")).text
+        assert re.findall(labels, page)[0] == ("recent-1", f"{share} of events")
+        assert member in json.loads(text_of("sample", page))
+    unused = (await world.create_mapping(destination.rpartition("/")[2], name="No events yet"))["id"]
+    page = (await world.client.get(f"/console{destination}/mappings/{unused}")).text
+    assert "lead" in json.loads(text_of("sample", page))
+
+
+def text_of(name: str, page: str) -> str:
+    """Return the text of a text area."""
+    found = re.search(rf'<textarea[^>]* name="{name}"[^>]*>(.*?)</textarea>', page, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: ApiWorld) -> None:
+    """The built-in example has other paths, so that a mapping for other events would reject it."""
+    made = (await world.create_destination())["id"]
+    await sign_in(world)
+    orders, leads = [
+        (await world.publish_mapping(made, name=name, event_type=type_, event_name=name))["id"]
+        for name, type_ in (("Orders", "CONTACT"), ("Leads", "LEAD"))
+    ]
+    here = f"/console/destinations/{made}/activate"
+    assert json.loads(text_of("event", (await world.client.get(here)).text))["user"]["first_name"] == "Ada"
+    order, lead = [
+        take_sample(
+            {name: {"mail": "ada@example.com", "total": Decimal("9.5")}, "event_id": "e-1"}, now=SAMPLED_AT
+        )
+        for name in ("order", "lead")
+    ]
+    await saw(world, orders, (order, 1))
+    await saw(world, leads, (lead, 1))
+    for address, member in ((here, "order"), (f"{here}?mapping_id={leads}", "lead")):
+        page = (await world.client.get(address)).text
+        event = json.loads(text_of("event", page))
+        assert event.keys() == {member, "event_id"}
+        assert f"&#34;{member}&#34;" in page.partition('id="body-one"')[2].partition("</pre>")[0]
 
 
 async def test_the_fullest_editor_stays_light(world: ApiWorld) -> None:

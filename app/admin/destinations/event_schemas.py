@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
 from app.admin.destinations import reading
+from app.admin.mappings.drafts import find_mapping
 from app.admin.refusals import invalid
 from app.domain.identity.keys import Profile
 from app.domain.mapping.time_steps import zone_names
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
-from app.domain.observed.schema_sample import Fingerprint, SchemaSample
+from app.domain.observed.schema_sample import Fingerprint, SampleGroup, SchemaSample
 from app.domain.suggestions.suggest import (
     MAX_EVENTS,
     Suggestion,
@@ -58,6 +59,17 @@ async def read_observed(context: AppContext, destination_id: str, zone: str | No
         settings = await settings_of(context, connection, destination, zone)
     key = fingerprint_key(context.pepper, destination.number)
     return await context.compute(_observed, stored, settings, partial(fingerprint, key=key))
+
+
+async def read_samples_of_mapping(
+    context: AppContext, destination_id: str, mapping_id: str
+) -> Sequence[SampleGroup]:
+    """Return the samples of a mapping's recent events, including the newest events of this process."""
+    await context.intake.sampler.write()
+    async with reading(context, destination_id) as (connection, destination):
+        mapping = await find_mapping(connection, destination, mapping_id)
+        stored = await schema_samples.recent(connection, mapping.id)
+    return await context.compute(stored.groups)
 
 
 def _observed(

@@ -14,7 +14,12 @@ from starlette.responses import Response
 
 from app.admin import catalog
 from app.admin.access import Scope
-from app.admin.destinations.event_schemas import read_event_schema, read_observed, suggest_mapping
+from app.admin.destinations.event_schemas import (
+    read_event_schema,
+    read_observed,
+    read_samples_of_mapping,
+    suggest_mapping,
+)
 from app.admin.mappings.drafts import MappingDetails, change_draft, create_draft, read_mapping
 from app.admin.mappings.publishing import publish_draft
 from app.admin.mappings.schema import draft_warnings
@@ -231,6 +236,14 @@ def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list
     return [*found, SampleEvent("example", "Example event", json_text(example_event(now)))]
 
 
+async def _recent(
+    visit: DestinationVisit, found: MappingDetails | None
+) -> Sequence[tuple[SchemaSample, int]]:
+    """Return the samples of a mapping's events. Those of other mappings may have other paths."""
+    groups = await read_samples_of_mapping(*visit.on, found.mapping.id) if found else ()
+    return [counted for group in groups for counted in group.samples.items()]
+
+
 async def _show(
     visit: DestinationVisit,
     found: MappingDetails | None,
@@ -252,7 +265,8 @@ async def _show(
     if document is None:
         suggestion = observed.suggestion
         document = dict(suggestion.mapping) or _STARTING_DRAFT
-    samples = await visit.context.compute(_samples, observed.samples, visit.context.now())
+    recent = await _recent(visit, found) or observed.samples
+    samples = await visit.context.compute(_samples, recent, visit.context.now())
     then = form.text("then") if form else ""
     typed = form.text("sample") if form else ""
     zone = form.text("zone") if form else ""
