@@ -1,5 +1,6 @@
 """Compute incidents every few seconds, in the process that has the lease."""
 
+import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -121,7 +122,8 @@ class IncidentMonitor:
                 each.id for each in observation.destinations if each.facts.suspect or each.facts.drift
             ]
             accepted = await incidents.accepted_findings(connection, suspicious, within=ACCEPTED_FOR)
-            changes = decide(observation, stored, accepted)
+            # In a thread: for 5,000 destinations this takes up to 0.25 s.
+            changes = await asyncio.to_thread(decide, observation, stored, accepted)
             await self._write(connection, changes)
             await self.planner.plan(connection, observation, channels)
             await incidents.record_run(connection)

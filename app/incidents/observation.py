@@ -1,5 +1,6 @@
 """Read the facts from which incidents are computed, and measure how long conditions last."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from app.store.incidents.facts import VolumeFacts, WatchedDestination
 SLOW_COMMIT_S = 1.0
 _VOLUMES_EVERY_S = 10.0  # they are sums of complete hours, which rarely change
 _WORKER_GRACE = timedelta(seconds=10)  # a worker may restart in this time
+_SLICE = 500  # destinations that are read without a pause of the event loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,9 @@ class Observer:
         breakers = self._breaker_times(watched)
         suspects, drifts = await incident_facts.mapping_problems(connection)
         found = []
-        for each in watched:
+        for place, each in enumerate(watched):
+            if place % _SLICE == 0:
+                await asyncio.sleep(0)
             facts = known[each.number]
             facts = replace(
                 facts,

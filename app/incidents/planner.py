@@ -1,5 +1,6 @@
 """Write the due messages about incidents to the outbox, in the transaction that changes the incidents."""
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -132,8 +133,8 @@ class MessagePlanner:
                     for stored, message in due
                 ]
             case messages.Batching.DIGEST:
-                items = [(message, self._message_data(stored)) for stored, message in due]
-                body = messages.digest_body(items, now, url=self._url)
+                # In a thread: for 5,000 incidents this takes up to 0.2 s.
+                body = await asyncio.to_thread(self._digest, due, now)
                 batches = [(messages.MessageType.DIGEST, [stored.id for stored, _ in due], body)]
         resolved = [stored.id for stored, message in due if message is messages.MessageType.RESOLVED]
         if resolved:
@@ -143,6 +144,10 @@ class MessagePlanner:
             await notifications.enqueue(connection, channel, message, ids, body, id=id_)
         for stored, message in due:
             await notifications.mark_sent(connection, channel, message, stored, now=now)
+
+    def _digest(self, due: Sequence[tuple[StoredIncident, messages.MessageType]], now: datetime) -> bytes:
+        items = [(message, self._message_data(stored)) for stored, message in due]
+        return messages.digest_body(items, now, url=self._url)
 
     def _message_data(self, stored: StoredIncident) -> Mapping[str, Any]:
         return {**asdict(public_incident(stored)), "url": f"{self._url}/{stored.id}"}
