@@ -86,6 +86,21 @@ def test_the_examples_use_the_keys_destination_and_the_time_of_now(site: Site, d
     expect(other.get_by_label("destination_id")).to_have_value(destination)
 
 
+def test_the_code_has_the_headers_that_are_sent(site: Site, destination: str) -> None:
+    """A change with `If-Match` was shown as one of any version."""
+    site.open("/docs")
+    one = operation(site, "PATCH /destinations/{destination_id}")
+    one.get_by_label("If-Match").fill('"3"')
+    one.get_by_text("As code", exact=True).click()
+    for language, header in (
+        ("curl", """-H 'If-Match: "3"'"""),
+        ("Python", r""", "If-Match": "\"3\"", "Content-Type": "application/json"}"""),
+        ("JavaScript", r""", "If-Match": "\"3\"", "Content-Type": "application/json" }"""),
+    ):
+        one.get_by_label("Language").select_option(language)
+        expect(one.get_by_label(f"Example in {language}")).to_contain_text(header)
+
+
 def test_a_reason_leads_to_its_remedy(site: Site, destination: str) -> None:
     """From a response that was received, and from an example."""
     with_key(site)

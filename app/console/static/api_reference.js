@@ -106,13 +106,14 @@
   }
 
   const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+  const more = (headers) => headers.map(([name, value]) => `, ${JSON.stringify(name)}: ${JSON.stringify(value)}`).join("");
   const SAMPLES = {
-    curl: ({ method, url, body, type }) =>
-      [`curl -sS -X ${method} ${quoted(url)} -H "Authorization: Bearer $KEY"`, ...(body ? [`-H 'Content-Type: ${type}'`, `--data-binary ${quoted(body)}`] : [])].join(" \\\n  "),
-    Python: ({ method, url, body, type }) =>
-      `import os\nimport urllib.request\n\nrequest = urllib.request.Request(\n    ${JSON.stringify(url)},\n    method="${method}",\n    headers={"Authorization": f"Bearer {os.environ['KEY']}"${body ? `, "Content-Type": "${type}"` : ""}},\n${body ? `    data=${JSON.stringify(body)}.encode(),\n` : ""})\nwith urllib.request.urlopen(request) as response:\n    print(response.status, response.read().decode())`,
-    JavaScript: ({ method, url, body, type }) =>
-      `const response = await fetch(${JSON.stringify(url)}, {\n  method: "${method}",\n  headers: { Authorization: \`Bearer \${process.env.KEY}\`${body ? `, "Content-Type": "${type}"` : ""} },\n${body ? `  body: ${JSON.stringify(body)},\n` : ""}});\nconsole.log(response.status, await response.text());`,
+    curl: ({ method, url, headers, body }) =>
+      [`curl -sS -X ${method} ${quoted(url)} -H "Authorization: Bearer $KEY"`, ...headers.map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`), ...(body ? [`--data-binary ${quoted(body)}`] : [])].join(" \\\n  "),
+    Python: ({ method, url, headers, body }) =>
+      `import os\nimport urllib.request\n\nrequest = urllib.request.Request(\n    ${JSON.stringify(url)},\n    method="${method}",\n    headers={"Authorization": f"Bearer {os.environ['KEY']}"${more(headers)}},\n${body ? `    data=${JSON.stringify(body)}.encode(),\n` : ""})\nwith urllib.request.urlopen(request) as response:\n    print(response.status, response.read().decode())`,
+    JavaScript: ({ method, url, headers, body }) =>
+      `const response = await fetch(${JSON.stringify(url)}, {\n  method: "${method}",\n  headers: { Authorization: \`Bearer \${process.env.KEY}\`${more(headers)} },\n${body ? `  body: ${JSON.stringify(body)},\n` : ""}});\nconsole.log(response.status, await response.text());`,
   };
 
   function choice(label, values, use) {
@@ -153,14 +154,16 @@
     function request() {
       let address = path;
       const query = new URLSearchParams();
-      const headers = {};
+      const headers = [];
       for (const { name, where, input } of inputs) {
         if (where === "path") address = address.replace(`{${name}}`, encodeURIComponent(input.value || `{${name}}`));
         else if (input.value && where === "query") query.set(name, input.value);
-        else if (input.value) headers[name] = input.value;
+        else if (input.value) headers.push([name, input.value]);
       }
+      const body = bodies.size ? area.value : "";
+      if (body) headers.push(["Content-Type", type]);
       const url = new URL(address.slice(1), here).href + (query.size ? `?${query}` : "");
-      return { method, url, headers, body: bodies.size ? area.value : "", type };
+      return { method, url, headers, body };
     }
     const code = element("pre", { tabindex: "0", class: "wrap" });
     let language = "curl";
@@ -177,8 +180,7 @@
       const begun = performance.now();
       run.disabled = true;
       try {
-        if (key.value) headers.Authorization = `Bearer ${key.value}`;
-        if (body) headers["Content-Type"] = type;
+        if (key.value) headers.push(["Authorization", `Bearer ${key.value}`]);
         const response = await fetch(url, { method, headers, body: body || undefined, credentials: "omit" });
         const text = await response.text();
         let pretty = text;
