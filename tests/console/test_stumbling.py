@@ -37,11 +37,15 @@ async def test_a_key_can_be_limited_to_any_of_201_destinations(world: ApiWorld) 
     page = (await world.client.get("/console/keys")).text
     assert '<option value="dst_' not in page
     assert 'name="destination_id" value="" placeholder="Destination ID (all)"' in page
-    form = {"name": "k", "purpose": "journey", "days": ""}
+    form = {"name": "k", "purpose": "viewer", "days": "90"}
     wrong = await submit(world, "/console/keys", **form, destination_id="dst_0")
     assert wrong.status_code == 422
     assert '<p class="wrong">It does not exist, or this key cannot access it.</p>' in wrong.text
     assert 'value="dst_0"' in wrong.text
+    assert 'name="name" type="text" value="k"' in wrong.text
+    assert '<option value="90" selected>' in wrong.text
+    assert 'value="viewer" checked' in wrong.text
+    assert wrong.text.count(" checked") == 1
     assert (await submit(world, "/console/keys", **form, destination_id=last)).status_code == 200
     ((limited,),) = await world.sql("SELECT destination_ids FROM api_keys")
     assert limited == [last]
