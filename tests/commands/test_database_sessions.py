@@ -14,6 +14,7 @@ from app.store.database import keepalive
 from app.store.database.servers import Servers
 from app.store.organisations.scope import EVERY, scoped_pool
 from tests.databases import execute
+from tests.event_loop import turns
 from tests.pipeline.tcp_proxy import Proxy
 from tests.pipeline.world import eventually, settings_of
 
@@ -69,6 +70,25 @@ async def test_a_silent_connection_ends_the_others_and_all_come_back(database_ur
             async with resources.engine_of(EVERY).connect() as engine:
                 assert await engine.scalar(text("SELECT 1")) == 1
         resources.servers.end_all()
+    await proxy.close()
+
+
+async def test_a_silent_server_does_not_delay_the_end_of_a_process(database_url: str) -> None:
+    """The driver waits until the server ends the session, which a frozen one never does."""
+    address = urlsplit(database_url)
+    proxy = Proxy(address.port or 5432)
+    await proxy.start()
+    dsn = database_url.replace("+asyncpg", "").replace(f":{address.port}/", f":{proxy.port}/")
+    idle, busy = [await Servers().connect(dsn, timeout=5) for _ in range(2)]
+    ports = [await each.fetchval("SELECT inet_client_port()") for each in (idle, busy)]
+    assert all(proxy.stall_one(port) for port in ports)
+    statement = asyncio.create_task(busy.execute("SELECT 1"))
+    await turns()
+    statement.cancel()
+    async with asyncio.timeout(20):
+        await asyncio.gather(idle.close(), busy.close())
+    assert idle.is_closed()
+    assert busy.is_closed()
     await proxy.close()
 
 

@@ -24,6 +24,7 @@ UNACKNOWLEDGED_S: Final = 20  # unacknowledged data ends the connection after th
 # nothing, TCP detects no fault and only this timeout ends the wait. It is longer than the server's
 # statement_timeout, whose error is more specific.
 COMMAND_TIMEOUT_S: Final = 35.0
+CLOSE_TIMEOUT_S: Final = 5.0  # the driver waits until the server has ended the session, too
 
 # Keepalive of the server, so that it releases the locks of an unreachable client. The server ignores these
 # settings on a Unix socket, and each setting that its operating system does not support.
@@ -72,6 +73,11 @@ class Connection(asyncpg.Connection):
 
     def _execute(self, *arguments: Any, **options: Any) -> Coroutine[Any, Any, Any]:
         return self._answered(super()._execute(*arguments, **options))  # type: ignore[misc]
+
+    async def close(self, *, timeout: float | None = CLOSE_TIMEOUT_S) -> None:  # noqa: ASYNC109
+        """Close the connection. If the server is silent, it is cut off after the timeout."""
+        with contextlib.suppress(TimeoutError):
+            await super().close(timeout=timeout)
 
     async def _answered(self, statement: Awaitable[_T]) -> _T:
         self.asked_at = time.monotonic()
