@@ -524,8 +524,9 @@ _FIRST, _SECOND = {"path": "first"}, {"path": "second"}
         (_FIRST, {"first_of": [_FIRST, _SECOND]}, 0),
         ({"first_of": [_FIRST, _SECOND]}, _SECOND, 1),
         (_FIRST, _SECOND, 1),
+        ({"first_of": [_FIRST, _SECOND]}, {"first_of": [_SECOND, _FIRST]}, 1),
     ],
-    ids=["shorter", "longer", "second", "another"],
+    ids=["shorter", "longer", "second", "another", "reordered"],
 )
 def test_a_value_that_both_mappings_read_is_no_change(
     field: str, values: list[str], source: dict[str, Any], other: dict[str, Any], changed: int
@@ -550,16 +551,28 @@ def test_an_added_value_of_zero_is_a_change() -> None:
     assert (result.changed, result.unclear_events) == ({"value": 1}, 0)
 
 
-@pytest.mark.parametrize(("field", "value"), [("email", "ada@example.com"), ("user_agent", "acme")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("email", "ada@example.com"),
+        ("user_agent", "acme"),
+        ("maid", _MAIDS[0]),
+        ("match_id", "customer8"),
+        ("ip_address", "8.8.8.8"),
+    ],
+)
 @pytest.mark.parametrize(
     "sources",
-    [[_FIRST, {"path": "third"}], [{"path": "third"}, _FIRST]],
-    ids=["other-second", "absent-first"],
+    [[_FIRST, {"path": "third"}], [{"path": "third"}, _FIRST], [_SECOND, _FIRST]],
+    ids=["other-second", "absent-first", "reordered"],
 )
-def test_a_value_that_steps_show_is_compared(field: str, value: str, sources: list[dict[str, Any]]) -> None:
-    """Another path that an event does not have, or that is not tried, changes nothing."""
-    content = {"first": value, "name": "李", "id": "customer7"}
-    fields = {"match_id": "id", "first_name": "name", field: {"first_of": [_FIRST, _SECOND]}}
+def test_values_are_compared_and_not_paths(field: str, value: str, sources: list[dict[str, Any]]) -> None:
+    """Another path that an event does not have, or that is not tried, changes nothing.
+
+    Nor does the order of two paths of which an event has one. A preview hides some of the values.
+    """
+    content = {"first": value, "name": "李", "id": "customer7", "mail": "ada@example.com"}
+    fields = {"email": "mail", "match_id": "id", "first_name": "name", field: {"first_of": [_FIRST, _SECOND]}}
     before, after, result = _judged(content, fields, {field: {"first_of": sources}})
     assert isinstance(before, Conversion)
     assert isinstance(after, Conversion)

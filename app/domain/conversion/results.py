@@ -88,7 +88,8 @@ class Step(NamedTuple):
     """What a field became in a conversion, for previews. It contains no value of a match key.
 
     `rule` names how the result was found, or is `absent`, `dropped` or `omitted`. `rejects` means that
-    `failed` rejects the event, as `sentence` says. `warnings` are the warnings of this field.
+    `failed` rejects the event, as `sentence` says. `warnings` are the warnings of this field. `hidden` is
+    equal for equal values that `result` hides, in one process: it shows nothing of them.
     """
 
     field: str
@@ -99,6 +100,7 @@ class Step(NamedTuple):
     rejects: bool = False
     sentence: str = ""
     warnings: tuple[str, ...] = ()
+    hidden: int | None = None
 
 
 Trace = list[Step]

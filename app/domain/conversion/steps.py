@@ -13,6 +13,7 @@ from app.domain.conversion.failures import UNCLEAR, SourceFailed
 from app.domain.conversion.results import HIDDEN, EventWarning, Step, Trace
 from app.domain.conversion.values import PERSONAL
 from app.domain.event import EventProblem
+from app.domain.identity.keys import MatchKey
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.reading import SHORT_TEXT, Reading
 from app.domain.mapping.sources import Check, Source
@@ -170,10 +171,16 @@ class FieldStep:
         if run.trace is not None:
             if rule is None:
                 rule = "absent" if value is None else self.source.rule
+            hidden = None
             if result is None and value is not None:
-                result = _plain(value) if self.shows else HIDDEN
+                if self.shows:
+                    result = _plain(value)
+                else:
+                    result, hidden = HIDDEN, hash(value.value if isinstance(value, MatchKey) else value)
             sentence = run.sentences[-1] if rejects else ""
-            run.trace.append(Step(self.name, self.source, rule, result, failed, rejects, sentence, warnings))
+            run.trace.append(
+                Step(self.name, self.source, rule, result, failed, rejects, sentence, warnings, hidden)
+            )
         return value
 
 

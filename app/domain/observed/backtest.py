@@ -16,7 +16,7 @@ from typing import Any, Final
 from app.domain.conversion.amazon_codes import PURCHASE
 from app.domain.conversion.convert import ConversionPlan
 from app.domain.conversion.numbers import as_text
-from app.domain.conversion.results import HIDDEN, Conversion, Rules, Step
+from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, EventProblem, Rejection
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.paths import EACH, parse_path
@@ -222,7 +222,6 @@ class _Comparison:
         self._published, self._draft = published, draft
         self._changed = changed_fields(published.mapping, draft.mapping)
         self._continued = continued_fields(published.mapping, draft.mapping)
-        self._alike = self._continued | continued_fields(draft.mapping, published.mapping)
         self._accepted: set[SchemaSample] = set()
         self._is_id_changed = False
         self._constant_ids = 0  # events of which the draft's event id is a constant
@@ -321,21 +320,13 @@ class _Comparison:
         different = {
             name
             for name in (before.steps.keys() | after.steps.keys()) & changed
-            if (before.sends(name) or after.sends(name)) and not self._is_same(name, before, after)
+            if (before.sends(name) or after.sends(name)) and _result(before, name) != _result(after, name)
         }
         if self._published.mapping.event_name != self._draft.mapping.event_name:
             different.add("event_name")
         if "event_type" in different and "event_id" not in before.steps.keys() | after.steps.keys():
             different.add("event_id")  # it is derived from the type
         return different
-
-    def _is_same(self, name: str, before: _Outcome, after: _Outcome) -> bool:
-        """Return whether a field has the same value in both events.
-
-        If both send a field, and one source begins with what the other tries, both have the same value.
-        """
-        is_sent = before.sends(name) and after.sends(name)
-        return (is_sent and name in self._alike) or _result(before, name) == _result(after, name)
 
     def foresee_repetitions(self, groups: Sequence[SampleGroup], *, complete: bool) -> None:
         """Count the events whose mapped event id an earlier event has."""
@@ -372,10 +363,10 @@ def _loses_all_keys(after: _Outcome, facts: _Facts, changed: Set[str]) -> bool:
 
 
 def _result(outcome: _Outcome, name: str) -> Any:
-    """Return what a field is sent with. Of a value that the steps do not show, the paths stand for it."""
+    """Return what a field is sent with, or what is equal for equal values. The paths stand for a signal."""
     step = outcome.steps.get(name)
     if step is None or step.failed is not None:
         return None
-    if step.source is not None and (name == "consent" or step.result == HIDDEN):
+    if step.source is not None and name == "consent":
         return step.result, step.source.paths
-    return step.result
+    return step.result if step.hidden is None else step.hidden
