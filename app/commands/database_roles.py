@@ -69,7 +69,7 @@ async def _create(settings: Settings, roles: RoleNames) -> bool:
             except asyncpg.InsufficientPrivilegeError as refused:
                 raise CommandFailed(
                     "The role of the database URL lacks privileges for database-roles: it may not create "
-                    f"{name} ({refused}). Run it as a superuser, or give the output of "
+                    f"{name} ({refused.args[0]}). Run it as a superuser, or give the output of "
                     "`database-roles --sql` to your administrator."
                 ) from None
         try:

@@ -47,6 +47,7 @@ def test_a_role_that_may_not_set_up_the_database_is_not_sent_to_migrate(empty_da
         assert "Traceback" not in ended.stderr
     ended = command("database-roles", **settings)
     assert "may not create new_role" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1, "one sentence, without Postgres' lines of details"
     assert "`database-roles --sql`" in ended.stderr
 
 
