@@ -32,6 +32,7 @@ from app.store.errors import DRIVER_ERRORS
 STAMP = "%Y%m%dT%H%M%SZ"
 _NOTES = "postgres.json"  # the embedded Postgres' port and password, next to its data directory
 _WAL_IN_DATA = "restored_wal"
+_REMOVED = "has already been removed"  # pg_receivewal would ask for such WAL every five seconds
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +101,14 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
             take_base(folder, source, settings, keep_days=asked.keep_days)
             is_based = True
             print(f"Streaming WAL to {folder / 'wal'}.", flush=True)
+            for line in receiver.stderr or ():
+                print(line, end="", file=sys.stderr, flush=True)
+                if _REMOVED in line:
+                    is_based = source.has_slot
+                    raise CommandFailed(
+                        f"The server no longer has the WAL that follows {folder / 'wal'}, for example "
+                        "after a restore: see docs/runbooks/slot-retains-wal.md."
+                    )
             if receiver.wait() != 0:
                 raise CommandFailed("pg_receivewal stopped; see its last line above.")
     finally:
@@ -168,7 +177,7 @@ def verify(base: Path, major: int) -> None:
 
 
 @contextmanager
-def receiving_wal(folder: Path, source: BackupSource) -> Iterator["subprocess.Popen[bytes]"]:
+def receiving_wal(folder: Path, source: BackupSource) -> Iterator["subprocess.Popen[str]"]:
     """Stream the WAL to a folder during the block. SIGTERM ends pg_receivewal cleanly.
 
     The replication slot keeps WAL on the server until it is received.
@@ -178,7 +187,9 @@ def receiving_wal(folder: Path, source: BackupSource) -> Iterator["subprocess.Po
     create = ["--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"]
     execute([receiver, *create], source.environment)
     command = [str(receiver), "-D", str(folder), "--slot", SLOT, "--synchronous", "--no-password"]
-    child = subprocess.Popen(command, env=source.environment, stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        command, env=source.environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     previous = signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))
     try:
         yield child

@@ -79,6 +79,30 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
     assert len(list(folder.glob("postgres.replaced-*"))) == 2
 
 
+async def test_wal_that_the_server_no_longer_has_ends_the_stream(folder: Path, tmp_path: Path) -> None:
+    """As after a restore. Otherwise pg_receivewal would ask for it without end. The new slot goes."""
+    saved = tmp_path / "saved"
+    with running(Cluster(folder, settings=THROWAWAY)) as cluster:
+        following, output = fork_server.piped(["backup", str(saved), "--follow"], environment(folder))
+        assert "verified" in output.readline()
+        assert "Streaming WAL" in output.readline()
+        following.send_signal(signal.SIGTERM)
+        following.wait(60)
+        output.close()
+        await execute(cluster.url, f"SELECT pg_drop_replication_slot('{SLOT}')")
+        for _ in range(5):
+            await execute(
+                cluster.url,
+                "CREATE TABLE filling AS SELECT repeat('x', 7000) FROM generate_series(1, 5000)",
+                "DROP TABLE filling",
+                "SELECT pg_switch_wal()",
+                "CHECKPOINT",
+            )
+        done = await asyncio.to_thread(command, folder, "backup", str(saved), "--follow")
+        assert (done.returncode, "no longer has the WAL" in done.stderr) == (1, True), done.stderr
+        assert await execute(cluster.url, "SELECT FROM pg_replication_slots") == []
+
+
 async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Path, tmp_path: Path) -> None:
     """The data directory and the notes beside it are gone."""
     saved = tmp_path / "saved"

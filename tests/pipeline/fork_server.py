@@ -186,8 +186,11 @@ def _adopt(descriptors: Sequence[int], environment: Mapping[str, str], inherited
     for each in (*descriptors[1:], *files):
         if each not in inherited:
             os.close(each)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[attr-defined]
+    # New ones: those of the server remember what kind of file they were opened on.
+    sys.stdout, sys.stderr = (
+        os.fdopen(each.fileno(), "w", 1, encoding=each.encoding, errors=each.errors, closefd=False)
+        for each in (sys.stdout, sys.stderr)
+    )
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
