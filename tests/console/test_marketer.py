@@ -87,7 +87,7 @@ def test_a_marketer_finds_each_cause_with_its_number_and_its_button(site: Site, 
     page.get_by_label("Event ids of Amazon’s tag").fill("ord-1\nORD-2\n77_Order\nord-3_Order\n")
     walk.click(page.get_by_role("button", name="Compare ids"), "Compare ids")
     expect(page.get_by_text("1 of 4 ids match.")).to_be_in_viewport()
-    expect(page.get_by_text("1 differ only by upper and lower case.")).to_be_visible()
+    expect(page.get_by_text("1 differs only by upper and lower case.")).to_be_visible()
 
     walk.click(page.get_by_role("button", name="Add to draft: user.mobile as Phone Number"), "Add to draft")
     expect(page.get_by_label("Phone Number: event field")).to_have_value("user.phone")
