@@ -101,14 +101,12 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
             take_base(folder, source, settings, keep_days=asked.keep_days)
             is_based = True
             print(f"Streaming WAL to {folder / 'wal'}.", flush=True)
-            for line in receiver.stderr or ():
-                print(line, end="", file=sys.stderr, flush=True)
-                if _REMOVED in line:
-                    is_based = source.has_slot
-                    raise CommandFailed(
-                        f"The server no longer has the WAL that follows {folder / 'wal'}, for example "
-                        "after a restore: see docs/runbooks/slot-retains-wal.md."
-                    )
+            if lacks_wal(receiver):
+                is_based = source.has_slot  # a new slot is of no use
+                raise CommandFailed(
+                    f"The server no longer has the WAL that follows {folder / 'wal'}, for example after a "
+                    "restore: see docs/runbooks/slot-retains-wal.md."
+                )
             if receiver.wait() != 0:
                 raise CommandFailed("pg_receivewal stopped; see its last line above.")
     finally:
@@ -200,6 +198,15 @@ def receiving_wal(folder: Path, source: BackupSource) -> Iterator["subprocess.Po
         if child.poll() is None:
             child.send_signal(signal.SIGINT)
         child.wait(30)
+
+
+def lacks_wal(receiver: "subprocess.Popen[str]") -> bool:
+    """Print what pg_receivewal reports, until it ends or the server lacks the WAL that it asks for."""
+    for line in receiver.stderr or ():
+        print(line, end="", file=sys.stderr, flush=True)
+        if _REMOVED in line:
+            return True
+    return False
 
 
 def restore(settings: Settings, asked: argparse.Namespace) -> None:

@@ -140,7 +140,7 @@ _HEALTH = {
 def health_label(item: ListedDestination) -> Label:
     """Return the health of a destination as a pill: what its open incidents say, or else its state."""
     if item.condition is Condition.NEEDS_ATTENTION and item.state != "needs_reconnect":
-        incidents = f"{item.open_incidents} open incident{'' if item.open_incidents == 1 else 's'}."
+        incidents = f"{quantity(item.open_incidents, 'open incident')}."
         is_critical = item.severity is Severity.CRITICAL
         return Label("Failing", "bad", incidents) if is_critical else Label("Degraded", "warn", incidents)
     return _HEALTH.get(item.condition) or STATES[state_key(item)]

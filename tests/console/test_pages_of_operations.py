@@ -191,7 +191,7 @@ async def test_a_form_that_nobody_touched_keeps_the_digits_of_a_threshold(case: 
 
 
 async def test_a_form_of_thresholds_replaces_no_change_that_it_did_not_show(case: Case) -> None:
-    """The second of two people is told, and sees what they typed."""
+    """The form says so to the second of two people, and keeps what they typed."""
     address = f"/destinations/{case.ids['destination_id']}"
     page = await case.get(f"/console{address}/notifications")
     await case.world.call("PATCH", address, {"alerting": {"backlog": {"minutes": 30}}}, status=200)

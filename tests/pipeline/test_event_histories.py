@@ -489,14 +489,18 @@ async def test_each_event_of_a_batch_has_its_own_history(service: Service) -> No
         assert (found["event_id"], found["journey_id"]) == (f"ord-{number}", journey)
 
 
+async def two_batches(world: World) -> tuple[str, int, int]:
+    """Store two events in a batch each; return the id of their destination, and those of the batches."""
+    dst = await world.destination(event(1))
+    await world.post(dst, event(2))
+    first, second = await world.fetch("SELECT batch FROM batch_states ORDER BY batch")
+    return dst, first["batch"], second["batch"]
+
+
 async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service) -> None:
     """An id that was given on two days, to one destination: the event's own id decides."""
     world = service.world
-    dst = await world.destination(event(1))
-    await world.post(dst, event(2))
-    first, second = (
-        row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")
-    )
+    dst, first, second = await two_batches(world)
     for table, column in (("batches", "id"), ("batch_states", "batch")):
         await world.fetch(
             f"UPDATE {table} SET {column} = $1, day = day - 1 WHERE {column} = $2", first, second
@@ -510,11 +514,7 @@ async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Serv
 async def test_an_event_whose_batch_id_another_event_has_now_is_deleted(service: Service) -> None:
     """Its own batch was dropped. The other one is readable, so it is no damaged batch of this event."""
     world = service.world
-    dst = await world.destination(event(1))
-    await world.post(dst, event(2))
-    first, second = (
-        row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")
-    )
+    dst, first, second = await two_batches(world)
     await world.fetch("UPDATE ledger SET batch = $1 WHERE batch = $2", second, first)
     answer = await find(service, dst, "ord-1")
     assert answer.status_code == 404

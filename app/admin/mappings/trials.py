@@ -250,32 +250,28 @@ def summary(result: Backtest) -> str:
     if not result.events:
         return "No recent events to test the draft on."
     parts = [
-        *(_count(times, "loses", "lose") + key for key, times in result.lost.most_common()),
-        *(_count(times, "gains", "gain") + key for key, times in result.gained.most_common()),
+        *(f"{quantity(times, 'loses', 'lose')} {key}" for key, times in result.lost.most_common()),
+        *(f"{quantity(times, 'gains', 'gain')} {key}" for key, times in result.gained.most_common()),
         *(
-            _count(times, "sends", "send") + f"a different {name}"
+            f"{quantity(times, 'sends', 'send')} a different {name}"
             for name, times in result.changed.most_common()
         ),
         *(
-            _count(times, "is", "are") + f"newly rejected ({_why(group)})"
+            f"{quantity(times, 'is', 'are')} newly rejected ({_why(group)})"
             for group, times in result.rejected.most_common()
         ),
     ]
     if result.newly_accepted:
-        parts.append(_count(result.newly_accepted, "is", "are") + "newly accepted")
+        parts.append(f"{quantity(result.newly_accepted, 'is', 'are')} newly accepted")
     if result.repeated_event_ids:
-        repeats = _count(result.repeated_event_ids, "repeats", "repeat")
-        parts.append(f"{repeats}an event id and would be rejected")
+        repeats = quantity(result.repeated_event_ids, "repeats", "repeat")
+        parts.append(f"{repeats} an event id and would be rejected")
     text = f"Of the last {result.events:,}: {', '.join(parts) or 'nothing changes'}."
     if not result.unclear:
         return text
     unclear = ", ".join(f"{times:,} {_why(group)}" for group, times in result.unclear.most_common())
     certain = text if parts else f"Of the last {result.events:,}: no change is certain."
     return f"{certain} Unclear, because the samples hold no texts: {unclear}."
-
-
-def _count(times: int, singular: str, plural: str) -> str:
-    return f"{quantity(times, singular, plural)} "
 
 
 def _why(group: EventProblem) -> str:

@@ -10,6 +10,7 @@ from app.console.destinations.diagnosis_view import DiagnosisInput
 from app.console.wording import STATUSES, age, failed_requests, number, share, state_key
 from app.domain.outcomes.settle import PROBE_EVERY
 from app.domain.outcomes.status import EventCounts
+from app.domain.quantity import quantity
 from app.store.destinations.outcome_history import OutcomeBucket
 
 
@@ -73,8 +74,7 @@ def _rate(given: DiagnosisInput) -> Gauge:
         f"burst {limit.burst}."
     )
     if others:
-        plural = "" if others == 1 else "s"
-        meaning += f" Shared with {others} other destination{plural} of this advertiser."
+        meaning += f" Shared with {quantity(others, 'other destination')} of this advertiser."
     if given.stats.shared_account:
         meaning += (
             " Another organisation uses this advertiser too. Amazon's own limit applies to both together."

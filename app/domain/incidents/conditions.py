@@ -162,14 +162,14 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
 def _dead_letters(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
     if facts.dead_open < limit.min_events:
         return None
-    text = f"{_events(facts.dead_open)} failed permanently."
+    text = f"{quantity(facts.dead_open, 'event')} failed permanently."
     return Finding(Kind.DEAD_LETTERS, text, facts.dead_open, facts.oldest_dead_at)
 
 
 def _rejections(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     if facts.received_at is None or facts.rejected < limit.share * facts.received or not facts.rejected:
         return None
-    text = f"{facts.rejected:,} of {_events(facts.received)} were rejected on receipt."
+    text = f"{facts.rejected:,} of {quantity(facts.received, 'event')} were rejected on receipt."
     if facts.rejected_for is not None:
         text += f" Most common reason: {facts.rejected_for.replace('_', ' ')}."
     finding = Finding(Kind.REJECTIONS, text, facts.rejected, reason=facts.rejected_for)
@@ -185,7 +185,7 @@ def _volume_drop(facts: DestinationFacts, limit: Threshold, _now: datetime) -> F
     usual = median(facts.same_hours)
     if usual < limit.min_events or facts.last_hour >= limit.share * usual:
         return None
-    text = f"{_events(facts.last_hour)} in the last hour; the median of this hour is {usual:,.10g}."
+    text = f"{quantity(facts.last_hour, 'event')} in the last hour; the median of this hour is {usual:,.10g}."
     return Finding(Kind.VOLUME_DROP, text)
 
 
@@ -302,7 +302,3 @@ def _earliest(times: Iterable[datetime | None]) -> datetime | None:
 
 def _minutes(number: float) -> str:
     return f"{number:g} {'minute' if number == 1 else 'minutes'}"
-
-
-def _events(number: int) -> str:
-    return quantity(number, "event")

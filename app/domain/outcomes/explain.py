@@ -7,6 +7,7 @@ from typing import assert_never
 from app.domain.incidents.kinds import SIGN_IN
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import Status
+from app.domain.quantity import quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,9 @@ def explain(state: EventState) -> str:
                 )
             return "Accepted and stored. The event is in the queue and is sent automatically."
         case Status.RETRYING:
-            attempts = "1 failed attempt" if state.tries == 1 else f"{state.tries} failed attempts"
             remedy = _remedy(state.reason)
             retry = "" if "automatically" in remedy else "The event is retried automatically."
-            return _sentences(f"{attempts}.", remedy, retry)
+            return _sentences(f"{quantity(state.tries, 'failed attempt')}.", remedy, retry)
         case Status.HELD:
             is_suspended = state.is_organisation_suspended
             cause = "The organisation is suspended" if is_suspended else "The destination is paused"
