@@ -53,7 +53,7 @@ async def run(settings: Settings, asked: argparse.Namespace) -> None:
 def _line(done: ReplayResult, *, dry_run: bool) -> str:
     verb = "would be queued" if dry_run else "queued"
     return (
-        f"{done.replayed} of {quantity(done.matched, 'event')} {verb}. "
+        f"{done.replayed:,} of {quantity(done.matched, 'event')} {verb}. "
         f"{quantity(done.too_old, 'is', 'are')} too old, "
         f"{quantity(done.forgotten, 'has', 'have')} no stored data, "
         f"{quantity(done.remaining, 'remains', 'remain')}. "

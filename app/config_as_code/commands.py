@@ -220,5 +220,5 @@ def _json(value: Any) -> str:
 def _sum(plan: Plan, *, done: bool) -> str:
     counts = Counter(plan.actions)
     words = {action: f"{action}d" if done else f"to {action}" for action in PlannedAction}
-    parts = [f"{counts[action]} {word}" for action, word in words.items() if counts[action]]
+    parts = [f"{counts[action]:,} {word}" for action, word in words.items() if counts[action]]
     return f"{', '.join(parts)}." if counts else "No differences."

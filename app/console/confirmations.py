@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.context import AppContext
 from app.console.access.sessions import delete_cookie, set_cookie
 from app.console.wording import events
+from app.domain.quantity import quantity
 
 _COOKIE: Final = "console_done"
 _LIFETIME: Final = timedelta(minutes=1)
@@ -132,7 +133,7 @@ def confirmation_of(request: Request) -> ActionConfirmation | None:
         if not (number.isascii() and number.isdigit() and len(number) < 10):
             return None
         count = int(number)
-        mappings = f"{number} mapping{'' if count == 1 else 's'}"
+        mappings = quantity(count, "mapping")
         sentence = sentence.format(number=number, events=events(count), mappings=mappings)
     label, link = LINKS.get(word, (None, ""))
     place = _PLACE.match(request.url.path)

@@ -138,7 +138,7 @@ _ALWAYS: Final = frozenset({Condition.NEEDS_ATTENTION, Condition.RECOVERING, Con
 class StripItem:
     """How many destinations are in a condition, and the link that lists them."""
 
-    count: str
+    count: int
     label: str
     tone: str
     href: str
@@ -151,7 +151,7 @@ def strip(
     """Return the conditions with their counts. Deleted destinations have no condition in the list."""
     return [
         StripItem(
-            number(conditions[condition]),
+            conditions[condition],
             one if conditions[condition] == 1 else several,
             tone if conditions[condition] else "quiet",
             address(parameters, health=None if condition is chosen else condition.value),

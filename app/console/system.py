@@ -40,7 +40,7 @@ async def page(visit: CurrentVisit) -> Response:
         checks=checks(state, with_totals=with_totals),
         state=state,
         with_totals=with_totals,
-        waiting=_waiting(state),
+        waiting_events=_waiting(state),
         version=VERSION,
         python=_PYTHON,
         session_labels=_SESSIONS,

@@ -96,7 +96,7 @@ def test_the_strip_counts_destinations_and_lists_them() -> None:
     counts = {**dict.fromkeys(Condition, 0), Condition.NEEDS_ATTENTION: 1, Condition.HEALTHY: 4_200}
     items = home.strip({**counts, Condition.DELETED: 3}, {"range": "7d"}, Condition.NEEDS_ATTENTION)
     assert [(item.count, item.label) for item in items] == [
-        ("1", "needs attention"), ("0", "recovering"), ("4,200", "healthy"),
+        (1, "needs attention"), (0, "recovering"), (4_200, "healthy"),
     ]  # fmt: skip
     assert [item.href for item in items] == [
         "/console?range=7d",

@@ -28,6 +28,7 @@ from app.domain.notifications.messages import (
     batching,
     digest_body,
     due_message,
+    incident_body,
     incident_text,
     mail,
 )
@@ -302,6 +303,56 @@ def test_a_digest_hides_no_kind() -> None:
     assert letter["Subject"] == "[critical] 202 incidents changed: amazon_forbidden, rejections"
     assert "152 incidents are not listed." in letter.get_content()
     assert "Typo" in letter.get_content()
+
+
+def test_the_counts_of_a_digest_have_thousands_separators() -> None:
+    """In the chat and in the mail."""
+    lost = {
+        "destination_name": "Acme",
+        "kind": "sign_in_lost",
+        "severity": "critical",
+        "summary": "S.",
+        "remedy": "R.",
+    }
+    body = digest_body([(MessageType.OPENED, lost)] * 1_284, NOW, url="https://ours.test")
+    lines = msgspec.json.decode(body)["text"].split("\n")
+    assert lines == [
+        "1,284 incidents changed: 1,284 opened, 0 resolved.",
+        "[critical] sign_in_lost opened: 1,284 incidents, such as Acme. S. R.",
+        "1,234 incidents are not listed.",
+        "https://ours.test",
+    ]
+    letter = mail(body, message_id="m", sender="a@b.test", recipients=["c"], now=NOW)
+    assert letter["Subject"] == "[critical] 1,284 incidents changed: sign_in_lost"
+    assert letter.get_content().count("1,234 incidents are not listed.") == 2
+
+
+def test_the_mail_about_an_incident_groups_the_digits_of_its_events() -> None:
+    incident = {
+        "destination_name": "Acme",
+        "kind": "dead_letters",
+        "severity": "warning",
+        "summary": "S.",
+        "remedy": "R.",
+        "opened_at": "2026-11-24T12:00:00Z",
+        "resolved_at": None,
+        "consequences": [],
+        "affected_events": 12_345,
+        "expires_at": None,
+        "url": "https://ours.test",
+    }
+    body = incident_body(MessageType.OPENED, incident, NOW)
+    letter = mail(body, message_id="m", sender="a@b.test", recipients=["c"], now=NOW)
+    assert "Affected events: 12,345\n" in letter.get_content()
+
+
+def test_the_counts_of_a_mappings_problem_have_thousands_separators() -> None:
+    amounts = SuspectAmounts(7, "zero", None, 1_000, 1_000)
+    assert amounts.sentence == "1,000 of the last 1,000 purchases have the amount 0. Field: value."
+    missing = SchemaDrift(7, "user.email", None, 1_000)
+    assert missing.sentence.startswith("The last 1,000 events do not have user.email,")
+    changed = SchemaDrift(7, "order.total", None, 1_000, is_text=True)
+    assert changed.sentence.startswith("The last 1,000 events have order.total as a text,")
 
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"

@@ -170,8 +170,8 @@ async def archive_destination(
             if waiting and not discard:
                 raise Refusal(
                     ErrorCode.EVENTS_WAITING,
-                    f"Accepted events of this destination wait: {waiting}. Let them be delivered, or delete "
-                    "with discard=true, which makes them dead with reason discarded.",
+                    f"Accepted events of this destination wait: {waiting:,}. Let them be delivered, or "
+                    "delete with discard=true, which makes them dead with reason discarded.",
                     waiting=waiting,
                 )
             await sign_ins.delete_tokens(connection, before.id)

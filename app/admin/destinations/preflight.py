@@ -246,7 +246,7 @@ def _mapping(facts: PreflightFacts) -> Verdict:
             "failed", f"Event Timestamp is a fixed time in: {names}. Map it to a path and publish."
         )
     if count := facts.destination.published_mappings:
-        return Verdict("ok", f"Published mappings: {count}.")
+        return Verdict("ok", f"Published mappings: {count:,}.")
     return Verdict("failed", "Publish a mapping.")
 
 

@@ -71,7 +71,7 @@ def _rate(given: DiagnosisInput) -> Gauge:
     others = given.facts.about.lane_shared_with
     meaning = (
         f"Adaptive rate, configured maximum {number(limit.requests_per_second)} requests/s, "
-        f"burst {limit.burst}."
+        f"burst {number(limit.burst)}."
     )
     if others:
         meaning += f" Shared with {quantity(others, 'other destination')} of this advertiser."

@@ -34,7 +34,8 @@ class SuspectAmounts:
     def sentence(self) -> str:
         field = "currency" if self.rule == "currency" else "value"
         where = f"{field} ({self.path})" if self.path and _PLAIN_PATH.fullmatch(self.path) else field
-        return f"{self.events} of the last {self.purchases} purchases {_RULES[self.rule]}. Field: {where}."
+        which = f"{self.events:,} of the last {self.purchases:,} purchases"
+        return f"{which} {_RULES[self.rule]}. Field: {where}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ class SchemaDrift:
         path = self.path if _PLAIN_PATH.fullmatch(self.path) else "a mapped field"
         if self.is_text is not None:
             now, before = ("text", "number") if self.is_text else ("number", "text")
-            return f"The last {self.events} events have {path} as a {now}, which was a {before} before."
-        text = f"The last {self.events} events do not have {path}, which most events before them had."
+            return f"The last {self.events:,} events have {path} as a {now}, which was a {before} before."
+        text = f"The last {self.events:,} events do not have {path}, which most events before them had."
         if self.successor is not None and _PLAIN_PATH.fullmatch(self.successor):
             text += f" {self.successor} looks like its new name."
         return text

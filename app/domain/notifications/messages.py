@@ -17,6 +17,7 @@ import msgspec
 
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
+from app.domain.quantity import quantity
 
 SAME_MESSAGE_EVERY: Final = timedelta(minutes=10)
 REMIND_EVERY: Final = timedelta(days=1)
@@ -165,7 +166,7 @@ def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: dat
     listed = [*firsts, *others][:MOST_ITEMS]
     opened = sum(type_ is MessageType.OPENED for type_, _ in items)
     resolved = sum(type_ is MessageType.RESOLVED for type_, _ in items)
-    lines = [f"{len(items)} incidents changed: {opened} opened, {resolved} resolved."]
+    lines = [f"{quantity(len(items), 'incident')} changed: {opened:,} opened, {resolved:,} resolved."]
     lines += map(_group_line, groups.values())
     not_listed = len(items) - len(listed)
     return msgspec.json.encode(
@@ -191,13 +192,13 @@ def _group_line(group: Sequence[Mapping[str, Any]]) -> str:
     """Return a line about incidents with the same kind and remedy, with the first as example."""
     example = group[0]
     subject = _escaped_subject(example)
-    subject = f"{len(group)} incidents, such as {subject}" if len(group) > 1 else subject
+    subject = f"{len(group):,} incidents, such as {subject}" if len(group) > 1 else subject
     text = f"{_head(example['type'], example, subject)}. {example['summary']}"
     return text if example["type"] == MessageType.RESOLVED else f"{text} {example['remedy']}"
 
 
 def _not_listed(number: int) -> list[str]:
-    return [f"{number} {'incident is' if number == 1 else 'incidents are'} not listed."] if number else []
+    return [f"{quantity(number, 'incident is', 'incidents are')} not listed."] if number else []
 
 
 def _head(type: str, incident: Mapping[str, Any], subject: str) -> str:
@@ -233,7 +234,7 @@ def _subject(content: Mapping[str, Any]) -> str:
     data = content["data"]
     if content["type"] == MessageType.DIGEST:
         kinds = ", ".join(dict.fromkeys(group["kind"] for group in data["groups"]))
-        return f"[{data['groups'][0]['severity']}] {data['count']} incidents changed: {kinds}"
+        return f"[{data['groups'][0]['severity']}] {quantity(data['count'], 'incident')} changed: {kinds}"
     return _head(content["type"], data, _plain_subject(data))
 
 
@@ -253,7 +254,7 @@ def _lines(content: Mapping[str, Any]) -> list[str]:
         f"Opened: {data['opened_at']}",
         *([f"Resolved: {data['resolved_at']}"] if data["resolved_at"] else []),
         *([f"Consequences: {', '.join(data['consequences'])}"] if data["consequences"] else []),
-        f"Affected events: {data['affected_events']}",
+        f"Affected events: {data['affected_events']:,}",
         *([f"First event expires: {data['expires_at']}"] if data["expires_at"] else []),
         "",
         data["url"],
