@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState
@@ -25,11 +25,11 @@ _SILENT_AFTERWARDS: Final = timedelta(minutes=5)
 class PublicIncident:
     """A diagnosed problem with a beginning, an end and a remedy, as the API and messages show it."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     id: Annotated[str, Field(examples=["inc_0a1b2c3d4e5f6a7b8c9d"])]
-    destination_id: Annotated[
-        str | None,
-        Field(description="Null if the incident concerns the service and not a single destination."),
-    ]
+    destination_id: str | None
+    """Null if the incident concerns the service and not a single destination."""
     destination_name: str | None
     kind: Kind
     severity: Severity
@@ -41,18 +41,14 @@ class PublicIncident:
     remedy: str
     action: Remedy
     affected_events: int
-    oldest_event_at: Annotated[
-        datetime | None, Field(description="When the oldest of the affected events was accepted.")
-    ]
-    expires_at: Annotated[
-        datetime | None,
-        Field(description="When the first waiting event reaches the age limit, if events wait."),
-    ]
-    consequences: Annotated[
-        Sequence[Kind],
-        Field(description="The kinds of problem that this incident explains. They open no incident."),
-    ]
-    merged_into: Annotated[str | None, Field(description="The id of the incident that explains this one.")]
+    oldest_event_at: datetime | None
+    """When the oldest of the affected events was accepted."""
+    expires_at: datetime | None
+    """When the first waiting event reaches the age limit, if events wait."""
+    consequences: Sequence[Kind]
+    """The kinds of problem that this incident explains. They open no incident."""
+    merged_into: str | None
+    """The id of the incident that explains this one."""
     acknowledged_at: datetime | None
     acknowledged_by: str | None
     muted_until: datetime | None

@@ -7,9 +7,9 @@ it. Every remaining row is read again, so a row that commits late is not missed.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import Field
+from pydantic import ConfigDict
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection, columns_of, execute, fetch_map, fetch_only, fetch_rows, read_sql
@@ -124,15 +124,16 @@ async def reschedule(connection: PipelineConnection, callback: int, *, wait: tim
 class CallbackStatus:
     """The status callbacks of a destination."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     enabled: bool
-    configured: Annotated[
-        bool, Field(description="STATUS_CALLBACK_URL is set; without it no callback is sent.")
-    ]
-    waiting: Annotated[
-        int, Field(description="Final states that the journey engine has not acknowledged yet.")
-    ]
+    configured: bool
+    """STATUS_CALLBACK_URL is set; without it no callback is sent."""
+    waiting: int
+    """Final states that the journey engine has not acknowledged yet."""
     oldest_waiting: datetime | None
-    problem: Annotated[str | None, Field(description="Code of the last failure, such as `status_500`.")]
+    problem: str | None
+    """Code of the last failure, such as `status_500`."""
 
 
 async def read_status(

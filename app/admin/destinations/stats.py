@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.admin.context import AppContext
 from app.admin.events.figures import count_stored, counts_of
@@ -51,25 +51,28 @@ class ReasonCount:
 class DestinationStats:
     """Statistics of a destination. The API returns them as they are."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     destination_id: str
     state: State
     counts: EventCounts
-    waiting: Annotated[int, Field(description="Queued, retrying, held and parked events.")]
-    dead_open: Annotated[int, Field(description="Dead letters that were neither replayed nor dismissed.")]
+    waiting: int
+    """Queued, retrying, held and parked events."""
+    dead_open: int
+    """Dead letters that were neither replayed nor dismissed."""
     oldest_waiting_seconds: float | None
     earliest_expiry_at: datetime | None
     rate_limit: RequestRate
     learned_rate: float | None
-    rates: Annotated[delivery_figures.Rates, Field(description="Over five minutes.")]
+    rates: delivery_figures.Rates
+    """Over five minutes."""
     match_key_coverage: MatchKeyCoverage
-    unreadable_batches: Annotated[
-        int, Field(description="The number of damaged batches. They are not in the match key coverage.")
-    ]
+    unreadable_batches: int
+    """The number of damaged batches. They are not in the match key coverage."""
     breaker: Breaker
     lane_owned: bool
-    shared_account: Annotated[
-        bool, Field(description="Whether another organisation uses the same advertiser and region too.")
-    ]
+    shared_account: bool
+    """Whether another organisation uses the same advertiser and region too."""
     rejections: Sequence[ReasonCount]
     dead_letters: Sequence[ReasonCount]
 

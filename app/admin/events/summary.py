@@ -30,7 +30,9 @@ class EventSummary:
     A member is null if the event has no such value, or if the stored metadata of the event is damaged.
     """
 
-    __pydantic_config__ = ConfigDict(json_schema_serialization_defaults_required=True)
+    __pydantic_config__ = ConfigDict(
+        json_schema_serialization_defaults_required=True, use_attribute_docstrings=True
+    )
 
     destination_id: str
     destination_name: str
@@ -77,25 +79,24 @@ class EventLocation:
 class EventAttempt:
     """A request to Amazon that carried the event."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     id: str
     started_at: datetime
     settled_at: datetime | None
     outcome: Annotated[str, Field(json_schema_extra={"enum": [*OUTCOMES.values(), "under_way"]})]
     http_status: int | None
     duration_ms: int | None
-    item_outcome: Annotated[
-        str | None,
-        Field(description="Amazon's answer for this event: `accepted`, or a reason. Null if it gave none."),
-    ]
-    item_code: Annotated[str | None, Field(description="Amazon's code for this event.")]
-    item_message: Annotated[
-        str | None,
-        Field(description="Amazon's message without personal data, or `missing_index` or `contradictory`."),
-    ]
-    request_id: Annotated[str | None, Field(description="Amazon's request id.")]
-    message: Annotated[
-        str | None, Field(description="Amazon's message for the request, or why there is none.")
-    ]
+    item_outcome: str | None
+    """Amazon's answer for this event: `accepted`, or a reason. Null if it gave none."""
+    item_code: str | None
+    """Amazon's code for this event."""
+    item_message: str | None
+    """Amazon's message without personal data, or `missing_index` or `contradictory`."""
+    request_id: str | None
+    """Amazon's request id."""
+    message: str | None
+    """Amazon's message for the request, or why there is none."""
     events_in_request: int
 
 
@@ -121,18 +122,14 @@ class OmittedMatchKey:
 class EventHistory(EventSummary):
     """The complete history of an event. A rejected event has `rejections` and no attempts."""
 
-    rejections: Annotated[
-        Sequence[RejectionRecord], Field(description="Recorded earlier rejections of this id, newest first.")
-    ] = ()
+    rejections: Sequence[RejectionRecord] = ()
+    """Recorded earlier rejections of this id, newest first."""
     match_keys: Sequence[str] = ()
-    dropped_match_keys: Annotated[
-        Sequence[OmittedMatchKey],
-        Field(description="Match keys that were left out, and why (docs/identity.md)."),
-    ] = ()
+    dropped_match_keys: Sequence[OmittedMatchKey] = ()
+    """Match keys that were left out, and why (docs/identity.md)."""
     warnings: Sequence[WarningView] = ()
-    attempts: Annotated[
-        Sequence[EventAttempt], Field(description="Every request that carried the event.")
-    ] = ()
+    attempts: Sequence[EventAttempt] = ()
+    """Every request that carried the event."""
     attempts_complete: Annotated[
         bool,
         Field(
@@ -140,10 +137,12 @@ class EventHistory(EventSummary):
             "another destination's event, whose attempts are not listed."
         ),
     ] = True
-    tries: Annotated[int, Field(description="Failed attempts; 429, 401 and 403 do not count.")] = 0
+    tries: int = 0
+    """Failed attempts; 429, 401 and 403 do not count."""
     next_attempt_at: datetime | None = None
     expires_at: datetime | None = None
-    delivered_at: Annotated[datetime | None, Field(description="Stays after an erasure.")] = None
+    delivered_at: datetime | None = None
+    """Stays after an erasure."""
     erased_at: datetime | None = None
     replays: Sequence[EventReplay] = ()
     duplicate_of: Annotated[
@@ -153,7 +152,8 @@ class EventHistory(EventSummary):
             "describe that event. Its ids are null if this key may not see its destination."
         ),
     ] = None
-    explanation: Annotated[str, Field(description="What happened and what to do.")]
+    explanation: str
+    """What happened and what to do."""
 
 
 def accepted_summary(

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import Field
+from pydantic import ConfigDict
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller
@@ -46,22 +46,19 @@ class MappingReference:
 class RenamedEvent:
     """The result of a rename."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     advertiser_id: str
     event_type: str
     name: str
     previous_name: str
-    mappings: Annotated[Sequence[MappingReference], Field(description="Republished with the new name.")]
-    mappings_left: Annotated[
-        Sequence[MappingReference], Field(description="Not changed: they read the event type from the event.")
-    ]
+    mappings: Sequence[MappingReference]
+    """Republished with the new name."""
+    mappings_left: Sequence[MappingReference]
+    """Not changed: they read the event type from the event."""
     # The content of an accepted event never changes.
-    waiting_events: Annotated[
-        int,
-        Field(
-            description="Events of the advertiser that wait. Those of this type are sent under the previous "
-            "name."
-        ),
-    ]
+    waiting_events: int
+    """Events of the advertiser that wait. Those of this type are sent under the previous name."""
 
 
 @dataclass(frozen=True, slots=True)

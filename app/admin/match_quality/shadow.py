@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.admin.context import AppContext
 from app.admin.destinations import changing, find_visible, reading
@@ -38,22 +38,22 @@ class ShadowFieldView:
 class ShadowView:
     """The shadow of a mapping's draft. It sends nothing; only counts are stored."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     state: Literal["none", "running", "ended"]
     share: float | None
     started_at: datetime | None
     ends_at: datetime | None
     started_by: str | None
-    events: Annotated[
-        int, Field(description="Events that both the draft and the published version converted.")
-    ]
+    events: int
+    """Events that both the draft and the published version converted."""
     same: int
     different: int
     fields: Sequence[ShadowFieldView]
     newly_rejected: int
     newly_accepted: int
-    skipped: Annotated[
-        int, Field(description="Chosen events that were not converted, because the service was busy.")
-    ]
+    skipped: int
+    """Chosen events that were not converted, because the service was busy."""
 
 
 _COUNTS: Final = ("events", "same", "different", "newly_rejected", "newly_accepted", "skipped")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field
+from pydantic import ConfigDict
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
@@ -57,24 +57,26 @@ class ErasureCounts:
 class ErasureReceipt:
     """The signed receipt of an erasure. The text in `signed` repeats the members that precede it."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     id: str
-    status: Annotated[
-        Literal["under_way", "finished", "unreadable"],
-        Field(description="`unreadable`: the stored identifiers are damaged; request the erasure again."),
-    ]
+    status: Literal["under_way", "finished", "unreadable"]
+    """`unreadable`: the stored identifiers are damaged; request the erasure again."""
     requested_at: datetime
     finished_at: datetime | None
     requested_by: str
     identifiers: Sequence[str]
     batches_scanned: int
-    unreadable_batches: Annotated[
-        int, Field(description="The number of damaged batches. They were not searched.")
-    ]
+    unreadable_batches: int
+    """The number of damaged batches. They were not searched."""
     erased: ErasureCounts
     kept_elsewhere: Sequence[str]
-    signed: Annotated[str, Field(description="The signed text: the members above, as JSON.")]
-    signature: Annotated[str, Field(description="Ed25519, base64.")]
-    public_key: Annotated[str, Field(description="Ed25519, base64; unique to this installation.")]
+    signed: str
+    """The signed text: the members above, as JSON."""
+    signature: str
+    """Ed25519, base64."""
+    public_key: str
+    """Ed25519, base64; unique to this installation."""
 
 
 IDENTIFIERS = (*IDENTIFYING_FIELDS, HASH)

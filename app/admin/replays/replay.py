@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, replace
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Caller
@@ -37,21 +37,22 @@ _WRITER = 0  # the counter row that all API processes share for replays, which a
 class ReplayResult:
     """The result of a replay or of its dry run. `matched = replayed + too_old + forgotten + remaining`."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+
     dry_run: bool
     matched: int
     replayed: int
-    too_old: Annotated[int, Field(description="Events older than Amazon's age limit. They are unchanged.")]
-    forgotten: Annotated[int, Field(description="Events whose data was deleted. They are unchanged.")]
-    remaining: Annotated[
-        int, Field(description="Events that this request did not reach. Repeat the request to replay them.")
-    ]
+    too_old: int
+    """Events older than Amazon's age limit. They are unchanged."""
+    forgotten: int
+    """Events whose data was deleted. They are unchanged."""
+    remaining: int
+    """Events that this request did not reach. Repeat the request to replay them."""
     requests: int
-    seconds: Annotated[
-        float, Field(description="The minimum time until the last event is sent, at the lane's current rate.")
-    ]
-    replay_id: Annotated[
-        str | None, Field(description="The id of the replay in event histories; null for a dry run.")
-    ]
+    seconds: float
+    """The minimum time until the last event is sent, at the lane's current rate."""
+    replay_id: str | None
+    """The id of the replay in event histories; null for a dry run."""
     not_found: Annotated[Sequence[str], Field(description=NOT_FOUND)]
 
 

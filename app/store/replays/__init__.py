@@ -110,24 +110,26 @@ class ReplayProgress(JourneySelection):
     Events whose stored data was deleted are in none of these numbers.
     """
 
-    __pydantic_config__ = ConfigDict(json_schema_serialization_defaults_required=True)
+    __pydantic_config__ = ConfigDict(
+        json_schema_serialization_defaults_required=True, use_attribute_docstrings=True
+    )
 
     replay_id: Annotated[str, Field(examples=["rpl_0a1b2c3d4e5f6a7b8c9d"])]
     requested_at: datetime
-    requested_by: Annotated[str, Field(description="The id of a key, or the name of a person and their key.")]
-    status: Annotated[str | None, Field(examples=["dead"], description="Null: dead and expired events.")] = (
-        None
-    )
+    requested_by: str
+    """The id of a key, or the name of a person and their key."""
+    status: Annotated[str | None, Field(examples=["dead"])] = None
+    """Null: dead and expired events."""
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     event_ids: SelectedIds | None = None
     mapping_id: str | None = None
     event_type: str | None = None
-    cause: Annotated[
-        str | None, Field(description="The cause of a group on the console's page of failures.")
-    ] = None
-    include_dismissed: Annotated[bool, Field(description="Whether dismissed dead letters were replayed too.")]
+    cause: str | None = None
+    """The cause of a group on the console's page of failures."""
+    include_dismissed: bool
+    """Whether dismissed dead letters were replayed too."""
     replayed: int
     waiting: int
     delivered: int
