@@ -74,9 +74,10 @@ async def read_reconciliation(
     """
     last = last or context.now().astimezone(UTC).date()
     first = first or last - timedelta(days=DAYS - 1)
-    if first > last or last - first >= timedelta(days=MOST_DAYS):
-        word = "invalid" if first > last else "too_large"
-        raise invalid("from", word, f"Ask for 1 to {MOST_DAYS} days.")
+    if last < first:
+        raise invalid("to", "before_from")
+    if last - first >= timedelta(days=MOST_DAYS):
+        raise invalid("from", "too_long_ago", f"Ask for 1 to {MOST_DAYS} days.")
     tally = await _count_unsent(context, destination_id, first, last)
     complete = await _count_batches(context, tally, context.monotonic() + seconds)
     items = [ReconciledDay(day, kind, counts) for (day, kind), counts in tally.counted.items()]
