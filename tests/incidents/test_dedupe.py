@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from app.domain.conversion.values import MAX_AMAZON_EVENT_ID
+from app.domain.event import MAX_EVENT_ID_LENGTH, amazon_event_id
 from app.domain.match_quality.dedupe import IdDifference, differences
 from tests.incidents.conftest import Service
 from tests.pipeline.rows import publish
@@ -142,6 +144,22 @@ async def test_ids_of_the_tag_are_compared_with_those_of_amazon(service: Service
         until="2030-01-02T00:00:00Z",
     )  # fmt: skip
     assert later.json()["matched"] == 0
+
+
+async def test_the_longest_event_ids_of_amazon_are_compared(service: Service) -> None:
+    """A mapped id has up to 512 characters, and a derived one is longer than the caller's id."""
+    mapped, derived = await service.world.destination(mapping=OWN_ID), await service.world.destination()
+    await service.post(mapped, with_id(1, "m" * MAX_AMAZON_EVENT_ID))
+    await service.post(derived, {**event(1), "event_id": "d" * MAX_EVENT_ID_LENGTH})
+    (row,) = await service.world.fetch("SELECT id FROM mappings WHERE destination = $1", derived)
+    of_derived = amazon_event_id(derived, row["id"], MAPPING["event_type"], "d" * MAX_EVENT_ID_LENGTH)
+    for destination, amazon_id in ((mapped, "m" * MAX_AMAZON_EVENT_ID), (derived, of_derived)):
+        answer = await service.send(f"/destinations/{destination}/dedupe/compare", ids=[amazon_id])
+        assert answer.status_code == 200, answer.text
+        assert (answer.json()["matched"], answer.json()["only_there"]) == (1, 0)
+    longer = ["m" * (MAX_AMAZON_EVENT_ID + 1)]
+    refused = await service.send(f"/destinations/{mapped}/dedupe/compare", ids=longer)
+    assert refused.json()["fields"] == [{"field": "ids[0]", "problem": "too_long"}]
 
 
 async def test_a_hundred_thousand_ids_are_compared_and_more_are_refused(service: Service) -> None:

@@ -18,6 +18,7 @@ from app.admin.mappings.schema import compiled_or_none
 from app.admin.refusals import invalid
 from app.crypto import Vault, open_batch
 from app.domain.conversion.amazon_codes import EVENT_TYPES
+from app.domain.conversion.values import MAX_AMAZON_EVENT_ID
 from app.domain.event import amazon_event_id, amazon_key, event_key
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber, MappingId
@@ -66,10 +67,13 @@ def _findings_of(stored: StoredMapping, sampled: StoredSamples) -> list[DedupeFi
     return list(mapping_findings(stored.id, compiled, stored.published_version or 0, sampled.groups()))
 
 
+AmazonEventId = Annotated[str, Field(min_length=1, max_length=MAX_AMAZON_EVENT_ID)]
+
+
 class CompareIdsRequest(RequestBody):
     """The event ids that the tag sent, and the time range of their events."""
 
-    ids: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=100_000)]
+    ids: Annotated[list[AmazonEventId], Field(max_length=100_000)]
     since: Instant | None = None
     until: Instant | None = None
 
