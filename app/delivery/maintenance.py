@@ -4,7 +4,7 @@ Every worker can run these jobs. An advisory lock lets only one worker run them 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -120,7 +120,7 @@ class Maintenance:
             _MaintenanceJob("drop_partitions", self._drop_partitions, _PARTITIONS_EVERY_S),
             _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
             _MaintenanceJob("correct_times", self._correct_times, _TIMES_EVERY_S, in_turn=True),
-            _MaintenanceJob("expire", self._expire, in_turn=True),
+            _MaintenanceJob("expire", self._expire),
             _MaintenanceJob("delete_keys", delete_keys, in_turn=True),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
             _MaintenanceJob("log_audit_head", self._log_audit_head, _AUDIT_HEAD_EVERY_S),
@@ -222,6 +222,17 @@ class Maintenance:
             self.worker.telemetry.log("partitions.content_dropped", day=str(day))
 
     async def _expire(self, connection: PipelineConnection) -> None:
+        async with connection.transaction():
+            if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):
+                return
+            deltas = await self._write_expired(connection)
+        for delta in deltas.values():
+            self.worker.telemetry.settled.labels("expired").inc(delta.expired)
+
+    async def _write_expired(
+        self, connection: PipelineConnection
+    ) -> Mapping[DestinationNumber, counts.CountDelta]:
+        """Write which events expired. Return the changes of the counts, by destination."""
         older_than = self.retention.max_age
         deltas: defaultdict[DestinationNumber, counts.CountDelta] = defaultdict(counts.CountDelta)
         for number, events, retrying in await batches.expire(
@@ -235,5 +246,4 @@ class Maintenance:
         await counts.add(connection, self.worker.writer.number, deltas)
         if self.worker.writer.callbacks_enabled and deltas:
             await callbacks.mark_failed(connection, deltas)
-        for delta in deltas.values():
-            self.worker.telemetry.settled.labels("expired").inc(delta.expired)
+        return deltas

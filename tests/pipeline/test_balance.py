@@ -20,6 +20,7 @@ from app.store.database import backups, balance
 from app.telemetry import Telemetry
 from tests.clock import Clock
 from tests.pipeline.amazon import Request, items
+from tests.pipeline.service import serving
 from tests.pipeline.world import World, event, eventually
 
 EVENTS = 40
@@ -60,16 +61,28 @@ async def lived(world: World) -> str:
 
 
 async def test_what_adds_up_is_not_reported(world: World) -> None:
-    """Delivered, dead, retrying, waiting, discarded and expired events. The metric counts those discarded."""
+    """Delivered, dead, retrying, waiting, discarded and expired events."""
     dst = await lived(world)
     assert await found(world) == {}
-    settled = world.resources.telemetry.settled.labels("dead")._value
-    before = settled.get()
     number = await world.number(dst)
     async with world.resources.pool.acquire() as connection, connection.transaction():
         assert await world.holding().discard(connection, number) == 15
-    assert settled.get() == before + 15
     assert await found(world) == {}
+
+
+async def test_the_metric_of_discarded_events_follows_the_commit(database_url: str) -> None:
+    """A call whose commit fails is repeated, and the events are counted once."""
+    async with serving(database_url) as service:
+        dead = service.world.resources.telemetry.settled.labels("dead")._value
+        dst = await service.world.destination(event(1), event(2))
+        before = dead.get()
+        async with service.world.refused_commits():
+            answer = await service.client.delete(f"/destinations/{dst}?discard=true")
+            assert answer.status_code == 500
+        assert dead.get() == before
+        answer = await service.client.delete(f"/destinations/{dst}?discard=true")
+        assert answer.json()["discarded"] == 2
+        assert dead.get() == before + 2
 
 
 OPEN = "(SELECT min(batch) FROM batch_states WHERE settled_at IS NULL AND events = 10)"

@@ -128,6 +128,27 @@ async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: Wor
     assert await world.fetch("SELECT FROM rejection_records") == []
 
 
+async def test_the_metric_of_expired_events_follows_the_commit(world: World) -> None:
+    """An event whose expiry is rolled back expires in the next run, and is counted once."""
+    dispatcher = world.work()
+    await world.stop_workers()
+    dst = await world.destination(event(1), event(2))
+    old = "now() - interval '22 days'"
+    await world.fetch(f"UPDATE batch_states SET first_event = {old}, last_event = {old}")
+    elapsed = 0.0
+    worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
+    maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
+    expired = world.resources.telemetry.settled.labels("expired")._value
+    before = expired.get()
+    async with world.refused_commits():
+        await maintenance.run()
+    assert expired.get() == before
+    elapsed += 60
+    await maintenance.run()
+    assert expired.get() == before + 2
+    assert (await world.counts(dst))["expired"] == 2
+
+
 async def test_gauges_are_read_again_after_an_unreadable_time(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

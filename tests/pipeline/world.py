@@ -235,6 +235,19 @@ class World:
         async with self.resources.pool.acquire() as c:
             return await c.fetch(statement, *arguments)
 
+    @asynccontextmanager
+    async def refused_commits(self) -> AsyncIterator[None]:
+        """Refuse each commit of a transaction that changed counts."""
+        await self.fetch(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$"
+        )
+        await self.fetch(
+            "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON counts "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        yield
+        await self.fetch("DROP FUNCTION refuse CASCADE")
+
     async def number(self, destination: str) -> DestinationNumber:
         return DestinationNumber(
             (await self.fetch("SELECT number FROM destinations WHERE id = $1", destination))[0][0]

@@ -184,4 +184,5 @@ async def archive_destination(
     if discard:
         async with context.transaction() as change:
             discarded = await context.delivery_control.discard(change.driver, after.number)
+        context.delivery_control.count_discarded(discarded)
     return copied(ArchivedDestination, after, discarded=discarded)

@@ -61,10 +61,13 @@ class DeliveryControl:
         await counts.add(
             connection, self.writer.number, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
         )
-        self.telemetry.settled.labels(Status.DEAD).inc(events)
         if self.writer.callbacks_enabled and events:
             await callbacks.mark_failed(connection, [destination])
         return events
+
+    def count_discarded(self, events: int) -> None:
+        """Add the events of a committed discard to the metric."""
+        self.telemetry.settled.labels(Status.DEAD).inc(events)
 
     async def wake(self, lane: LaneId) -> None:
         """Notify workers that a destination of a lane changed. Without this, they notice it later."""
