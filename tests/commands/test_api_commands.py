@@ -29,7 +29,9 @@ from app.commands.api.commands import (
 from tests.listening import SilentHandler, handling
 from tests.pipeline.served import ADMIN, served_world
 from tests.pipeline.world import World, event
+from tests.tables import cases
 
+NOT_THE_API = "The address returned 400, but is not the API."
 Outcome = tuple[int, str, str]
 Command = Callable[..., Coroutine[Any, Any, Outcome]]
 
@@ -139,10 +141,62 @@ def test_an_address_of_another_service_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
 ) -> None:
     """Whatever it answers: JSON of another kind, or no JSON."""
+    assert _listed(tmp_path, capsys, 200, answer) == "The address returned 200, but is not the API.\n"
+
+
+@cases(
+    "answer, sentence",
+    {
+        "fields are null": (b'{"detail": "It is wrong.", "fields": null}', "It is wrong."),
+        "no fields": (b'{"detail": "It is wrong."}', "It is wrong."),
+        "fields": (
+            b'{"detail": "It is wrong.", "fields": [{"field": "name", "problem": "too_long"}]}',
+            "It is wrong. name: too_long",
+        ),
+        "fields are a text": (b'{"detail": "It is wrong.", "fields": "name"}', "It is wrong."),
+        "fields are a number": (b'{"detail": "It is wrong.", "fields": 1}', "It is wrong."),
+        "fields are texts": (b'{"detail": "It is wrong.", "fields": ["name"]}', "It is wrong."),
+        "a field without a problem": (
+            b'{"detail": "It is wrong.", "fields": [{"field": "name"}]}',
+            "It is wrong.",
+        ),
+        "no detail": (b'{"error": "invalid"}', NOT_THE_API),
+        "detail is null": (b'{"detail": null, "fields": []}', NOT_THE_API),
+        "detail is a list": (b'{"detail": [{"msg": "wrong"}]}', NOT_THE_API),
+        "a list": (b"[]", NOT_THE_API),
+        "a text": (b'"wrong"', NOT_THE_API),
+        "a number": (b"1", NOT_THE_API),
+        "no JSON": (b"<html>", NOT_THE_API),
+    },
+)
+def test_an_error_of_any_form_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes, sentence: str
+) -> None:
+    """The API's own, or that the address is another service."""
+    assert _listed(tmp_path, capsys, 400, answer) == f"{sentence}\n"
+
+
+@cases(
+    "answer",
+    {
+        "items are null": b'{"items": null, "next_cursor": null}',
+        "items are texts": b'{"items": ["a"], "next_cursor": null}',
+        "no cursor": b'{"items": []}',
+        "a cursor of another kind": b'{"items": [], "next_cursor": [1]}',
+    },
+)
+def test_a_list_of_another_service_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
+) -> None:
+    assert _listed(tmp_path, capsys, 200, answer) == "The address returned 200, but is not the API.\n"
+
+
+def _listed(tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int, answer: bytes) -> str:
+    """Return the error of `destinations list` when the address answers so."""
 
     class Foreign(SilentHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(answer)
 
@@ -150,7 +204,9 @@ def test_an_address_of_another_service_is_named(
     with handling(Foreign) as server:
         place = ("--api", f"http://127.0.0.1:{server.server_port}", "--key-file", str(tmp_path / "key"))
         assert cli.main(["destinations", "list", *place]) == 1
-    assert capsys.readouterr() == ("", "The address returned 200, but is not the API.\n")
+    out, errors = capsys.readouterr()
+    assert out == ""
+    return errors
 
 
 async def test_a_person_is_erased_without_an_argument(

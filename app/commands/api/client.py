@@ -49,7 +49,20 @@ def http_client(settings: Settings, asked: argparse.Namespace, *, timeout_s: flo
 
 
 _TRANSIENT = frozenset({429, 502, 503, 504})
-_NOT_THE_API = "The address returned {}, but is not the API."
+
+
+class _FieldProblem(msgspec.Struct):
+    """An invalid field of a request."""
+
+    field: str
+    problem: str
+
+
+class _Page(msgspec.Struct):
+    """A page of a list."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
 
 
 class ApiUnreachable(CommandFailed):
@@ -77,13 +90,11 @@ class ApiClient:
         except httpx.HTTPError as error:
             raise ApiUnreachable(f"The API does not respond: {type(error).__name__}.") from None
         except (ValueError, RecursionError):  # also of JSON that is not UTF-8 or nests too deeply
-            if response.status_code in _TRANSIENT:
-                raise ApiUnreachable(f"The address returned {response.status_code}.") from None
-            raise CommandFailed(_NOT_THE_API.format(response.status_code)) from None
+            raise _not_the_api(response.status_code) from None
         if not response.is_success:
-            fields = [f"{each['field']}: {each['problem']}" for each in content.get("fields", ())]
-            failure = ApiUnreachable if response.status_code in _TRANSIENT else CommandFailed
-            raise failure(" ".join([str(content.get("detail", response.status_code)), *fields]))
+            if (sentence := _sentence_of(content)) is None:
+                raise _not_the_api(response.status_code)
+            raise (ApiUnreachable if response.status_code in _TRANSIENT else CommandFailed)(sentence)
         return content
 
     def server_time(self) -> datetime:
@@ -106,15 +117,36 @@ class ApiClient:
         left = limit
         while True:
             size = PAGE if left is None else min(PAGE, left)
-            page = self.call("GET", path, query={**(query or {}), "limit": size, "cursor": cursor})
-            if "items" not in page:
-                raise CommandFailed(_NOT_THE_API.format(200))
-            yield from page["items"]
-            cursor = page["next_cursor"]
+            content = self.call("GET", path, query={**(query or {}), "limit": size, "cursor": cursor})
+            try:
+                page = msgspec.convert(content, _Page)
+            except msgspec.ValidationError:
+                raise _not_the_api(200) from None
+            yield from page.items
+            cursor = page.next_cursor
             if left is not None:
-                left -= len(page["items"])
+                left -= len(page.items)
             if cursor is None or left == 0:
                 return
+
+
+def _not_the_api(status: int) -> CommandFailed:
+    """Return the error for a response that is not one of the API, such as one of a proxy."""
+    if status in _TRANSIENT:
+        return ApiUnreachable(f"The address returned {status}.")
+    return CommandFailed(f"The address returned {status}, but is not the API.")
+
+
+def _sentence_of(error: dict[str, Any]) -> str | None:
+    """Return the sentence of an error body with its fields. Return None if the body has no sentence."""
+    detail = error.get("detail")
+    if not isinstance(detail, str):
+        return None
+    try:
+        fields = msgspec.convert(error.get("fields"), list[_FieldProblem])
+    except msgspec.ValidationError:
+        return detail
+    return " ".join([detail, *[f"{each.field}: {each.problem}" for each in fields]])
 
 
 def _read_key(settings: Settings, file: Path | None) -> str:
