@@ -154,7 +154,10 @@ def _checksums(facts: Facts) -> Finding:
         )
         return Grade.FAILURE, text
     if not facts.database.checksums and facts.settings.production:
-        return Grade.WARNING, "are off: damaged pages are not detected; run pg_checksums --enable"
+        return Grade.WARNING, (
+            "are off: damaged pages are not detected; stop Postgres, run pg_checksums --enable on its data "
+            "directory, and start it again"
+        )
     return Grade.OK, "are on, without failures" if facts.database.checksums else "are off"
 
 

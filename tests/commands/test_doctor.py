@@ -117,6 +117,16 @@ def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str
     assert found(replace(HEALTHY, database=replace(HEALTHY.database, **{fact: value}))) == {subject: grade}
 
 
+def test_the_remedy_of_missing_checksums_says_that_postgres_must_be_stopped() -> None:
+    """pg_checksums refuses to run on the data directory of a running server."""
+    without = replace(HEALTHY, database=replace(HEALTHY.database, checksums=False))
+    (text,) = [text for grade, text, _ in examine(without) if grade is not Grade.OK]
+    assert text == (
+        "are off: damaged pages are not detected; stop Postgres, run pg_checksums --enable on its data "
+        "directory, and start it again"
+    )
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "subject", "grade"),
     [
