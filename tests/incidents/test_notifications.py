@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import ssl
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -192,6 +193,24 @@ async def test_mail_arrives_at_a_real_smtp_server() -> None:
         assert await strict.send(mail_channel(), "msg_2", BODY) == NotAcknowledged("tls_not_offered")
     finally:
         controller.stop()
+
+
+async def test_the_certificates_of_the_system_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read them takes 15 ms, in which the event loop answers no request."""
+    contexts: list[ssl.SSLContext] = []
+    load = ssl.SSLContext.load_default_certs
+
+    def count(context: ssl.SSLContext, purpose: ssl.Purpose) -> None:
+        contexts.append(context)
+        load(context, purpose)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", count)
+    server = read_mail_server(f"smtps://127.0.0.1:{free_port()}")
+    client = MailClient(server, "ops@ours.test", now=now, require_tls=True)
+    for _ in range(2):
+        assert await client.send(mail_channel(), "msg_1", BODY) == NotAcknowledged("unreachable")
+    (context,) = contexts
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 @pytest.mark.parametrize(
