@@ -13,9 +13,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,13 +102,14 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
             take_base(folder, source, settings, keep_days=asked.keep_days)
             is_based = True
             print(f"Streaming WAL to {folder / 'wal'}.", flush=True)
-            if lacks_wal(receiver):
+            code = receiver.wait()
+            if receiver.lacks_wal:
                 is_based = source.has_slot  # a new slot is of no use
                 raise CommandFailed(
                     f"The server no longer has the WAL that follows {folder / 'wal'}, for example after a "
                     "restore: see docs/runbooks/slot-retains-wal.md."
                 )
-            if receiver.wait() != 0:
+            if code != 0:
                 raise CommandFailed("pg_receivewal stopped; see its last line above.")
     finally:
         if not is_based:
@@ -174,39 +176,61 @@ def verify(base: Path, major: int) -> None:
     execute([checker, "--quiet", *options, base], {"PATH": os.defpath, "LC_ALL": "C"})
 
 
+class WalReceiver:
+    """A running pg_receivewal. A thread prints its messages, because a full pipe would block it."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.lacks_wal = False  # the server no longer has the WAL that follows
+        self._printer = threading.Thread(target=self._print, daemon=True)
+        self._printer.start()
+
+    def _print(self) -> None:
+        """Print the messages. End the program if the server lacks the WAL that it asks for."""
+        for line in self.process.stderr or ():
+            with suppress(OSError):  # without a reader of the messages, the stream goes on
+                print(line, end="", file=sys.stderr, flush=True)
+            if _REMOVED in line:
+                self.lacks_wal = True
+                self.process.send_signal(signal.SIGINT)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end of the program and of its messages. Return the exit code."""
+        code = self.process.wait(timeout)
+        self._printer.join()
+        return code
+
+
 @contextmanager
-def receiving_wal(folder: Path, source: BackupSource) -> Iterator["subprocess.Popen[str]"]:
+def receiving_wal(folder: Path, source: BackupSource) -> Iterator[WalReceiver]:
     """Stream the WAL to a folder during the block. SIGTERM ends pg_receivewal cleanly.
 
     The replication slot keeps WAL on the server until it is received.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
-    receiver = source.program("pg_receivewal")
+    program_path = source.program("pg_receivewal")
     create = ["--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"]
-    execute([receiver, *create], source.environment)
-    command = [str(receiver), "-D", str(folder), "--slot", SLOT, "--synchronous", "--no-password"]
+    execute([program_path, *create], source.environment)
+    command = [str(program_path), "-D", str(folder), "--slot", SLOT, "--synchronous", "--no-password"]
     child = subprocess.Popen(
-        command, env=source.environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=source.environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
+    receiver = WalReceiver(child)
     previous = signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))
     try:
-        yield child
+        yield receiver
     except KeyboardInterrupt:
         pass
     finally:
         signal.signal(signal.SIGTERM, previous)
         if child.poll() is None:
             child.send_signal(signal.SIGINT)
-        child.wait(30)
-
-
-def lacks_wal(receiver: "subprocess.Popen[str]") -> bool:
-    """Print what pg_receivewal reports, until it ends or the server lacks the WAL that it asks for."""
-    for line in receiver.stderr or ():
-        print(line, end="", file=sys.stderr, flush=True)
-        if _REMOVED in line:
-            return True
-    return False
+        receiver.wait(30)
 
 
 def restore(settings: Settings, asked: argparse.Namespace) -> None:

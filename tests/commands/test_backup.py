@@ -103,6 +103,36 @@ async def test_wal_that_the_server_no_longer_has_ends_the_stream(folder: Path, t
         assert await execute(cluster.url, "SELECT FROM pg_replication_slots") == []
 
 
+def test_the_messages_of_the_stream_are_printed_during_the_base_backup(folder: Path, tmp_path: Path) -> None:
+    """Otherwise pg_receivewal would block when the pipe is full: the base backup here begins only then."""
+    programs, printed = tmp_path / "programs", tmp_path / "printed"
+    programs.mkdir()
+    notices = f"yes notice | head -n 20000 >&2; touch {printed}"
+    before = {
+        "pg_receivewal": f'case "$*" in *--synchronous*) {notices};; esac',
+        "pg_basebackup": f"timeout 20 sh -c 'until [ -e {printed} ]; do sleep 0.1; done' || exit 1",
+    }
+    for name, script in before.items():
+        own = program(name, 18)
+        wrapper = programs / name
+        wrapper.write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] && exec {own} --version\n{script}\nexec {own} "$@"\n'
+        )
+        wrapper.chmod(0o755)
+    words = ["backup", str(tmp_path / "saved"), "--follow"]
+    path = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    errors = tmp_path / "errors"
+    read, write = os.pipe()
+    with running(Cluster(folder, settings=THROWAWAY)), errors.open("wb") as file, open(read) as output:
+        with open(write, "wb"):
+            following = fork_server.start(words, {**environment(folder), **path}, write, errors=file.fileno())
+        assert "verified" in output.readline()
+        assert "Streaming WAL" in output.readline()
+        assert errors.read_text().count("notice\n") == 20_000
+        following.send_signal(signal.SIGTERM)
+        assert following.wait(60) == 0
+
+
 async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Path, tmp_path: Path) -> None:
     """The data directory and the notes beside it are gone."""
     saved = tmp_path / "saved"
