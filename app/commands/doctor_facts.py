@@ -118,9 +118,4 @@ async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> t
     vault = Vault(settings.named_keys) if settings.named_keys else None
     newest = await damage.newest_batch(connection)
     opens = None if vault is None else partial(open_batch, vault=vault)
-    damaged: list[DamagedBatch] = []
-    checked = 0
-    async for portion in damage.check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):
-        damaged += portion.damaged
-        checked += portion.batches
-    return damaged, checked
+    return await damage.check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens)

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import getpass
 import sys
-from collections import Counter
 from contextlib import AbstractAsyncContextManager
 
 import asyncpg
@@ -65,12 +64,9 @@ def _connected(settings: Settings) -> AbstractAsyncContextManager[asyncpg.Connec
 
 async def _scan(settings: Settings, canaries: list[str]) -> int:
     forms = [form for number, value in enumerate(canaries, 1) for form in canary_forms(number, value)]
-    found: Counter[tuple[str, str, str]] = Counter()
     async with _connected(settings) as connection:
         scanned = await personal_data.columns(connection)
-        async for result in personal_data.scan(connection, scanned, forms):
-            for (column, what), number in result.found.items():
-                found[result.table, column, what] += number
+        found = await personal_data.scan(connection, scanned, forms)
     for (table, column, what), number in sorted(found.items()):
         print(f"{table}.{column}: {what}: {quantity(number, 'value')}")
     columns = {(column.table, column.name) for column in scanned}

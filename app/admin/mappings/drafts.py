@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.context import AppContext, Update
 from app.admin.destinations import changing, reading
 from app.admin.ids import new_id, require_id
-from app.admin.mappings.schema import compile_or_refuse, draft_warnings, name_problem, refusal_of_document
+from app.admin.inputs import name_problem_code
+from app.admin.mappings.schema import compile_or_refuse, draft_warnings, refusal_of_document
 from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_version
 from app.domain.destination import Region
 from app.domain.ids import DestinationId, MappingId
@@ -54,8 +55,8 @@ def valid_draft(draft: Document) -> Document:
 
     Raises Refusal (422).
     """
-    name_code = name_problem(draft.get("name"))
-    problems = check_draft(dict(draft))
+    name, problems = draft.get("name"), check_draft(dict(draft))
+    name_code = "missing" if name is None else name_problem_code(str(name))
     if name_code is not None and not any(problem.path == "name" for problem in problems):
         raise invalid("name", name_code, "A mapping needs a name of printable characters.")
     if problems:

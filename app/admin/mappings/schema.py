@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.admin.inputs import name_problem_code
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal, field_problem_of
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
@@ -122,15 +121,6 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
     },
     "example": EXAMPLE_MAPPING,
 }
-
-
-def name_problem(name: Any) -> str | None:
-    """Return the problem code of a mapping's name, or None."""
-    if name is None:
-        return "missing"
-    if not isinstance(name, str):
-        return "not_a_string"
-    return name_problem_code(name)
 
 
 def draft_warnings(

@@ -179,15 +179,6 @@ class DamagedBatch:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CheckProgress:
-    """The result of one step of a check: the batches read, the last id of the step, and damaged batches."""
-
-    batches: int
-    to: int
-    damaged: tuple[DamagedBatch, ...]
-
-
 Opens = Callable[[BatchId, bytes, bytes], object | None]
 
 
@@ -198,14 +189,15 @@ async def newest_batch(connection: PipelineConnection) -> BatchId:
 
 async def check(
     connection: PipelineConnection, *, first: int = 1, limit: int = 100, opens: Opens | None = None
-) -> AsyncIterator[CheckProgress]:
+) -> tuple[list[DamagedBatch], int]:
     """Read every stored batch with an id of `first` or more, in steps of `limit` ids.
 
-    Yields after each step, so that the caller can pause, stop, or resume later after the id
-    `CheckProgress.to`. `opens` decrypts a content with its encrypted data key, or returns None.
-    Without `opens`, contents are only read. Call it outside a transaction, so that no transaction stays open
-    between two steps.
+    Returns the damaged batches and the number of batches read. `opens` decrypts a content with its encrypted
+    data key, or returns None. Without `opens`, contents are only read. Call it outside a transaction, so that
+    no transaction stays open between two steps.
     """
+    damaged: list[DamagedBatch] = []
+    checked = 0
     last = await newest_batch(connection)
     while first <= last:
         to = min(first + limit - 1, last)
@@ -214,10 +206,10 @@ async def check(
         found = states.unreadable | alone.unreadable
         found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
         found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
-        damaged = tuple(DamagedBatch(BatchId(id_), found[id_]) for id_ in sorted(found))
-        checked = {row["id"] for row in states.rows} | set(found)
-        yield CheckProgress(len(checked), to, damaged)
+        damaged += [DamagedBatch(BatchId(id_), found[id_]) for id_ in sorted(found)]
+        checked += len({row["id"] for row in states.rows} | set(found))
         first = to + 1
+    return damaged, checked
 
 
 def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:

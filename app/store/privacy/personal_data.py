@@ -33,15 +33,6 @@ class ScannedColumn:
     is_binary: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ScannedTable:
-    """The result of one table or partition: the number of matching values by (column, pattern)."""
-
-    table: str
-    columns: int
-    found: Counter[tuple[str, str]]
-
-
 async def columns(connection: PipelineConnection) -> list[ScannedColumn]:
     """Return every column that can contain text, of every table of the schema."""
     return await fetch_rows(connection, ScannedColumn, SQL["columns"])
@@ -49,17 +40,20 @@ async def columns(connection: PipelineConnection) -> list[ScannedColumn]:
 
 async def scan(
     connection: PipelineConnection, scanned: Sequence[ScannedColumn], forms: list[CanaryForm]
-) -> AsyncIterator[ScannedTable]:
-    """Search these columns for the patterns and for `forms`. Yield the result of each table or partition."""
+) -> Counter[tuple[str, str, str]]:
+    """Search these columns for the patterns and for `forms`.
+
+    Returns the number of matching values by (table, column, pattern), without zeros.
+    """
+    found: Counter[tuple[str, str, str]] = Counter()
     for stored_as in dict.fromkeys(column.stored_as for column in scanned):
         own = [column for column in scanned if column.stored_as == stored_as]
-        found: Counter[tuple[str, str]] = Counter()
         pages: int = await connection.fetchval(
             "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::int", stored_as
         )
         for first in range(0, pages, _PAGES):
             await _scan_pages(connection, own, forms, first, found)
-        yield ScannedTable(own[0].table, len(own), found)
+    return found
 
 
 async def _scan_pages(
@@ -67,7 +61,7 @@ async def _scan_pages(
     own: Sequence[ScannedColumn],
     forms: list[CanaryForm],
     first: int,
-    found: Counter[tuple[str, str]],
+    found: Counter[tuple[str, str, str]],
 ) -> None:
     where = f"ctid >= '({first},0)'::tid AND ctid < '({first + _PAGES},0)'::tid"
     patterns, stored = list(PATTERNS.values()), [form.stored for form in forms]
@@ -91,10 +85,11 @@ async def _scan_pages(
             patterns,
             stored,
         )
-        found.update({(column.name, name): number for name, number in zip(names, row, strict=True) if number})
+        own_names = [(column.table, column.name, name) for name in names]
+        found.update({key: number for key, number in zip(own_names, row, strict=True) if number})
         if column.is_binary:
             async for value in _compressed(connection, column, where):
-                found.update((column.name, name) for name in found_in(value, forms))
+                found.update((column.table, column.name, name) for name in found_in(value, forms))
 
 
 async def _compressed(
