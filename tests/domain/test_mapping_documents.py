@@ -148,6 +148,11 @@ def test_an_empty_draft_is_a_draft() -> None:
             "custom_data.note",
             "personal_in_custom_data",
         ),
+        "a trait in custom data by another spelling of its path": (
+            {"custom_data": [{"name": "note", "path": 'user["email"]'}]},
+            "custom_data.note",
+            "personal_in_custom_data",
+        ),
         "consent as a word": ({"consent": "granted"}, "consent.mode", "invalid"),
         "an unknown mode": ({"consent": {"mode": "yes"}}, "consent.mode", "invalid"),
         "a list as mode": ({"consent": {"mode": []}}, "consent.mode", "invalid"),

@@ -334,6 +334,10 @@ def test_a_template_is_searched_for_personal_texts_without_its_placeholders() ->
         ("{login}@example.com", []),
         ("ada@example.com {a}", ["fields.email"]),
         ("{a} +4915123456789", ["fields.email"]),
+        ("{{ada@example.com}} {a}", ["fields.email"]),
+        ("ada@{{example.com {a}", ["fields.email"]),
+        ('{["ada@example.com"]}', ["fields.email"]),
+        ('{["ada@example.com"]', ["fields.email"]),
     ):
         found = check_draft(document(email={"template": template}))
         assert [problem.path for problem in found if problem.problem == "personal"] == problems

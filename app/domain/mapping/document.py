@@ -19,6 +19,7 @@ from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.literal_times import literal_times
 from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.sources import MappingProblem, Problems, Source, compile_source
+from app.domain.mapping.templates import parse_template
 from app.domain.privacy.personal_text import holds_personal_text
 
 # For each type of field: whether a constant or default is valid, and what it must be.
@@ -44,8 +45,6 @@ MAX_CUSTOM_FIELDS: Final = 13  # P10
 PREHASHED: Final = ("amazon", "refuse", "unknown")
 _OPTIONAL: Final = ("custom_data", "prehashed")  # members without which a mapping can be published
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
-
-_PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")  # of a template
 
 # Traits that identify a person. They must be hashed. Custom data is not hashed, so it must not read their
 # paths.
@@ -255,9 +254,10 @@ class _DocumentReader:
             names.add(name)
 
     def _keep_traits_out_of_custom_data(self) -> None:
-        personal = {path for n, s in self._sources.items() if n in NAMING_TRAITS for path in s.paths}
+        traits = (source for name, source in self._sources.items() if name in NAMING_TRAITS)
+        personal = {parse_path(path) for source in traits for path in source.paths}
         for row in self._custom:
-            if not personal.isdisjoint(row.source.clear_paths):
+            if not personal.isdisjoint(map(parse_path, row.source.clear_paths)):
                 sentence = "This path is mapped to a match key; as custom data it would be sent in clear."
                 self.problems.add(row.field, "personal_in_custom_data", sentence)
 
@@ -338,10 +338,18 @@ def _texts(written: Any) -> Iterator[str]:
     elif isinstance(written, dict):
         yield from written
         for name, part in written.items():
-            # A placeholder of a template is no text: {login}@{host.name} is no person's address.
-            yield from _texts(
-                _PLACEHOLDER.sub(" ", part) if name == "template" and isinstance(part, str) else part
-            )
+            is_template = name == "template" and isinstance(part, str)
+            yield from _texts_of_template(part) if is_template else _texts(part)
     elif isinstance(written, list):
         for part in written:
             yield from _texts(part)
+
+
+def _texts_of_template(template: str) -> Iterator[str]:
+    """Yield the text around the placeholders, and each path: {login}@{host.name} is no person's address."""
+    parts = parse_template(template)
+    if isinstance(parts, str):
+        yield template
+        return
+    yield "".join(part if isinstance(part, str) else " " for part in parts)
+    yield from (part.text for part in parts if not isinstance(part, str))
