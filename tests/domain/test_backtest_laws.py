@@ -23,7 +23,7 @@ from app.domain.observed.differences import refused_fields, sent_facts
 from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
 from app.domain.suggestions.suggest import SuggestionSettings, suggest
-from tests.domain.conversions import convert
+from tests.domain.conversions import compiled, convert
 from tests.domain.orders import received
 from tests.domain.realistic_events import FAMILIES, events_of
 
@@ -472,6 +472,58 @@ def test_what_did_not_reject_an_event_does_not_reject_it_later(date: str | None,
     assert not isinstance(before, Conversion)
     assert isinstance(after, Conversion) is bool(accepted)
     assert (result.newly_accepted, result.unclear_events) == (accepted, 0)
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["24.11.2019 09:00", "31.02.2026 10:00", "00/00/0000 00:00", f"{datetime.now(UTC):%d.%m.%Y} 9:05"],
+    ids=["old", "no day", "zeros", "an hour of one digit"],
+)
+@pytest.mark.parametrize("added", [{"match_id": "ref"}, {"event_timestamp": _DATE}], ids=["other", "read"])
+def test_a_local_time_that_is_no_time_of_a_new_event_accepts_none(date: str, added: dict[str, Any]) -> None:
+    """It is certain if the draft leaves the time as it is, and if no format has hours of one digit."""
+    content = {"maid": _MAIDS[0], "ref": "a1", "date": date}
+    time = {"event_timestamp": "date"} if "event_timestamp" in added else {"event_timestamp": _DATE}
+    before, after, result = _judged(content, {"maid": "maid", **time}, added)
+    assert isinstance(before, Rejection)
+    assert isinstance(after, Rejection)
+    is_clear = "match_id" in added or "9:05" in date
+    assert (result.newly_accepted, result.unclear_events) == (0, 0 if is_clear else 1)
+
+
+@pytest.mark.parametrize("path", ["lines[5].sku", "lines[6].sku", "tags[5]"])
+def test_a_mapped_member_beyond_those_of_a_sample_is_known(path: str) -> None:
+    content = {"maid": _MAIDS[0], "lines": [{"sku": "a"}] * 7, "tags": ["a"] * 7}
+    fields = {"maid": "maid", "user_agent": path}
+    before, after, result = _judged(content, fields, {"user_agent": "nothing"})
+    assert isinstance(before, Conversion)
+    assert isinstance(after, Conversion)
+    assert result.changed == {"user_agent": 1}
+
+
+def test_an_event_name_that_becomes_the_pinned_one_accepts_events() -> None:
+    """Its old name is what rejected the event; another change leaves it rejected."""
+    rules = replace(RULES, pins={"LEAD": "Two"})
+    event = Event("e", "d", "m", {"time": "2026-11-24T09:00:00Z", "email": "ada@example.com"})
+    written = {
+        "event_type": "LEAD",
+        "event_source": "WEBSITE",
+        "event_name": "One",
+        "country_code": "US",
+        "fields": {"event_timestamp": "time", "email": "email"},
+        "consent": {"mode": "granted"},
+    }
+    sample = take_sample(event.content, now=NOW, fingerprint=DIGEST)
+    published = compiled(written)
+    group = _group(sample, convert(event, "e", published, rules, now=NOW))
+    for change, accepted in (
+        ({"event_name": "Two"}, 1),
+        ({"event_type": "OTHER"}, 1),
+        ({"event_source": "ANDROID"}, 0),
+    ):
+        draft = compiled({**written, **change})
+        result = backtest([group], published, draft, rules, fingerprint=DIGEST, now=NOW)
+        assert (result.newly_accepted, result.unclear_events) == (accepted, 0)
 
 
 def test_what_a_draft_continues_is_decided_for_each_event() -> None:

@@ -37,7 +37,7 @@ from app.domain.observed.schema_sample import (
     take_sample,
 )
 from app.domain.observed.synthetic_event import synthetic_event
-from app.domain.observed.value_kinds import ValueKind, kind_of
+from app.domain.observed.value_kinds import PATTERN_TIMES, ValueKind, kind_of
 from tests.domain import conversions
 from tests.domain.conversions import convert
 from tests.tables import cases
@@ -86,6 +86,11 @@ def without(name: str) -> dict[str, Any]:
         "a time of another year": ("2024-01-01T10:00:00Z", ValueKind.OLD_TIME),
         "a time of a mail": ("Tue, 24 Nov 2026 10:00:00 GMT", ValueKind.RFC_TIME),
         "a time without a zone": ("24.11.2026 09:00", ValueKind.PATTERN_TIME),
+        "with the month before the day": ("11/24/2026 9:00 AM", ValueKind.PATTERN_TIME),
+        "the same day far in the east": ("25.11.2026 01:00", ValueKind.PATTERN_TIME),
+        "one of another year": ("24.11.2019 09:00", ValueKind.OLD_PATTERN_TIME),
+        "one that does not exist": ("31.02.2026 10:00", ValueKind.OLD_PATTERN_TIME),
+        "zeros for one": ("00/00/0000 00:00", ValueKind.OLD_PATTERN_TIME),
         "seconds as text": ("1795515600", ValueKind.EPOCH_TEXT),
         "a text with white space at its ends": (" acme", ValueKind.ODD_TEXT),
         "a text with a phone number": ("call +12025550173", ValueKind.PERSONAL_TEXT),
@@ -121,7 +126,7 @@ def test_a_value_has_one_kind(value: Any, kind: ValueKind) -> None:
 @pytest.mark.parametrize("kind", list(ValueKind))
 def test_what_stands_in_for_a_kind_is_of_that_kind(kind: ValueKind) -> None:
     """So a draft meets the form that the real value had; digits may be an epoch, and both stand in for it."""
-    word = "DD.MM.YYYY hh:mm:ss A" if kind is ValueKind.PATTERN_TIME else None
+    word = "DD.MM.YYYY hh:mm:ss A" if kind in PATTERN_TIMES else None
     assert kind_of(synthetic_event((SampleEntry("a", kind, word),), NOW)["a"], NOW) is kind
     assert kind.json_type
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import cache, lru_cache, partial
 from itertools import product
 from typing import Any, Final
@@ -196,6 +196,7 @@ _LOCAL: Final = re.compile(
 )
 _COMPACT: Final = re.compile(r"(?:19[7-9]|20\d)\d\d{4}(?P<gap>[T -]?)\d{4}(?P<second>\d\d)?", re.ASCII)
 COMPACT: Final = "YYYYMMDD"
+SWAP: Final = str.maketrans("DM", "MD")  # of the first two parts of a date
 
 
 @lru_cache(maxsize=64)  # a kind of a value and its word need the same pattern
@@ -223,6 +224,13 @@ def pattern_of(text: str) -> str | None:
         f"{hour}{joint}mm{joint + 'ss' if match['second'] else ''}{fraction[:1] + 'SSS' if fraction else ''}"
     )
     return f"{match['sign'].join(date)}{match['gap']}{clock}{half[:-2]}{'A' if half else ''}"
+
+
+def local_times(text: str) -> list[datetime]:
+    """Return the times that a text with a pattern can mean in UTC: the day may stand before the month."""
+    pattern = (pattern_of(text) or "").replace("hh", "h")
+    readers = (_pattern(_TOKEN.findall(each), UTC) for each in {pattern, pattern.translate(SWAP)})
+    return [time.at for read in readers if (time := read(text, Reading())) is not None]
 
 
 # --- Other steps ----------------------------------------------------------------------------------

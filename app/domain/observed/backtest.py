@@ -31,7 +31,7 @@ from app.domain.observed.differences import (
     field_of,
 )
 from app.domain.observed.schema_sample import Fingerprint, SampleGroup, SchemaSample
-from app.domain.observed.synthetic_event import synthetic_event
+from app.domain.observed.synthetic_event import fitting_time, synthetic_event
 from app.domain.observed.value_kinds import EMPTY
 
 CONTENT_UNKNOWN: Final = "content_unknown"
@@ -93,8 +93,6 @@ def _facts(
     if mapping is None:
         return _Facts()
     changed = changed_fields(mapping, published)
-    if mapping.event_name != published.event_name:
-        changed.add("event_name")
     paths = frozenset(path for _, path in mapping.paths if not {EACH, -1} & set(parse_path(path) or ()))
     if not group.accepted:
         if changed:
@@ -228,7 +226,7 @@ class _Comparison:
 
     def add(self, sample: SchemaSample, facts: _Facts, times: int, now: datetime) -> None:
         """Count the differences of a sample."""
-        result = self.result
+        result, now = self.result, fitting_time(sample, now)
         result.events += times
         before = self._published.outcome(sample, facts.paths, now)
         after = self._draft.outcome(sample, facts.paths, now)
@@ -237,11 +235,10 @@ class _Comparison:
         facts = replace(facts, sent=sent)
         changed = self._changed - (self._continued & sent)
         self._is_id_changed |= "event_id" in changed
-        if facts.refused:
-            same = after.open - changed  # what these fields do is known
-            if same & facts.refused:
+        if facts.refused:  # what the fields do that are not changed is known
+            if facts.refused - changed:
                 return  # the events are still rejected
-            after = replace(after, open=after.open - same)
+            after = replace(after, open=after.open & changed)
         shared = (before.open & after.open) - changed
         if sent & KEYS.keys() - changed and was:
             shared |= after.open & {NO_KEY}  # a match key of the published mapping stays

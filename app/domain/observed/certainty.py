@@ -26,7 +26,7 @@ from app.domain.observed.schema_sample import (
     may_be_unsampled,
 )
 from app.domain.observed.synthetic_event import put
-from app.domain.observed.value_kinds import ValueKind
+from app.domain.observed.value_kinds import PATTERN_TIMES, ValueKind
 
 K = ValueKind
 _BEYOND: Final = frozenset({K.LARGE_NUMBER, K.ENDLESS_NUMBER})
@@ -38,11 +38,13 @@ _TIMES: Final = frozenset(
     {K.TIME, K.RFC_TIME, K.PATTERN_TIME, K.EPOCH_TEXT, K.EPOCH_MILLISECONDS_TEXT}
     | {K.EPOCH_SECONDS, K.EPOCH_MILLISECONDS}
 )
+_OLD_TIMES: Final = frozenset({K.OLD_TIME, K.OLD_PATTERN_TIME})
 # Kinds for which every check has one answer.
 _FIXED: Final = frozenset({K.NULL, K.BLANK, K.BOOLEAN, K.OBJECT, K.LIST, K.ZERO, K.UNUSABLE_TRAIT})
 # Texts in which no check of a text in clear finds anything.
 _PLAIN: Final = (
-    frozenset({K.TEXT, K.CODE, K.HASH, K.UUID, K.DATE, K.OLD_TIME, K.DIGITS, K.IP_ADDRESS, K.GPP})
+    frozenset({K.TEXT, K.CODE, K.HASH, K.UUID, K.DATE, K.DIGITS, K.IP_ADDRESS, K.GPP})
+    | _OLD_TIMES
     | _NUMBER_TEXTS
     | _TIMES
 )
@@ -55,7 +57,7 @@ _CERTAIN: Final[MappingOf[str, frozenset[ValueKind]]] = {
     **dict.fromkeys(("event_type", "event_source", "country_code", "currency", "limited_data_use"), _ALL),
     **dict.fromkeys(("consent.user_data", "consent.ad_storage"), _ALL),
     "consent.string": _ALL - {K.TCF},
-    "event_timestamp": _ALL - _BEYOND - {K.OLD_TIME, K.DIGITS},
+    "event_timestamp": _ALL - _BEYOND - _OLD_TIMES - {K.DIGITS},
     "value": _ALL - _BEYOND,
     "units_sold": _ALL - _BEYOND,
     "aref_measurement_tokens": _CLEAR - {K.TEXT, K.CODE},
@@ -181,7 +183,7 @@ class StandIns:
             return not source.functions
         if any(_covers(path, steps) for path in source.compared):
             return False
-        if exact and kind is not K.PATTERN_TIME:
+        if exact and kind not in PATTERN_TIMES:
             return True
         if kind in LISTED or kind is K.ODD_TEXT or (source.texts and not _may_join(field, source, kind)):
             return False

@@ -22,7 +22,7 @@ REJECTING: Final = frozenset(
     {"event_type", "event_source", "country_code", "consent", "event_timestamp", "limited_data_use"}
     | {"value", "currency", "units_sold", "event_id"}
 )
-_BY_TYPE: Final = frozenset({"value", "currency", "units_sold"})
+_BY_TYPE: Final = frozenset({"event_name", "value", "currency", "units_sold"})
 
 
 def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
@@ -41,6 +41,8 @@ def changed_fields(was: Mapping, becomes: Mapping) -> set[str]:
         changed |= _BY_COUNTRY
     if "event_type" in changed:
         changed |= _BY_TYPE
+    if was.event_name != becomes.event_name:
+        changed.add("event_name")
     if "refuse" in {was.prehashed, becomes.prehashed} and was.prehashed != becomes.prehashed:
         changed |= HASHED_FIELDS
     if changed & KEYS.keys():

@@ -23,7 +23,7 @@ from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder_or_di
 from app.domain.mapping.paths import EACH, IMPASSABLE, Step, parse_path, walk
 from app.domain.mapping.time_steps import pattern_of
 from app.domain.observed.fingerprints import Fingerprints
-from app.domain.observed.value_kinds import ValueKind, kind_of
+from app.domain.observed.value_kinds import PATTERN_TIMES, ValueKind, kind_of
 
 MAX_PATHS: Final = 200
 MAX_DEPTH: Final = 8
@@ -109,7 +109,7 @@ def _word(
 ) -> str | bytes | None:
     if text is None:
         return None if kind is not ValueKind.BOOLEAN else "true" if value else "false"
-    if kind is ValueKind.PATTERN_TIME:
+    if kind in PATTERN_TIMES:
         return pattern_of(text)
     is_listed = kind in LISTED and (text.isupper() or text.islower())
     if is_listed or (text is value and text.lower() in CONSENT_WORDS):

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from app.domain.mapping.paths import EACH, Step, parse_path
-from app.domain.observed.schema_sample import MAX_ITEMS, SampleEntry, SchemaSample, without_fingerprints
-from app.domain.observed.value_kinds import ValueKind
+from app.domain.observed.schema_sample import MORE_ITEMS, SampleEntry, SchemaSample, without_fingerprints
+from app.domain.observed.value_kinds import PATTERN_TIMES, ValueKind
 
 _EARLIER: Final = timedelta(hours=15)  # a time without a zone is then recent and past in most zones
+_OLD: Final = timedelta(days=1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def synthetic_event(
     event: dict[str, Any] = {}
     for number, entry in enumerate(sample):
         steps = parse_path(entry.path)
-        if steps is not None and EACH not in steps and -1 not in steps and MAX_ITEMS not in steps:
+        is_mark = entry.kind is ValueKind.LIST and entry.path.endswith(MORE_ITEMS)
+        if steps is not None and EACH not in steps and -1 not in steps and not is_mark:
             put(event, steps, replace(entry, _value(entry, number, now)))
     return event
 
@@ -63,8 +65,9 @@ def _value(entry: SampleEntry, number: int, now: datetime) -> Any:
     kind, word = entry.kind, entry.word
     if kind is ValueKind.BOOLEAN and word is not None:
         return word == "true"
-    if kind is ValueKind.PATTERN_TIME:
-        return _in_pattern(str(word), now - _EARLIER - timedelta(seconds=number))
+    if kind in PATTERN_TIMES:
+        ago = _EARLIER if kind is ValueKind.PATTERN_TIME else _OLD
+        return _in_pattern(str(word), now - ago - timedelta(seconds=number))
     if isinstance(word, str):
         return word
     return kind.example(number, now - timedelta(seconds=number))
@@ -80,13 +83,29 @@ _DIRECTIVES: Final = {
     "s": "%S",
     "A": "%p",
 }
+_PART: Final = re.compile(r"SSS|YYYY|([MDHhms])\1|[MDHhA]")
 
 
 def _in_pattern(pattern: str, at: datetime) -> str:
-    directives = re.sub(
-        "SSS|YYYY|([MDHhms])\\1|[MDHhA]", lambda part: _DIRECTIVES.get(part[1] or part[0], "000"), pattern
-    )
-    return at.strftime(directives)
+    def written(part: re.Match[str]) -> str:
+        text = at.strftime(_DIRECTIVES.get(part[1] or part[0], "000"))
+        return text.lstrip("0") if part[0] in ("M", "D", "H", "h") else text
+
+    return _PART.sub(written, pattern)
+
+
+def fitting_time(sample: SchemaSample, now: datetime) -> datetime:
+    """Return a time at which the event of a sample has days, months and hours of as many digits as it shows.
+
+    Formats such as `DD` and `D` differ in what they read. Converted at this time, the event is recent.
+    """
+    patterns = "".join(str(entry.word) for entry in sample if entry.kind is ValueKind.PATTERN_TIME)
+    if not patterns:
+        return now
+    parts = {part[0] for part in _PART.finditer(patterns)}
+    month, day = 1 if "M" in parts else 12, 5 if "D" in parts else 25
+    at = now.replace(month=month, day=day, hour=9 if parts & {"H", "h"} else 10, minute=30)
+    return at + _EARLIER
 
 
 def put(event: dict[str, Any], steps: tuple[Step, ...], value: Any) -> None:

@@ -22,7 +22,7 @@ from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import match_key
 from app.domain.identity.keys import MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile
 from app.domain.identity.placeholders import is_placeholder_or_digest
-from app.domain.mapping.time_steps import pattern_of
+from app.domain.mapping.time_steps import local_times, pattern_of
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
 Example = Callable[[int, datetime], Any]
@@ -88,6 +88,7 @@ class ValueKind(StrEnum):
     OLD_TIME = "old_time", lambda _, at: (at - timedelta(days=1_000)).strftime("%Y-%m-%dT%H:%M:%SZ")
     # without a zone; the word of the sample is the pattern of the step `time`
     PATTERN_TIME = "pattern_time"
+    OLD_PATTERN_TIME = "old_pattern_time"  # of another time in every zone, or of none, such as 31 February
     EPOCH_TEXT = "epoch_text", lambda _, at: str(int(at.timestamp()))  # ten digits: a time of the day before
     # thirteen digits
     EPOCH_MILLISECONDS_TEXT = "epoch_milliseconds_text", lambda _, at: str(int(at.timestamp()) * 1000)
@@ -121,6 +122,7 @@ EMPTY: Final = frozenset(
     | {ValueKind.EMPTY_TEXT, ValueKind.BLANK}
 )
 """The kinds of values that fill no field."""
+PATTERN_TIMES: Final = frozenset({ValueKind.PATTERN_TIME, ValueKind.OLD_PATTERN_TIME})
 
 
 def kind_of(value: Any, now: datetime) -> ValueKind:
@@ -141,6 +143,9 @@ def kind_of(value: Any, now: datetime) -> ValueKind:
 
 
 _DAY: Final = 86_400
+# The ages of local times of the day before, read as if they were in UTC.
+_FAR_EAST: Final = timedelta(hours=-14)
+_DAY_IN_THE_WEST: Final = timedelta(hours=36)
 _LARGE: Final = 10**9  # may be a time, or too much
 _ENDLESS: Final = 10**64
 
@@ -216,7 +221,11 @@ def _time_kind(text: str, now: datetime) -> ValueKind | None:
         if not 0 <= (now - moment.at).total_seconds() < _DAY:
             return ValueKind.OLD_TIME
         return ValueKind.TIME if text[4:5] == "-" else ValueKind.RFC_TIME
-    return ValueKind.PATTERN_TIME if pattern_of(text) else None
+    if pattern_of(text) is None:
+        return None
+    ages = [now - at for at in local_times(text)]
+    is_recent = any(_FAR_EAST <= age < _DAY_IN_THE_WEST for age in ages)
+    return ValueKind.PATTERN_TIME if is_recent else ValueKind.OLD_PATTERN_TIME
 
 
 def _digits_kind(text: str, now: datetime) -> ValueKind | None:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion.timestamps import read_rfc_2822
-from app.domain.mapping.time_steps import COMPACT, pattern_of
+from app.domain.mapping.time_steps import COMPACT, SWAP, pattern_of
 from app.domain.suggestions.names import WORDS, rank, table, words_in, words_of
 from app.domain.suggestions.observations import ObservedPath
 
@@ -34,7 +34,6 @@ OFF: Final = "±"  # at the end of a form: an offset follows the local time
 _DAYS: Final = (40_000, 60_000)
 LOCAL_ISO: Final = "iso_local"
 SERIAL: Final = "serial_days"
-SWAP: Final = str.maketrans("DM", "MD")  # of the first two parts of a date
 FRACTION: Final = {"epoch_s_fraction": "epoch_s", "epoch_ms_fraction": "epoch_ms"}
 _WITH_FRACTION: Final = {form: name for name, form in FRACTION.items()}
 UNITS: Final = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}

@@ -11,7 +11,7 @@ from app.domain.mapping.pipes import MAX_PIPE_STEPS, run
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.mapping.steps import Step
-from app.domain.mapping.time_steps import zone_names
+from app.domain.mapping.time_steps import SWAP, zone_names
 from app.domain.suggestions.names import WORDS, rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written, compiled
 from app.domain.suggestions.time_texts import (
@@ -20,7 +20,6 @@ from app.domain.suggestions.time_texts import (
     OFF,
     OFFSET,
     SERIAL,
-    SWAP,
     UNITS,
     form_of,
     is_month_doubtful,
