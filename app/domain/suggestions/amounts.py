@@ -126,7 +126,8 @@ def by_currency(
 
 def _has_last_digits(amounts: Iterable[Any]) -> bool:
     """Return whether not all amounts end with two zeros: then they are no hundredths."""
-    return any((read_amount(amount) or 0) % 100 for amount in amounts)
+    # int: a remainder of a Decimal with more than 28 digits raises
+    return any(int(read_amount(amount) or 0) % 100 for amount in amounts)
 
 
 def guarded(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from app.domain.mapping.paths import parse_path
 from app.domain.mapping.pipes import make_step, run
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.steps import Step, StepProblem
@@ -321,6 +322,8 @@ class _Walk:
         if "[*]" in source["path"]:
             source = {**source, "pipe": ["first"]}
         key = (source["path"], repr(source.get("pipe")))
+        if parse_path(source["path"]) is None:
+            return  # too many steps
         if key not in self.values and len(self.values) < MAX_PATHS:
             self.values[key] = (source, names, [None] * self.events)
         if key in self.values:

@@ -25,6 +25,7 @@ _USUAL: Final = 45  # the rank of a usual name
 _MAX_COUNT: Final = 99
 _MEMBER_DEPTH: Final = 3
 _MAX_MEMBER_PATHS: Final = 60
+_MAX_LISTS: Final = 12  # that may be the products
 _CENT: Final = Decimal("0.011")
 # What is looked at to find amounts that add up.
 _SAMPLE: Final = 20  # events
@@ -74,7 +75,8 @@ def find_products(found: ObservedPaths) -> Products | None:
         named = rank("products", each.source.names) // 2
         return bool(each.amount) * 40 + bool(each.quantity) * 30 + named
 
-    lists = (_products_of(each, found) for each in found.lists)
+    best = sorted(found.lists, key=lambda each: -rank("products", each.names))[:_MAX_LISTS]
+    lists = (_products_of(each, found) for each in best)
     return max((each for each in lists if each.amount or each.quantity), key=score, default=None)
 
 

@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 from app.domain.mapping.pipes import MAX_PIPE_STEPS, run
@@ -32,6 +33,7 @@ from app.domain.suggestions.trial import Trial, one_of
 ZONE_NEEDED: Final = "zone_needed"
 _MAX_FORMATS: Final = 8
 _MAX_PATHS: Final = 4
+_MAX_COMPOSED: Final = 50  # pairs of members that are a time together
 # A time further away from now is probably not the time of the event.
 _PAST: Final = timedelta(days=400)
 _FEW: Final = 3
@@ -64,7 +66,7 @@ _STEPS: Final[Mapping[str, tuple[Any, ...]]] = {
 def find_time(found: ObservedPaths, trial: Trial, zone: str | None, now: datetime) -> FieldFinding:
     """Return the source of the event's time."""
     country = Counter(trial.countries).most_common(1)[0][0]
-    paths = (*_composed_times(found), *found.values)
+    paths = (*islice(_composed_times(found), _MAX_COMPOSED), *found.values)
     read = [parts for each in paths if (parts := _parts_that_are_times(each, now))]
     read.sort(key=lambda parts: -max(score for score, _ in parts))
     unread: list[str] = []  # why the paths before the first source cannot be read
@@ -275,30 +277,31 @@ def _day_comes_first(texts: Sequence[str], form: str, now: datetime, country: st
     return (True, True) if form[1] == "." else (country != "US", False)
 
 
-def _composed_times(found: ObservedPaths) -> list[ObservedPath]:
-    """Return a template for each time in two members: a date with a clock, a local time with an offset.
+def _composed_times(found: ObservedPaths) -> Iterator[ObservedPath]:
+    """Yield a template for each time in two members: a date with a clock, a local time with an offset.
 
     Tables have them: `{date} {time}` and `{time}{offset}`.
     """
-    pairs = []
+    clocks, compact = _all_matching(found, _CLOCK), _all_matching(found, _COMPACT_CLOCK)
+    # Four digits can be any number.
+    compact = [clock for clock in compact if rank("event_timestamp", clock.names)]
     for date in found.values:
-        is_compact = _all_match(date, _COMPACT_DATE)
-        if not (is_compact or _all_match(date, _DATE)) or not rank("event_timestamp", date.names):
+        if not rank("event_timestamp", date.names):
             continue
-        for clock in found.values:
-            fits = _all_match(clock, _COMPACT_CLOCK if is_compact else _CLOCK)
-            # Four digits can be any number.
-            is_certain = not is_compact or rank("event_timestamp", clock.names)
-            if fits and is_certain and clock.names[:-1] == date.names[:-1]:
-                pairs.append(_joined(date, clock, " "))
-    for offset in found.values:
-        if not _all_match(offset, _BARE_OFFSET):
-            continue
-        for time in found.values:
-            is_local = bool(time.texts) and all(form_of(text) == LOCAL_ISO for text in time.texts)
-            if is_local and "pipe" not in time.source and time.names[:-1] == offset.names[:-1]:
-                pairs.append(_joined(time, offset, ""))
-    return pairs
+        fitting = compact if _all_match(date, _COMPACT_DATE) else clocks if _all_match(date, _DATE) else []
+        yield from (_joined(date, clock, " ") for clock in fitting if clock.names[:-1] == date.names[:-1])
+    local = [time for time in found.values if _is_plain_local(time)]
+    for offset in _all_matching(found, _BARE_OFFSET):
+        yield from (_joined(time, offset, "") for time in local if time.names[:-1] == offset.names[:-1])
+
+
+def _is_plain_local(each: ObservedPath) -> bool:
+    texts = each.texts
+    return "pipe" not in each.source and bool(texts) and all(form_of(text) == LOCAL_ISO for text in texts)
+
+
+def _all_matching(found: ObservedPaths, pattern: re.Pattern[str]) -> list[ObservedPath]:
+    return [each for each in found.values if _all_match(each, pattern)]
 
 
 def _joined(first: ObservedPath, second: ObservedPath, gap: str) -> ObservedPath:
