@@ -600,6 +600,14 @@ def test_unknown_paths_and_unusual_types_are_lint_warnings() -> None:
     assert schema_mismatches(draft, merge_samples([])) == []
 
 
+def test_a_number_that_is_a_time_is_not_unusual() -> None:
+    """Seconds and milliseconds are read without a pipe; another number is no time."""
+    for time, codes in ((1_795_515_600, []), (1_795_515_600_000, []), (7, ["path_type_unusual"])):
+        schema = merge_samples([(take_sample({"at": time}, now=NOW), 1)])
+        found = schema_mismatches({"fields": {"event_timestamp": "at"}}, schema)
+        assert [each.code for each in found] == codes
+
+
 def test_each_of_the_twelve_types_has_a_preset_that_can_be_published() -> None:
     """And what only a purchase takes stands in its preset alone."""
     assert [preset.event_type for preset in PRESETS] == list(EVENT_TYPES)
@@ -628,13 +636,16 @@ def test_damaged_outlines_are_none_whatever_is_damaged() -> None:
         ({"path": "items", "pipe": [["sum", "price"]]}, True),
         ({"path": "items[-1].price", "pipe": ["to_number"]}, True),
         ({"path": "one[*].price", "pipe": ["sum"]}, True),
+        ({"path": "items[*].coupon", "pipe": ["sum"]}, True),
+        ({"path": "one[*].parts[*].cost", "pipe": ["sum"]}, True),
         ({"path": "items[*].cost", "pipe": ["sum"]}, False),
         ({"path": "goods", "pipe": ["count"]}, False),
     ],
 )
 def test_paths_through_lists_are_known(source: dict[str, Any], is_known: bool) -> None:
     """Samples have the first members of a list; an object counts as a list of one."""
-    content = {"items": [{"price": "1.50"}, {"price": "2.50"}], "one": {"price": "3.50"}}
+    one = {"price": "3.50", "parts": [{"cost": "1.50"}]}
+    content = {"items": [{"price": "1.50"}, {"price": "2.50", "coupon": "1"}], "one": one}
     schema = merge_samples([(take_sample(content, now=NOW), 10)])
     found = schema_mismatches({"fields": {"value": source}}, schema)
     assert [each.code for each in found] == ([] if is_known else ["path_unknown"])

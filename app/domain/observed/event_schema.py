@@ -2,17 +2,20 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
+from operator import add
 from typing import Any, Final, NamedTuple
 
 from app.domain.mapping.document import compile_parts
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.paths import parse_path
-from app.domain.observed.schema_sample import SchemaSample, is_below
+from app.domain.observed.schema_sample import MAX_ITEMS, SchemaSample, is_below
 from app.domain.observed.value_kinds import EMPTY, ValueKind
 
 _MEMBER: Final = re.compile(r"\[(?:\*|-1)\]")
+_SAMPLED_MEMBERS: Final = ("[0]", "", *(f"[{place}]" for place in range(1, MAX_ITEMS)))
 MOST_PATHS: Final = 2_000
 """The number of paths of a schema. Events whose member names are values would have any number of paths."""
 
@@ -47,7 +50,7 @@ class EventSchema:
     complete: bool = True
 
     def find(self, path: str) -> SchemaEntry | None:
-        """Return the entry of a path of a mapping. For a member of a list, it is that of the first one."""
+        """Return the entry of a path of a mapping. For a list, it is that of its first member with one."""
         return next((self.entries[each] for each in _as_sampled(path) if each in self.entries), None)
 
     def has_members(self, path: str) -> bool:
@@ -56,9 +59,11 @@ class EventSchema:
         return any(each.startswith(starts) for each in self.entries)
 
 
-def _as_sampled(path: str) -> tuple[str, str]:
-    """Return what samples have for a path through lists: the first members, or an object as a list of one."""
-    return _MEMBER.sub("[0]", path), _MEMBER.sub("", path)
+def _as_sampled(path: str) -> Iterator[str]:
+    """Yield what samples have for a path through lists: each member, or an object as a list of one."""
+    start, *rest = _MEMBER.split(path)
+    for members in product(_SAMPLED_MEMBERS, repeat=len(rest)):
+        yield "".join((start, *map(add, members, rest)))
 
 
 def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
@@ -80,6 +85,7 @@ def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
 # --- Drafts against the event schema ---------------------------------------------------------------
 
 
+_EPOCHS: Final = frozenset({ValueKind.EPOCH_SECONDS, ValueKind.EPOCH_MILLISECONDS})
 # The JSON type that fields of a type usually have, if it is another word.
 _JSON_TYPES: Final = {"time": "text", "integer": "number"}
 
@@ -121,7 +127,8 @@ def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[
 
 def _fits(name: str, entry: SchemaEntry) -> bool:
     row = FIELDS.get(name)
-    return row is None or _JSON_TYPES.get(row.takes, row.takes) in entry.types
+    is_epoch = name == "event_timestamp" and not _EPOCHS.isdisjoint(entry.kinds)
+    return row is None or is_epoch or _JSON_TYPES.get(row.takes, row.takes) in entry.types
 
 
 def _is_unsampled(path: str, schema: EventSchema) -> bool:
