@@ -38,6 +38,18 @@ NONE = {"consent": {"mode": "none"}}
             {**PURCHASE, "fields": {**FIELDS, "value": {"const": -1}}},
             [("every_event_rejected", "fields.value")],
         ),
+        "a purchase of more than Amazon takes": (
+            {**PURCHASE, "fields": {**FIELDS, "value": {"const": 10**13 + 1}}},
+            [("every_event_rejected", "fields.value")],
+        ),
+        "no unit": (
+            {**PURCHASE, "fields": {**FIELDS, "value": "v", "units_sold": {"const": 0}}},
+            [("every_event_rejected", "fields.units_sold")],
+        ),
+        "the form of a derived id": (
+            {"fields": {"event_id": {"const": "0123456789abcdef:x"}}},
+            [("every_event_rejected", "fields.event_id"), ("same_for_every_event", "fields.event_id")],
+        ),
         "other values are scores and may be negative": (
             {"event_type": "LEAD", "fields": {**FIELDS, "value": {"const": -1}}},
             [],

@@ -1,11 +1,12 @@
 """Find valid settings of a mapping draft that are usually mistakes."""
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.amazon_codes import PURCHASE, PURCHASE_ONLY, read_country
 from app.domain.conversion.consent import Mode, is_required
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.values import CHECKS, check_price
 from app.domain.destination import Region
 from app.domain.mapping.document import NAMING_TRAITS, compile_parts
 from app.domain.mapping.document import Mapping as CompiledMapping
@@ -24,6 +25,7 @@ LINT_WARNINGS: Final[Mapping[str, str]] = {
 }
 
 _PRESETS: Final = {preset.event_type: preset for preset in PRESETS}
+_REJECTING: Final = ("value", "units_sold", "event_id")  # a constant that Amazon does not take
 _DIFFERS: Final = frozenset({"event_id", *MATCH_KEY_FIELDS})
 
 
@@ -45,7 +47,13 @@ def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:
     for place, row in enumerate(draft.custom_data):
         if not _last_words(row.source.clear_paths).isdisjoint(NAMING_TRAITS):
             yield LintWarning("custom_data_personal", f"custom_data[{place}]")
-    yield from _by_type(_const(draft, "event_type"), sources)
+    event_type = _const(draft, "event_type")
+    yield from _by_type(event_type, sources)
+    for name in _REJECTING:
+        check = check_price if name == "value" and event_type == PURCHASE else CHECKS[name]
+        const = _const(draft, name)
+        if const is not None and isinstance(check(const), SourceFailed):
+            yield LintWarning("every_event_rejected", f"fields.{name}")
     for name in sorted(_DIFFERS & sources.keys()):
         if sources[name].constants:
             yield LintWarning("same_for_every_event", f"fields.{name}")
@@ -65,13 +73,10 @@ def _by_type(event_type: Any, sources: Mapping[str, Source]) -> Iterator[LintWar
     preset = _PRESETS.get(event_type) if isinstance(event_type, str) else None
     if preset is None:
         return  # the type is read from the event, so each type is possible
-    value = sources["value"].const if "value" in sources else None
     if event_type != PURCHASE:
         for name in PURCHASE_ONLY:
             if name in sources:
                 yield LintWarning("field_ignored", f"fields.{name}")
-    elif isinstance(value, int | Decimal) and value < 0:
-        yield LintWarning("every_event_rejected", "fields.value")
     for name in preset.needs:
         if name not in sources:
             yield LintWarning("field_advised", f"fields.{name}")
