@@ -38,6 +38,13 @@ def test_a_difference_is_named_with_its_place() -> None:
     assert list(differences(before, after)) == [Difference("custom_data[0].const", True, 1)]
 
 
+def test_a_member_that_is_null_is_a_difference() -> None:
+    """A table without the member leaves the value as it is; with null, there is no value."""
+    before, after = {"pipe": [["map", {"guest": None, "a": 1}]]}, {"pipe": [["map", {"a": 1}]]}
+    assert list(differences(before, after)) == [Difference("pipe[0][1].guest", None, None)]
+    assert list(differences(after, before)) == [Difference("pipe[0][1].guest", None, None)]
+
+
 @pytest.mark.parametrize("change", ["const", "default"])
 def test_a_backtest_compares_the_field(change: str) -> None:
     source = {} if change == "const" else {"path": "nowhere"}

@@ -20,7 +20,10 @@ def differences(before: Any, after: Any, parent: str = "") -> Iterator[Differenc
     if isinstance(before, dict) and isinstance(after, dict):
         for name in [*after, *(name for name in before if name not in after)]:
             path = f"{parent}.{name}" if parent else str(name)
-            yield from differences(before.get(name), after.get(name), path)
+            if name in before and name in after:
+                yield from differences(before[name], after[name], path)
+            else:
+                yield Difference(path, before.get(name), after.get(name))
     elif _is_list(before) and _is_list(after):
         for place, (old, new) in enumerate(zip_longest(before, after)):
             yield from differences(old, new, f"{parent}[{place}]")
