@@ -101,6 +101,27 @@ def test_a_draft_shows_results_before_it_is_complete() -> None:
         ),
         (event(), document({"country_code": "US"}, value="nope"), "value", "The sample has no nope.", False),
         (
+            event(a="x"),
+            document({"custom_data": [{"name": "b", "template": "{a}-{nope}"}]}),
+            "custom_data.b",
+            "No value from a and nope.",
+            False,
+        ),
+        (
+            event(a=[{"x": 1}]),
+            document(units_sold={"path": "a", "pipe": [["where", "x", "is", 2], ["sum", "x"]]}),
+            "units_sold",
+            "No value from a.",
+            False,
+        ),
+        (
+            event(),
+            document({"consent": {"mode": "amazon", "user_data": "no", "ad_storage": {"const": "GRANTED"}}}),
+            "consent.ad_storage",
+            "No value.",
+            False,
+        ),
+        (
             event(u=2),
             document(units_sold="u"),
             "units_sold",
@@ -117,7 +138,19 @@ def test_a_draft_shows_results_before_it_is_complete() -> None:
         (event(b="ada@example.com"), document({"custom_data": ["b"]}), "custom_data.b", "email", False),
         (event(t="X"), document({"event_type": {"path": "t"}}), "event_type", "not in Amazon's list", True),
     ],
-    ids=["absent", "dropped", "type", "no value", "purchases only", "rounded", "personal", "choice"],
+    ids=[
+        "absent",
+        "dropped",
+        "type",
+        "no value",
+        "in a template",
+        "after a pipe",
+        "without user data",
+        "purchases only",
+        "rounded",
+        "personal",
+        "choice",
+    ],
 )
 def test_a_field_says_why_it_is_empty(
     content: dict[str, Any], made: dict[str, Any], field: str, note: str, rejects: bool

@@ -16,6 +16,7 @@ from app.domain.conversion.amazon_codes import PURCHASE, PURCHASE_ONLY
 from app.domain.conversion.convert import ConversionPlan, Step, Trace, Work
 from app.domain.event import Event, EventProblem, Rejection
 from app.domain.identity.keys import DropReason
+from app.domain.mapping.sources import Source
 from app.domain.outcomes.reasons import WARNINGS, JourneyCode, WarningView
 
 
@@ -141,7 +142,7 @@ def _field_preview(step: Step, event_type: str | None) -> FieldPreview:
     if step.rejects:
         return FieldPreview(step.field, path, note=step.sentence, rejects=True)
     if step.rule == "absent":
-        return FieldPreview(step.field, path, rule="absent", note=f"The sample has no {path}.")
+        return FieldPreview(step.field, path, rule="absent", note=_absent(step.source))
     if step.failed is not None:
         why = step.failed.drop or step.failed.sentence
         why = "nothing valid remained" if why == DropReason.EMPTY else why.replace("_", " ")
@@ -151,3 +152,11 @@ def _field_preview(step: Step, event_type: str | None) -> FieldPreview:
         return FieldPreview(step.field, path, rule=step.rule, note=WARNINGS[ignored])
     note = next((WARNINGS[code] for code in step.warnings), None)
     return FieldPreview(step.field, path, step.result, step.rule, note)
+
+
+def _absent(source: Source | None) -> str:
+    """Return a sentence for a field without a value. The sample may have paths whose pipe leaves nothing."""
+    if source is None or not source.paths:
+        return "No value."
+    is_plain = len(source.paths) == 1 and not source.functions
+    return f"The sample has no {source.path}." if is_plain else f"No value from {' and '.join(source.paths)}."
