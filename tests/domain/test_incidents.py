@@ -132,6 +132,13 @@ def test_large_counts_are_written_in_full() -> None:
     assert summaries[3] == "0 events in the last hour; the median of this hour is 12.5."
 
 
+def test_one_hour_is_no_hours() -> None:
+    facts = {"first_expiry_at": NOW + timedelta(minutes=50), "expiring_since": NOW - 6 * SECOND}
+    alerting = thresholds.read({"expiring": {"hours": 1}})
+    [found] = destination_findings(DestinationFacts(**facts), alerting, NOW)
+    assert found.summary == "Waiting events reach Amazon's age limit within 1 hour."
+
+
 def test_silence_opens_within_a_minute_although_few_requests_ended() -> None:
     """Amazon or its token server never answers. An event must wait for it."""
     for silent in ("silent_since", "no_token_since"):

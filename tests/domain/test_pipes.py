@@ -76,6 +76,7 @@ def piped(value: Any, *written: Any) -> Any:
         "epoch_ms of microseconds": ("epoch_ms", 1767225600000000, "transform_failed"),
         "date in UTC": ("date", "2026-01-01T01:00:00+02:00", "2025-12-31"),
         "date in digits": (["date", "YYYYMMDD"], "2026-01-01T01:00:00Z", "20260101"),
+        "date of a year of three digits": ("date", "0999-01-02T00:00:00Z", "0999-01-02"),
         "date takes a whole time": ("date", "2026-01-01", "transform_failed"),
         "sha256_lower of the trimmed text in lower case": (
             "sha256_lower",

@@ -119,6 +119,7 @@ def test_iso_in_a_zone_notes_them_too() -> None:
         {"formats": ["iso"], "zone": "Europe/Nowhere"},
         {"formats": ["iso"], "zone": "../etc/passwd"},
         {"formats": ["iso"], "zone": 1},
+        {"formats": ["iso"], "zone": "localtime"},
         {"formats": ["iso"], "other": 1},
         {"formats": ["DD.MM.YYYY HH:mm"]},
         {"formats": ["DD.MM.YYYY"], "zone": BERLIN},

@@ -136,7 +136,7 @@ def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Find
         return None
     if now - facts.oldest_waiting_at <= timedelta(minutes=limit.minutes):
         return None
-    text = f"Amazon responds 429; events wait for more than {_minutes(limit.minutes)}."
+    text = f"Amazon responds 429; events wait for more than {_duration(limit.minutes)}."
     return _waiting(Kind.THROTTLED, text, facts)
 
 
@@ -144,7 +144,7 @@ def _backlog(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findin
     oldest = facts.oldest_waiting_at
     if facts.is_paused or oldest is None or now - oldest <= timedelta(minutes=limit.minutes):
         return None
-    text = f"The oldest waiting event is older than {_minutes(limit.minutes)}."
+    text = f"The oldest waiting event is older than {_duration(limit.minutes)}."
     return _waiting(Kind.BACKLOG, text, facts)
 
 
@@ -154,7 +154,7 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
         return None
     if expiry - now > timedelta(hours=limit.hours):
         return None
-    text = f"Waiting events reach Amazon's age limit within {limit.hours:g} hours."
+    text = f"Waiting events reach Amazon's age limit within {_duration(limit.hours, 'hour')}."
     reason = PAUSED if facts.is_paused else None
     return Finding(Kind.EXPIRING, text, facts.expiring_events, facts.oldest_waiting_at, expiry, reason)
 
@@ -300,5 +300,5 @@ def _earliest(times: Iterable[datetime | None]) -> datetime | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def _minutes(number: float) -> str:
-    return f"{number:g} {'minute' if number == 1 else 'minutes'}"
+def _duration(number: float, unit: str = "minute") -> str:
+    return f"{number:g} {unit if number == 1 else unit + 's'}"

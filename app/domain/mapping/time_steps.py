@@ -86,7 +86,7 @@ def time_step(arguments: list[Any]) -> Step | StepProblem | str:
 @cache
 def zone_names() -> frozenset[str]:
     """Return the names of the IANA time zone database, which are read from many files."""
-    return frozenset(available_timezones())
+    return frozenset(available_timezones() - {"localtime"})  # the zone of this machine
 
 
 def _format(written: str, zone: tzinfo | None) -> Format | str:
@@ -249,18 +249,18 @@ def epoch_step(per_second: int, unit: str) -> Step:
     return step
 
 
-_DATE_FORMS: Final = {"YYYY-MM-DD": "%Y-%m-%d", "YYYY_MM_DD": "%Y_%m_%d", "YYYYMMDD": "%Y%m%d"}
+_DATE_SIGNS: Final = {"YYYY-MM-DD": "-", "YYYY_MM_DD": "_", "YYYYMMDD": ""}
 
 
 def date_step(arguments: list[Any]) -> Step | str:
     form = arguments[0] if arguments else "YYYY-MM-DD"
-    if len(arguments) > 1 or not isinstance(form, str) or form not in _DATE_FORMS:
-        return f"takes one of {', '.join(_DATE_FORMS)}"
+    if len(arguments) > 1 or not isinstance(form, str) or form not in _DATE_SIGNS:
+        return f"takes one of {', '.join(_DATE_SIGNS)}"
 
     def shape(text: str) -> Any:
         moment = timestamps.read_time(text)
         if moment is None:
             return unreadable("is not a time that has one meaning")
-        return moment.at.strftime(_DATE_FORMS[form])
+        return moment.at.date().isoformat().replace("-", _DATE_SIGNS[form])
 
     return on_text("date", shape)

@@ -13,8 +13,8 @@ GAINED, LOST, CHANGED = range(3)
 class ShadowCounts:
     """The results of a shadow. `fields` has the events that gain, lose and change each field.
 
-    `events` = `same` + `different` + `newly_rejected` + `newly_accepted` + events that both reject. `skipped`
-    events were not converted, because the process was busy.
+    `events` = `same` + `different` + `newly_rejected` + `newly_accepted`; events that both reject are the
+    same. `skipped` events were not converted, because the process was busy.
     """
 
     events: int = 0
