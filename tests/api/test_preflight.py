@@ -49,7 +49,7 @@ def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) 
         (known(), "currency", "ok", "USD"),
         (known(account=AmazonAccount("Acme", "CAD", AT)), "currency", "failed", "CAD"),
         (known(account=AmazonAccount("Acme", None, AT)), "currency", "unknown", "USD"),
-        (known(live_answer=Visible("EUR", "Acme")), "currency", "failed", "EUR"),
+        (known(account=AmazonAccount("Acme", "XXX", AT)), "currency", "failed", "takes no events in XXX"),
         (known(), "terms", "unknown", "Accept the terms"),
         (known(delivered=1), "terms", "ok", "accepted"),
         (known(delivered=1), "permission", "ok", "accepted"),
@@ -103,6 +103,21 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld) -> None
     assert "It has access to 42." in account["detail"]
     world.advertisers.unavailable = True
     assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
+
+
+async def test_what_amazon_answers_anew_is_remembered(world: ApiWorld) -> None:
+    """The check and the warnings compare with it, not with what Amazon said at the sign-in."""
+    made = await world.create_destination()
+    path = f"/destinations/{made['id']}"
+    world.advertisers.currency = "USD"
+    await world.connect(made)
+    world.advertisers.currency = "EUR"
+    assert (await lines(world, path))["currency"] == "ok"
+    assert (await lines(world, path, "?ask=true"))["currency"] == "failed"
+    assert (await lines(world, path))["currency"] == "failed"
+    changed = await world.call("PATCH", path, {"currency": "EUR"})
+    assert changed.json()["warnings"] == []
+    assert (await lines(world, path))["currency"] == "ok"
 
 
 async def test_a_wrong_advertiser_is_answered_with_those_that_are_visible(world: ApiWorld) -> None:

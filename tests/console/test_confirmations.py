@@ -154,7 +154,7 @@ async def change_settings(case: Case) -> httpx.Response:
 
 async def follow_currency(case: Case) -> httpx.Response:
     await case.world.sql("UPDATE amazon_accounts SET currency = 'CAD'")
-    return await case.post(D + "/currency", version=await case.version("destination"))
+    return await case.post(D + "/currency", version=await case.version("destination"), currency="CAD")
 
 
 async def draft(case: Case, **changes: Any) -> None:

@@ -3,6 +3,7 @@
 A draft that loses match keys is published only by name, and a stale page publishes nothing.
 """
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -94,20 +95,48 @@ async def test_the_currency_follows_the_account_with_one_click(world: ApiWorld) 
     here = f"/console/destinations/{made}"
     assert ">Change to CAD</button>" in (await world.client.get(f"{here}/preflight")).text
     version = (await world.call("GET", f"/destinations/{made}")).json()["version"]
-    assert (await submit(world, f"{here}/currency", version=str(version))).status_code == 303
+    form = {"version": str(version), "currency": "CAD"}
+    assert (await submit(world, f"{here}/currency", **form)).status_code == 303
     assert (await world.call("GET", f"/destinations/{made}")).json()["currency"] == "CAD"
     assert "Currency changed" in (await world.client.get(here)).text
 
 
-async def test_a_currency_that_no_event_can_have_is_refused(world: ApiWorld) -> None:
-    """The button of the setup check ended in an internal error."""
+async def test_a_currency_that_no_event_can_have_is_not_offered_and_refused(world: ApiWorld) -> None:
+    """The button was offered by both pages, and pressing it was refused. Each says why there is none."""
     await sign_in(world)
     made = (await world.create_destination(currency="USD"))["id"]
+    await world.sql("UPDATE destinations SET sign_in = 'valid', published_mappings = 1")
     await world.sql("INSERT INTO amazon_accounts (destination, currency) VALUES (:id, 'XXX')", id=made)
-    refused = await submit(world, f"/console/destinations/{made}/currency", version="1")
+    here = f"/console/destinations/{made}"
+    for page in (here, f"{here}/preflight"):
+        shown = (await world.client.get(page)).text
+        assert "Change to" not in shown, page
+        assert "Change it in the settings" not in shown, page
+        assert "Amazon takes no events in XXX" in shown, page
+    refused = await submit(world, f"{here}/currency", version="2", currency="XXX")
     assert refused.status_code == 422
-    assert "Amazon takes no events in the account&#39;s currency, XXX." in refused.text
+    assert '<p class="wrong" id="p-currency">Choose an option from the list.</p>' in refused.text
     assert (await world.call("GET", f"/destinations/{made}")).json()["currency"] == "USD"
+
+
+async def test_a_repeated_check_is_compared_with_from_then_on(world: ApiWorld) -> None:
+    """The button offered the currency of the last sign-in, which was set already."""
+    await sign_in(world)
+    made = await world.create_destination(currency="USD")
+    world.advertisers.currency = "USD"
+    await world.connect(made)
+    await world.publish_mapping(made["id"])
+    here = f"/console/destinations/{made['id']}"
+    world.advertisers.currency = "EUR"
+    asked = (await submit(world, f"{here}/preflight/ask")).text
+    assert re.findall(r">Change to (\w+)</button>", asked) == ["EUR"]
+    assert ">Change to EUR</button>" in (await world.client.get(here)).text
+    version = str((await world.call("GET", f"/destinations/{made['id']}")).json()["version"])
+    await submit(world, f"{here}/currency", version=version, currency="EUR")
+    assert "Change to" not in (await world.client.get(f"{here}/preflight")).text
+    stale = await submit(world, f"{here}/currency", version=version, currency="USD")
+    assert stale.status_code == 412
+    assert "Someone else changed this" in stale.text
 
 
 async def test_a_hold_keeps_its_beginning(world: ApiWorld) -> None:

@@ -29,7 +29,7 @@ UNAUDITED = {
     "POST /identity/explain-hash": "only computes",
     "POST /identity/hash": "only computes",
     "POST /console/audit/verify": "only reads the audit",
-    f"POST /console{D}/preflight/ask": "only reads, at Amazon",
+    f"POST /console{D}/preflight/ask": "only reads, at Amazon, and stores what Amazon answered",
 }
 ENDPOINTS = {
     f"{method} {route.path}": route.endpoint

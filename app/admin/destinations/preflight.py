@@ -8,6 +8,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.crypto import CannotDecrypt
+from app.domain.conversion.amazon_codes import CURRENCIES
 from app.domain.destination import REGION_NAMES, State
 from app.domain.mapping.document import holds_literal_time
 from app.domain.outcomes.outcome import Unauthorized
@@ -71,7 +72,11 @@ async def check_setup(context: AppContext, destination_id: str, *, ask: bool = F
         sealed = await sign_ins.access_token(connection, destination.id) if ask else None
     # No transaction is open during the call to Amazon.
     live_answer = None if sealed is None else await _find_advertiser(context, destination, sealed)
-    async with context.engine.connect() as connection:
+    async with context.engine.begin() as connection:
+        if isinstance(live_answer, Visible):
+            # The diagnosis and later checks compare with what Amazon reports now.
+            name, currency = live_answer.name, live_answer.currency
+            await sign_ins.save_account(connection, destination.id, name=name, currency=currency)
         facts = PreflightFacts(
             destination=destination,
             configured=context.amazon_configured,
@@ -203,18 +208,25 @@ def _region(facts: PreflightFacts) -> Verdict:
 
 def _currency(facts: PreflightFacts) -> Verdict:
     configured = facts.destination.currency
-    reported = facts.live_answer.currency if isinstance(facts.live_answer, Visible) else None
-    actual = reported or (facts.account.currency if facts.account else None)
+    actual = facts.account.currency if facts.account else None
     if actual is None:
         detail = f"Amazon did not report the account's currency. Check that it is {configured}."
         return Verdict("unknown", detail)
     if actual == configured:
         return Verdict("ok", f"The account's currency is {configured}, as configured.")
-    detail = (
-        f"The Amazon account's currency is {actual}, but this destination uses {configured}. "
-        "Change it in the settings."
-    )
+    remedy = "Change it in the settings." if is_usable(actual) else unusable_sentence(actual)
+    detail = f"The Amazon account's currency is {actual}, but this destination uses {configured}. {remedy}"
     return Verdict("failed", detail)
+
+
+def is_usable(currency: str) -> bool:
+    """Return whether a destination can have the currency of its Amazon account."""
+    return currency in CURRENCIES
+
+
+def unusable_sentence(currency: str) -> str:
+    """Return what to do if Amazon takes no events in the currency of the account."""
+    return f"Amazon takes no events in {currency}, so map the currency of each purchase."
 
 
 def _permission(facts: PreflightFacts) -> Verdict:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from app.admin import destinations as use_cases
 from app.admin.access import Scope
 from app.admin.destinations.amazon_connection import begin_connection
-from app.admin.destinations.preflight import check_setup
+from app.admin.destinations.preflight import check_setup, is_usable
 from app.admin.destinations.settings import change_destination
 from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
@@ -23,10 +23,11 @@ from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts
 from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
+from app.console.destinations.settings import settings_page
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit, sign_in_origin
 from app.console.live_updates import streamed
+from app.console.pages import FORM_ERRORS
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, range_since, time_range
-from app.domain.conversion.amazon_codes import CURRENCIES
 from app.store.destinations import sign_ins
 from app.store.incidents import IncidentFilter
 
@@ -123,16 +124,12 @@ async def resume(visit: CurrentDestination) -> Response:
 
 @router.post(PAGE + "/currency", Scope.DESTINATIONS_WRITE)
 async def follow_account_currency(visit: CurrentDestination, form: Form) -> Response:
-    """Set the destination's currency to the currency of the Amazon account."""
-    async with visit.context.engine.connect() as connection:
-        account = await sign_ins.find_account(connection, visit.destination.id)
-    if account is None or account.currency is None:
-        raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
-    if account.currency not in CURRENCIES:
-        detail = f"Amazon takes no events in the account's currency, {account.currency}."
-        raise Refusal(ErrorCode.INVALID, detail)
-    body = DestinationUpdate.model_validate({"currency": account.currency})
-    await change_destination(*visit.on, body, form.version)
+    """Set the destination's currency to the currency of the Amazon account, which the button names."""
+    try:
+        body = DestinationUpdate.model_validate({"currency": form.text("currency")})
+        await change_destination(*visit.on, body, form.version)
+    except FORM_ERRORS as error:
+        return await settings_page(visit.refused(error))
     return visit.done("currency_changed", PAGE)
 
 
@@ -171,12 +168,14 @@ async def ask(visit: CurrentDestination) -> Response:
 
 
 async def _preflight_page(visit: DestinationVisit, *, ask: bool) -> Response:
+    setup = await check_setup(*visit.on, ask=ask)
     async with visit.context.engine.connect() as connection:
         account = await sign_ins.find_account(connection, visit.destination.id)
     return await visit.show(
         "preflight.html",
         leads_to=sign_in_origin(visit.context, visit.destination.region),
-        setup=await check_setup(*visit.on, ask=ask),
+        setup=setup,
         rechecked=ask,
         account_currency=account and account.currency,
+        is_usable=is_usable,
     )
