@@ -99,6 +99,9 @@ def test_an_incomplete_form_leads_to_its_first_error(site: Site, shop: str) -> N
     expect(site.page.locator("#f-region")).to_be_focused()
     style = site.page.locator("#f-region").evaluate("one => getComputedStyle(one).outlineStyle")
     assert style == "solid"
+    expect(site.page.locator("#p-region")).to_be_visible()
+    site.page.get_by_label("Europe").check()
+    expect(site.page.locator("#p-region")).to_be_hidden()
 
 
 def test_connecting_is_confirmed_without_repetition(product: Product, site: Site, shop: str) -> None:
@@ -184,6 +187,13 @@ def test_an_error_disappears_when_it_is_fixed(site: Site) -> None:
     expect(page.locator("#p-name")).to_be_hidden()
     name.fill("")
     expect(page.locator("#p-name")).to_be_visible()
+    name.fill("journey engine")
+    limited = page.get_by_label("Limited to")
+    limited.evaluate("(one) => { one.options[1].value = 'dst_0'; one.selectedIndex = 1; }")
+    page.get_by_role("button", name="Create key").click()
+    expect(page.locator("#p-destination_id")).to_be_visible()
+    limited.select_option(index=1)
+    expect(page.locator("#p-destination_id")).to_be_hidden()
 
 
 def test_the_menu_opens_and_closes_by_keyboard(site: Site) -> None:
@@ -263,3 +273,39 @@ def test_a_search_without_an_index_continues_until_it_finds_something(site: Site
     expect(site.page.get_by_text("Searched 12 of 30 days.")).to_be_visible()
     site.page.get_by_role("button", name="Stop").click()
     expect(site.page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_a_search_that_fails_says_so_and_is_tried_again(site: Site) -> None:
+    """Without a response, with an error of the service, and after the session ended."""
+    site.allowed_failures.add(503)
+    page, answers = site.page, ["abort", "503", "redirect"]
+
+    def serve(route: Route) -> None:
+        """Answer as a search that found nothing yet, and fail each time that it is continued."""
+        if "cursor" in route.request.url:
+            answer = answers.pop(0)
+            if answer == "abort":
+                route.abort()
+            elif answer == "503":
+                route.fulfill(status=503, body="unavailable")
+            else:
+                route.fulfill(status=303, headers={"Location": f"{site.product.api}/console/incidents"})
+            return
+        html = route.fetch().text()
+        progress = (
+            '<p data-continues="/console/events?status=expired&amp;cursor=x">Searched 12 of 30 days. '
+            '<button type="button" data-stop hidden>Stop</button></p>'
+        )
+        body = html.replace('<div id="results">', f'<div id="results">{progress}')
+        route.fulfill(body=body, content_type="text/html; charset=utf-8")
+
+    page.route("**/console/events?status=expired**", serve)
+    site.open("/console/events?status=expired")
+    for _ in range(2):
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text("The search stopped: no response from the service.")
+        expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+        alert.get_by_role("button", name="Try again").click()
+    page.wait_for_url("**/console/incidents")
+    assert answers == []
+    site.complaints[:] = [each for each in site.complaints if "ERR_FAILED" not in each]
