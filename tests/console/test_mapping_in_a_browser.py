@@ -109,6 +109,36 @@ def test_unsaved_changes_are_marked_and_survive_leaving(site: Site, seeded: Seed
     site.complaints.remove("dialog: beforeunload")
 
 
+def test_the_sentence_at_a_row_hides_when_its_value_is_corrected(site: Site, seeded: Seeded) -> None:
+    """Whichever input of the row has it; it returns with the value that was refused."""
+    site.allowed_failures.add(422)
+    site.open(seeded.pages["mapping"])
+    page = site.page
+    email, phone = (page.locator(f'[id="p-fields.{name}"]') for name in ("email", "phone"))
+    page.get_by_label("Email: event field").fill("user..email")
+    page.get_by_role("group", name="Phone").get_by_role("button", name="More").click()
+    page.locator('[name="fields.phone.path"]').fill("user.phone")
+    page.locator('[name="fields.phone.pipe"]').fill("shout")
+    name = page.get_by_label("Event Name")
+    name.fill("an\u200bother")
+    page.get_by_role("button", name="Save draft").click()
+    for sentence in (email, phone, page.locator("#p-event_name")):
+        expect(sentence).to_be_visible()
+    page.get_by_label("Email: event field").fill("user.email")
+    expect(email).to_be_hidden()
+    expect(page.get_by_label("Email: event field")).not_to_have_attribute("aria-invalid", "true")
+    expect(phone).to_be_visible()
+    page.locator('[name="fields.phone.pipe"]').fill("trim")
+    expect(phone).to_be_hidden()
+    expect(page.get_by_role("alert")).to_be_visible()
+    name.fill("another")
+    expect(page.locator("#p-event_name")).to_be_hidden()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.locator('[name="fields.phone.pipe"]').fill("shout")
+    expect(phone).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
 def test_enter_in_a_field_sends_nothing(site: Site, seeded: Seeded) -> None:
     """A mapping is saved and published by its buttons only."""
     site.open(seeded.pages["mapping-new"])

@@ -40,7 +40,10 @@ async def test_a_key_can_be_limited_to_any_of_201_destinations(world: ApiWorld) 
     form = {"name": "k", "purpose": "viewer", "days": "90"}
     wrong = await submit(world, "/console/keys", **form, destination_id="dst_0")
     assert wrong.status_code == 422
-    assert '<p class="wrong">It does not exist, or this key cannot access it.</p>' in wrong.text
+    assert (
+        '<p class="wrong" id="p-destination_id">It does not exist, or this key cannot access it.</p>'
+        in wrong.text
+    )
     assert 'value="dst_0"' in wrong.text
     assert 'name="name" type="text" value="k"' in wrong.text
     assert '<option value="90" selected>' in wrong.text
