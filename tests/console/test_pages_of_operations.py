@@ -154,6 +154,22 @@ async def test_an_erasure_is_listed_with_its_receipt(case: Case) -> None:
     assert (await case.world.client.get("/console/privacy/receipt?erasure=era_0")).status_code == 404
 
 
+async def test_the_list_of_erasures_leads_on_and_back(case: Case) -> None:
+    """It had no way back to its first page."""
+    await case.world.sql(
+        "INSERT INTO erasures (id, requested_by, kinds, finished_at) "
+        "SELECT 'era_' || lpad(n::text, 20, '0'), 'bootstrap', '{email}', now() FROM generate_series(1, 21) n"
+    )
+    first = await case.get("/console/privacy")
+    assert "Newest" not in first
+    onward = re.search(r'href="(/console/privacy\?cursor=[^"]+)#erasures">Older<', first)
+    assert onward is not None
+    second = await case.get(onward[1])
+    assert second.count(">Open<") == 1
+    assert '<a class="button" href="/console/privacy#erasures">Newest</a>' in second
+    assert "Older" not in second
+
+
 async def test_thresholds_are_set_and_restored(case: Case) -> None:
     """A share is typed in percent; a default stays a default."""
     address = f"/destinations/{case.ids['destination_id']}"
