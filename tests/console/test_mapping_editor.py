@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin.destinations.event_schemas import read_test_event
 from app.console.assets import compressed
 from app.console.mappings.field_results import UNDECIDED
 from app.domain.mapping.fields import FIELDS
@@ -347,6 +349,10 @@ async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: Api
         event = json.loads(text_of("event", page))
         assert event.keys() == {member, "event_id"}
         assert f"&#34;{member}&#34;" in page.partition('id="body-one"')[2].partition("</pre>")[0]
+    context = world.context.of_caller(Caller(BOOTSTRAP, frozenset(Scope)))
+    test_event = await read_test_event(context, made, leads)
+    assert test_event.keys() == {"lead", "event_id"}
+    assert test_event["lead"].keys() == {"mail", "total"}
 
 
 async def test_the_fullest_editor_stays_light(world: ApiWorld) -> None:

@@ -1,10 +1,12 @@
 """Use cases: read the event schema of a destination and its samples, and suggest a mapping."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
@@ -12,10 +14,12 @@ from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.refusals import invalid
 from app.domain.identity.keys import Profile
+from app.domain.mapping.presets import example_event
 from app.domain.mapping.time_steps import zone_names
 from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import Fingerprint, SampleGroup, SchemaSample
+from app.domain.observed.synthetic_event import common_events
 from app.domain.suggestions.suggest import (
     MAX_EVENTS,
     Suggestion,
@@ -29,6 +33,7 @@ from app.store.destinations.schema_samples import StoredSamples
 from app.store.mappings import event_names
 
 _BATCHES: Final = ("events", "rows")
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,17 @@ async def read_samples_of_mapping(
         mapping = await find_mapping(connection, destination, mapping_id)
         stored = await schema_samples.recent(connection, mapping.id)
     return await context.compute(stored.groups)
+
+
+async def read_test_event(context: AppContext, destination_id: str, mapping_id: str | None) -> dict[str, Any]:
+    """Return a synthetic event like the most common ones that a mapping accepted, or the example event."""
+    example = example_event(context.now())
+    groups = await read_samples_of_mapping(context, destination_id, mapping_id) if mapping_id else ()
+    accepted = [counted for group in groups if group.accepted for counted in group.samples.items()]
+    for common in await context.compute(partial(common_events, accepted, context.now(), limit=1)):
+        written = json.loads(_ENCODER.encode(common.event))  # without the types of numbers that JSON has not
+        return {**written, "event_id": example["event_id"]}
+    return example
 
 
 def _observed(

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +12,7 @@ from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.access.keys import create_key, list_keys
-from app.admin.destinations.event_schemas import read_samples_of_mapping
+from app.admin.destinations.event_schemas import read_test_event
 from app.admin.events.history import read_event_history
 from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
@@ -25,13 +24,9 @@ from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.events.history import timeline
 from app.console.live_updates import streamed
-from app.console.mappings.text import json_text
 from app.domain import strict_json
 from app.domain.event_query import EventQuery
-from app.domain.mapping.presets import example_event
-from app.domain.observed.synthetic_event import common_events
 from app.store.access.keys import ApiKey
-from app.store.mappings import StoredMapping
 
 router = PageRouter()
 
@@ -72,7 +67,7 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "", c
     mapping_id = published[0].id if len(published) > 1 else None
     url = f"{visit.context.public_url}/events"
     tested = next((each for each in published if each.id == chosen), published[0] if published else None)
-    example = await _example(visit, tested)
+    example = await read_test_event(*visit.on, tested.id if tested else None)
     return await visit.show(
         "activate.html",
         url=url,
@@ -86,18 +81,6 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "", c
         **await _arrivals(visit),
         sample=sample or json.dumps(example, indent=2),
     )
-
-
-async def _example(visit: DestinationVisit, mapping: StoredMapping | None) -> dict[str, Any]:
-    """Return an event like the most common ones that a mapping accepted, or the example event."""
-    now = visit.context.now()
-    example = example_event(now)
-    groups = await read_samples_of_mapping(*visit.on, mapping.id) if mapping else ()
-    accepted = [counted for group in groups if group.accepted for counted in group.samples.items()]
-    for common in await visit.context.compute(partial(common_events, accepted, now, limit=1)):
-        written = json.loads(json_text(common.event))  # without the types of numbers that JSON has not
-        return {**written, "event_id": example["event_id"]}
-    return example
 
 
 async def _arrivals(visit: DestinationVisit) -> dict[str, Any]:
