@@ -7,6 +7,7 @@ token until it expires. No transaction is open during a call of the token server
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
@@ -61,6 +62,10 @@ class NoToken:
     is_parked: bool = False
 
 
+_Write = Callable[[PipelineConnection, DestinationId], Awaitable[bool]]
+"""Changes the sign-in of a destination. Returns False if the sign-in has changed meanwhile."""
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class AccessTokens:
     """Returns the access tokens of destinations. Each worker process has one."""
@@ -71,6 +76,8 @@ class AccessTokens:
     _cache: dict[DestinationId, Access] = field(init=False, default_factory=dict)
     # The 404s in a row of each destination. Each worker process counts on its own.
     _missing: dict[DestinationId, MissingRun] = field(init=False, default_factory=dict)
+    # The writes that are not committed, for example because another session has locked the sign-in.
+    _unwritten: list[tuple[DestinationId, _Write]] = field(init=False, default_factory=list)
 
     def cached(self, destination: DestinationId) -> Access | None:
         """Return the cached token, which is valid long enough for a request. Return None without one."""
@@ -90,9 +97,7 @@ class AccessTokens:
         match reply:
             case Unauthorized():
                 self.forget(queue.id)
-                async with self.worker.pool.acquire() as connection, connection.transaction():
-                    if await token_leases.record_refusal(connection, queue.id, access.generation):
-                        await token_leases.park(connection, queue.id, access.generation, "unauthorized")
+                await self._write(queue.id, partial(_refuse, generation=access.generation))
             case Forbidden():
                 await self._park_after_reply(queue.id, access, "forbidden")
             case PerItemReply() | Divisible() | Unexpected() if access.forced:
@@ -121,11 +126,11 @@ class AccessTokens:
         is_parked = await self._park_after_reply(
             queue.id, access, "endpoint_not_found", probe_in=self.endpoint.probe_every
         )
-        if is_parked:
+        if is_parked is not False:
             self.worker.telemetry.log(
                 "destination.endpoint_not_found", level=30, destination=queue.id, replies=run.times
             )
-        return is_parked
+        return is_parked is not False
 
     async def _record(
         self,
@@ -138,21 +143,44 @@ class AccessTokens:
         accepted would be sent again.
         """
         try:
-            async with self.worker.pool.acquire() as connection:
+            async with self.worker.pool.acquire() as connection, connection.transaction():
                 return await write(connection, destination)
         except DRIVER_ERRORS as error:
-            self.worker.telemetry.failed("reply.write_failed", error, level=30, destination=destination)
+            self.worker.telemetry.failed("sign_in.write_failed", error, level=30, destination=destination)
             return None
+
+    async def _write(self, destination: DestinationId, write: _Write) -> bool | None:
+        """Write what no later reply shows again, and return the result.
+
+        Returns None after an error of the database. `write_again` then repeats the write. Until it succeeds,
+        `fetch` returns no token, so that no request gets the same reply again.
+        """
+        self._unwritten.append((destination, write))
+        result = await self._record(destination, write)
+        if result is not None:
+            self._discard(destination, write)
+        return result
+
+    async def write_again(self) -> None:
+        """Repeat the writes that failed."""
+        for destination, write in tuple(self._unwritten):
+            if await self._record(destination, write) is not None:
+                self._discard(destination, write)
+
+    def _discard(self, destination: DestinationId, write: _Write) -> None:
+        """Forget a write that is committed, also if two calls of it were under way."""
+        with suppress(ValueError):
+            self._unwritten.remove((destination, write))
 
     async def _park_after_reply(
         self, destination: DestinationId, access: Access, reason: str, *, probe_in: float | None = None
-    ) -> bool:
-        """Park a destination. Return False if its sign-in changed since the request."""
+    ) -> bool | None:
+        """Park a destination. Return False if its sign-in changed since the request, and None if it is to be
+        parked later.
+        """
         self.forget(destination)
-        async with self.worker.pool.acquire() as connection:
-            return await token_leases.park(
-                connection, destination, access.generation, reason, probe_in=probe_in
-            )
+        park = partial(token_leases.park, generation=access.generation, reason=reason, probe_in=probe_in)
+        return await self._write(destination, park)
 
     async def fetch(
         self, destination: DestinationId, region: Region, *, on_refresh: Callable[[], None]
@@ -161,6 +189,8 @@ class AccessTokens:
 
         `on_refresh` is called before a call of the token server, because that call may be slow.
         """
+        if any(destination == unwritten for unwritten, _ in self._unwritten):
+            return NoToken("not_written")
         async with self.worker.pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:
@@ -227,16 +257,18 @@ class AccessTokens:
         refresh = tokens.refresh_token and self.worker.vault.seal(
             tokens.refresh_token.encode(), place=refresh_place(destination)
         )
+        store = partial(
+            token_leases.store_tokens,
+            generation=row.generation,
+            access_token=access,
+            refresh_token=refresh or None,
+            lifetime_s=tokens.lifetime_s,
+        )
+        # A server may accept a refresh token once: without the new one, the sign-in would end.
+        is_stored = await self._write(destination, store)
+        if is_stored is None:
+            return NoToken("not_written")
         async with self.worker.pool.acquire() as connection:
-            is_stored = await token_leases.store_tokens(
-                connection,
-                destination,
-                row.generation,
-                self.worker.name,
-                access_token=access,
-                refresh_token=refresh or None,
-                lifetime_s=tokens.lifetime_s,
-            )
             fresh = await token_leases.read(connection, destination)
         if not is_stored or fresh is None:
             return NoToken("reconnected", 0.05)
@@ -265,6 +297,13 @@ class AccessTokens:
         access = Access(token, row.generation, row.forced, self.worker.monotonic() + usable_s)
         self._cache[destination] = access
         return access
+
+
+async def _refuse(connection: PipelineConnection, destination: DestinationId, *, generation: int) -> bool:
+    """Record a 401 to the access token of a generation. Park the destination if the token was refreshed."""
+    if not await token_leases.record_refusal(connection, destination, generation):
+        return False
+    return await token_leases.park(connection, destination, generation, "unauthorized")
 
 
 def _early(lifetime_s: int) -> float:

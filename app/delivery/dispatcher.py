@@ -25,6 +25,7 @@ from app.store.errors import DRIVER_ERRORS
 from app.store.lanes import StaleOwner
 
 _LONGEST_SLEEP_S = 1.0
+_LAST_WRITES_S = 5.0  # how long a worker that stops tries to write what it knows about sign-ins
 LONGEST_REST_S = 10.0  # the longest rest of a job that takes more than its share of the time
 
 
@@ -74,6 +75,7 @@ class Dispatcher:
             repeat(self._adopt, POLL_EVERY_S, run_now=self._unknown_lane, share=1 / FULL_SCAN_SHARE),
             repeat(self.leases.renew, self.worker.times.renew_every),
             repeat(self._recover, RECOVER_EVERY_S),
+            repeat(self.delivery.tokens.write_again, POLL_EVERY_S),
             repeat(maintenance.run, maintenance.every_s, run_now=self._partition_missing),
             repeat(self.erasing.scan, POLL_EVERY_S),
             repeat(self.balancing.advance, maintenance.every_s),
@@ -100,6 +102,9 @@ class Dispatcher:
                     await self.leases.leave()
                 if self._tasks:  # the last task may have ended during `leave`
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WRITES_S):
+                    await self.delivery.tokens.write_again()
             with suppress(*DRIVER_ERRORS):
                 await self.leases.close()
 

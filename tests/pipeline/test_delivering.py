@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
+from urllib.parse import unquote
 
+import asyncpg
 import httpx
 import pytest
 
@@ -15,6 +17,7 @@ from app.delivery.lane import POLL_EVERY_S
 from app.delivery.lane_leases import RECOVER_EVERY_S
 from app.domain.pacing.lane_limits import Times
 from app.store import PipelineConnection
+from app.store.destinations.token_leases import refresh_place
 from tests.databases import SESSIONS_HERE
 from tests.pipeline.amazon import Hanging, Request, items
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
@@ -236,6 +239,72 @@ async def test_a_token_server_that_is_away_parks_nothing(world: World) -> None:
     assert (await world.counts(dst))["queued"] == 1
     world.amazon.token_answer = None
     await world.until(dst, delivered=1, seconds=30)
+
+
+async def test_refreshed_tokens_are_stored_when_a_foreign_lock_ends(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The token server accepts a refresh token once. If the new one were lost, the sign-in would end."""
+    dst = await world.destination()
+    await world.fetch("UPDATE sign_ins SET access_until = now()")
+    refreshed: list[str] = []
+
+    def rotate(form: dict[str, str]) -> httpx.Response:
+        refreshed.append(unquote(form["refresh_token"]))
+        if refreshed != ["Atzr|0"]:
+            return httpx.Response(400, json={"error": "invalid_grant"})
+        tokens = {"access_token": "Atza|1", "refresh_token": "Atzr|1", "token_type": "bearer"}
+        return httpx.Response(200, json={**tokens, "expires_in": 3600})
+
+    world.amazon.token_answer, world.amazon.token_server = rotate, asyncio.Event()
+    await world.post(dst, event(1))
+    world.work()
+    await eventually(lambda: world.amazon.unanswered)
+    foreign = await asyncpg.connect(world.resources.dsn)
+    await foreign.execute("BEGIN; SELECT FROM sign_ins FOR UPDATE")
+    world.amazon.token_server.set()
+    await eventually(lambda: caplog.messages.count("sign_in.write_failed") > 1)
+    await foreign.close()
+    await world.until(dst, delivered=1)
+    assert refreshed == ["Atzr|0"]
+    (row,) = await world.fetch("SELECT refresh_token FROM sign_ins")
+    assert world.resources.vault.open(row["refresh_token"], place=refresh_place(dst)) == b"Atzr|1"
+
+
+@cases(
+    "status, table, reason",
+    {
+        "401": (401, "sign_ins", "unauthorized"),
+        "401, and only the destination is locked": (401, "destinations", "unauthorized"),
+        "403": (403, "destinations", "forbidden"),
+    },
+)
+async def test_a_refusal_is_stored_while_another_session_locks_the_destination(
+    world: World, caplog: pytest.LogCaptureFixture, status: int, table: str, reason: str
+) -> None:
+    """Its attempt has a result, no request follows, and the destination waits when the lock ends."""
+    dst = await world.destination(event(1), event(2))
+    await world.fetch("UPDATE sign_ins SET forced_at = now()")
+    foreign = await asyncpg.connect(world.resources.dsn)
+
+    async def refuse(_: Request) -> httpx.Response:
+        if not foreign.is_in_transaction():
+            await foreign.execute(f"BEGIN; SELECT FROM {table} FOR UPDATE")
+        return httpx.Response(status)
+
+    world.amazon.script = refuse
+    world.work()
+    outcomes = "SELECT outcome FROM attempts WHERE settled_at IS NOT NULL"
+    await eventually(lambda: world.fetch(outcomes))
+    await eventually(lambda: caplog.messages.count("sign_in.write_failed") > 1)
+    counts = await world.counts(dst)
+    assert (counts["accepted"], counts["queued"], len(world.amazon.requests)) == (2, 2, 1)
+    await foreign.close()
+    await world.until(dst, parked=2)
+    (row,) = await world.fetch("SELECT state, sign_in_reason FROM destinations")
+    assert (row["state"], row["sign_in_reason"]) == ("needs_reconnect", reason)
+    assert len(world.amazon.requests) == 1
+    assert [each["outcome"] for each in await world.fetch("SELECT outcome FROM attempts")] == [reason]
 
 
 async def test_one_refresh_serves_two_workers(world: World, database_url: str) -> None:

@@ -58,7 +58,6 @@ async def store_tokens(
     connection: PipelineConnection,
     destination: DestinationId,
     generation: int,
-    owner: str,
     *,
     access_token: bytes,
     refresh_token: bytes | None,
@@ -66,9 +65,10 @@ async def store_tokens(
 ) -> bool:
     """Store refreshed tokens as the next generation.
 
-    Return False if another process has taken the lease or the user has signed in again.
+    Return False if later tokens are stored, of another process or of a new sign-in. The lease may have ended:
+    otherwise tokens that a locked row delays would be lost.
     """
-    arguments = (destination, generation, owner, access_token, refresh_token, lifetime_s)
+    arguments = (destination, generation, access_token, refresh_token, lifetime_s)
     return await execute(connection, SQL["store_tokens"], *arguments) == 1
 
 

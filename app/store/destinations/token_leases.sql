@@ -17,10 +17,10 @@ UPDATE sign_ins SET refresh_owner = NULL,
 WHERE destination = $1 AND refresh_owner = $2
 
 -- name: store_tokens
-UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6,
-access_until = clock_timestamp() + make_interval(secs => $6::integer), issued_at = now(),
+UPDATE sign_ins SET access_token = $3, refresh_token = coalesce($4, refresh_token), lifetime_s = $5,
+access_until = clock_timestamp() + make_interval(secs => $5::integer), issued_at = now(),
 generation = generation + 1, refresh_owner = NULL, refresh_until = NULL
-WHERE destination = $1 AND generation = $2 AND refresh_owner = $3
+WHERE destination = $1 AND generation = $2
 
 -- name: record_refusal
 -- The locked row before the update, and whether the token was refreshed after a 401 and is not
