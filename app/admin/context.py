@@ -230,5 +230,5 @@ class AppContext(EvaluationSettings):
         try:
             await self.delivery_control.wake(destination.lane)
         except Exception as error:
-            fields = {"destination": destination.number, "error": describe_exception(error)}
+            fields = {"destination_id": destination.id, "error": describe_exception(error)}
             logger.warning("delivery.wake_failed", extra={"fields": fields})

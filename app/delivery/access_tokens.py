@@ -116,7 +116,7 @@ class AccessTokens:
         """Count a reply, also one to a probe. Return whether the destination is parked because of 404s."""
         if queue.is_probe:
             if has_answered(reply) and await self._record(queue.id, token_leases.endpoint_found):
-                self.worker.telemetry.log("destination.endpoint_found", destination=queue.id)
+                self.worker.telemetry.log("destination.endpoint_found", destination_id=queue.id)
             return isinstance(reply, Missing)
         run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
         if not run.is_too_long(self.endpoint, now):
@@ -128,7 +128,7 @@ class AccessTokens:
         )
         if is_parked is not False:
             self.worker.telemetry.log(
-                "destination.endpoint_not_found", level=30, destination=queue.id, replies=run.times
+                "destination.endpoint_not_found", level=30, destination_id=queue.id, replies=run.times
             )
         return is_parked is not False
 
@@ -232,7 +232,10 @@ class AccessTokens:
         on_refresh()
         reply = await self.amazon.refresh(region, refresh_token)
         self.worker.telemetry.log(
-            "token.refreshed", destination=destination, generation=row.generation, result=type(reply).__name__
+            "token.refreshed",
+            destination_id=destination,
+            generation=row.generation,
+            result=type(reply).__name__,
         )
         match reply:
             case Tokens():

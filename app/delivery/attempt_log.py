@@ -42,7 +42,7 @@ class AttemptLog:
         self._telemetry.log(
             "attempt.finished",
             attempt=request.attempt.id,
-            destination=content.queue.id,
+            destination_id=content.queue.id,
             lane=lane,
             events=len(content.items),
             kind=content.kind.value,

@@ -142,7 +142,7 @@ class Delivery:
             self.worker.telemetry.log(
                 "destination.parked" if access.is_parked else "token.unavailable",
                 level=40 if access.reason == "unopenable" else 20,
-                destination=queue.id,
+                destination_id=queue.id,
                 reason=access.reason,
                 retry_in_s=access.retry_in_s,
             )
@@ -183,7 +183,7 @@ class Delivery:
             now = self.worker.monotonic()
             lane.back_off(queue.number, kind, now)
             lane.wake(now)
-            self.worker.telemetry.log("attempt.fenced", lane=lane.lease.id, destination=queue.id)
+            self.worker.telemetry.log("attempt.fenced", lane=lane.lease.id, destination_id=queue.id)
             return None
         return RequestInFlight(content, attempt, access, deadline)
 
@@ -241,7 +241,7 @@ class Delivery:
             "claim.failed",
             level=40,
             lane=lane.lease.id,
-            destination=queue.id,
+            destination_id=queue.id,
             kind=kind.value,
             reason=reason,
             failures=backoff.failures,
@@ -273,7 +273,7 @@ class Delivery:
                     "batch.unreadable",
                     level=40,
                     batch=unreadable.source.batch,
-                    destination=queue.id,
+                    destination_id=queue.id,
                     events=len(unreadable.places),
                     reason=unreadable.problem,
                 )

@@ -67,7 +67,7 @@ async def test_a_post_is_followed_to_its_attempt(database_url: str, caplog: pyte
     [request] = [line for line in lines.of("http.request") if line["request_id"] == "order-1"]
     assert (request["trace_id"], request["status"]) == (TRACE, 202)
     [attempt] = lines.of("attempt.finished")
-    assert attempt["batches"] == request["batches"]
+    assert (attempt["batches"], attempt["destination_id"]) == (request["batches"], destination)
     for line in (request, attempt):
         assert _documented_fields(line["event"]) <= line.keys()
     assert TRACEPARENT.encode() in expand(stored["shapes"])
