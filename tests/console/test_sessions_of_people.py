@@ -340,6 +340,8 @@ async def test_the_provider_signs_a_person_out(signing: Signing) -> None:
     assert (await signing.log_out(token)).json() == {
         "error": "invalid_request",
         "error_description": "replayed_jti",
+        "detail": "No session was ended: replayed_jti.",
+        "fields": [],
     }
 
 
@@ -355,8 +357,17 @@ async def test_the_provider_signs_one_session_out(signing: Signing) -> None:
     assert not any([await signing.is_signed_in(browser) for browser in browsers.values()])
 
 
+async def test_a_logout_token_that_cannot_be_checked_is_sent_again(signing: Signing) -> None:
+    """The provider's keys are not available: 503 with the time to wait."""
+    token = signing.provider.logout_token(sub="ada")
+    signing.provider.away = True
+    answer = await signing.log_out(token)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.text
+    assert answer.json()["detail"] == "No session was ended: provider_unavailable."
+
+
 async def test_a_wrong_logout_token_ends_nothing(signing: Signing) -> None:
-    """400 with the reason, which is in the audit; no keys of the provider: 503."""
+    """400 with the reason, which is in the audit."""
     await signing.sign_in()
     for claims in ({"aud": "x"}, {"nonce": "n"}, {"events": None}, {"iat": 1}, {"exp": 1}):
         answer = await signing.log_out(signing.provider.logout_token(**claims))

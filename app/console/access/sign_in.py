@@ -178,8 +178,15 @@ async def back_channel_logout(context: Context, request: Request, form: Form) ->
     if isinstance(logout, Logout):
         return Response(status_code=204)
     await record_refusal(context, f"logout_{logout.why}")
-    content = {"error": "invalid_request", "error_description": logout.why}
-    return JSONResponse(content, 503 if logout.is_provider else 400)
+    content = {
+        "error": "invalid_request",
+        "error_description": logout.why,
+        "detail": f"No session was ended: {logout.why}.",
+        "fields": [],
+    }
+    if logout.is_provider:
+        return JSONResponse(content, 503, {"Retry-After": "1"})
+    return JSONResponse(content, 400)
 
 
 @router.get("/console/signed-out")
