@@ -16,6 +16,7 @@ from pathlib import Path
 
 TIMEOUT_S = 4
 LISTENING = ("serve", "work", "sandbox")
+WHOLE_STACK = ("", "up")  # bare `./run`: its API is ready last
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -77,12 +78,12 @@ def ask(port: int, path: str) -> str | None:
 
 
 def running_role(lines: Iterable[Sequence[str]]) -> str:
-    """Return COMMAND of the first command line with `-m app COMMAND`, or `serve` if there is none."""
+    """Return the role of the first command line with `-m app COMMAND`, or `serve` if there is none."""
     for line in lines:
         for position in range(len(line) - 2):
             command = line[position + 2]
             if tuple(line[position : position + 2]) == ("-m", "app") and command != "health":
-                return command
+                return "serve" if command in WHOLE_STACK else command
     return "serve"
 
 

@@ -387,6 +387,8 @@ def test_a_port_that_is_no_number_is_one_sentence(
         ([["python", "-m", "app", "sandbox", ""]], "sandbox"),
         ([["python", "-m", "app", "migrate"]], "migrate"),
         ([["python", "-m", "app", "health"], ["sh"]], "serve"),
+        ([["python", "-m", "app", ""], ["python", "-m", "app", "sandbox", ""]], "serve"),
+        ([["python", "-m", "app", "up", ""]], "serve"),
     ],
 )
 def test_the_role_is_that_of_the_running_process(lines: list[list[str]], role: str) -> None:
