@@ -101,13 +101,14 @@ EVENT: dict[str, Any] = _object(
     arefMeasurementTokens={"type": "string", "pattern": rf"^{TOKEN}(\|{TOKEN})*$"},
     amazonAdEventKey=_text(512),
 ) | {
-    # Currency and units go out with purchases only, and no purchase is negative (P11).
+    # Currency and units go out with purchases only, a purchase's value with its currency, and never below 0
+    # (P11).
     "if": {
         "properties": {
             "eventDescription": {"properties": {"conversionType": {"const": "OFF_AMAZON_PURCHASES"}}}
         }
     },
-    "then": {"required": ["currencyCode"], "properties": {"value": {"minimum": 0}}},
+    "then": {"dependentRequired": {"value": ["currencyCode"]}, "properties": {"value": {"minimum": 0}}},
     "else": {"properties": {"currencyCode": False, "unitsSold": False}},
 }
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from app.api.http.responses import exact_json
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
+from app.domain.conversion.tcf import consent_to_all
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import Profile
@@ -27,7 +28,9 @@ from app.domain.mapping.pipes import PIPES
 from app.domain.mapping.reading import MAX_STEPS
 from app.domain.observed.preview import preview
 from app.domain.outcomes.reasons import INGEST_REASONS, WARNINGS
+from tests.domain.amazon_schema import VALIDATOR
 
+CANARY: Final = "Zq7canary"  # stands in values of events, and nowhere else
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MAX_CPU_SECONDS: Final = 0.5  # of one event; the machine may be slow
 _PATHS: Final = (
@@ -42,10 +45,12 @@ _TEXTS: Final = (
     "24.11.2026 10:00", "1795514400", "8.8.8.8, 10.0.0.1:80", "a,b,c", "Zürich", "李", "\u202eabc", "a\tb",
     "6d92078a-8246-4ba4-ae5b-76104861e7dc", "abcDEF1234.1767225600000", "GRANTED", "x" * 300, "y" * 1100,
     "z" * 9000, PURCHASE, "LEAD", "WEBSITE", "0123456789abcdef:x", "@" * 50, "+1" * 60, "%25" * 80,
+    CANARY, f"{CANARY} has an at sign, alone: @", f"{CANARY}\0",
 )  # fmt: skip
 _NUMBERS: Final = (0, 1, 2134, -1, 10**13, 10**400, 1795514400, 1795514400123, Decimal("2.0"),
                    Decimal("19.99"),
                    Decimal("1E+30"), Decimal("-0.001"), Decimal("0.30000000000000004"))  # fmt: skip
+_AGES: Final = (-301, -299, 1_814_399, 1_814_401)  # seconds: 5 minutes ahead, 21 days
 _FORMS: Final = [written for row in PIPES.values() for written, _ in row.examples]
 _LISTED: Final = [
     ["sum", "price", "count"],
@@ -88,16 +93,16 @@ def random_event(rng: random.Random) -> dict[str, Any]:
     def mostly(*usual: Any) -> Any:
         return rng.choice(usual) if rng.random() < 0.8 else random_value(rng)
 
-    ago = timedelta(seconds=rng.randrange(-310, 1_820_000))
+    ago = timedelta(seconds=rng.choice(_AGES) if rng.random() < 0.1 else rng.randrange(1_814_400))
     length = rng.choice((0, 1, 2, 3, 3, 40)) if rng.random() < 0.99 else rng.choice((1_999, 2_001, 5_000))
     item = {"price": mostly("19,99", Decimal("5.5"), 3), "count": mostly(1, 2), "name": mostly("Shoe"),
             "tags": mostly(["a", "b"])}  # fmt: skip
     content = {
         "user": {
-            "email": mostly("ada@example.com", "Bob@Example.com "),
+            "email": mostly(f"{CANARY}@example.com", "Bob@Example.com "),
             "phone": mostly("+4915112345678", 4155552671),
-            "id": mostly("c-17", 1001),
-            "name": mostly("Ada", "Jürgen"),
+            "id": mostly(f"{CANARY}-17", 1001),
+            "name": mostly(CANARY, "Jürgen"),
             "country": mostly("US", "DE"),
             "zip": mostly(2134, "10115"),
             "ip": mostly("8.8.8.8", "10.0.0.1, 1.1.1.1"),
@@ -106,13 +111,14 @@ def random_event(rng: random.Random) -> dict[str, Any]:
         "event": {
             "at": mostly((NOW - ago).isoformat(), int((NOW - ago).timestamp())),
             "kind": mostly(PURCHASE, "LEAD"),
-            "total": mostly(Decimal("19.99"), "1.234,50 €", 7),
+            "source": mostly(*EVENT_SOURCES),
+            "total": mostly(Decimal("19.99"), Decimal("5.125"), "1.234,50 €", 7),
             "count": mostly(1, 2),
-            "note": mostly("gift", "x@y.example"),
+            "note": mostly(f"gift {CANARY}", "x@y.example"),
             "currency": mostly("EUR", "jpy"),
         },
         "items": [dict(item) for _ in range(length)] if rng.random() < 0.95 else random_value(rng),
-        "consent": {"ads": mostly("GRANTED", "no")},
+        "consent": {"ads": mostly("GRANTED", "no"), "tcf": mostly(consent_to_all())},
     }
     for name in list(content):
         if rng.random() < 0.03:
@@ -171,18 +177,19 @@ def random_document(rng: random.Random) -> dict[str, Any]:
         fields["event_timestamp"]["pipe"] = [
             ["time", {"formats": ["iso", "epoch_s", "DD.MM.YYYY HH:mm"], "zone": "Europe/Berlin"}]
         ]
-    mode = rng.choice(("granted", "granted", "granted", "granted", "amazon", "none"))
+    mode = rng.choice(("granted", "granted", "granted", "granted", "amazon", "tcf", "none"))
+    read = {"amazon": {"user_data": "consent.ads"}, "tcf": {"string": "consent.tcf"}}.get(mode, {})
     return {
         "name": "Random",
         "event_type": rng.choice((PURCHASE, "LEAD", {"path": "event.kind"}, rng.choice(list(EVENT_TYPES)))),
-        "event_source": rng.choice(("WEBSITE", rng.choice(list(EVENT_SOURCES)))),
+        "event_source": rng.choice(("WEBSITE", {"path": "event.source"}, rng.choice(list(EVENT_SOURCES)))),
         "event_name": "Some event",
         "country_code": rng.choice(("US", "DE", {"path": "user.country", "default": "US"})),
         "fields": fields,
         "custom_data": [
             {"name": name, **random_source(rng, rng.choice(_PATHS[4:]))} for name in "abc"[: rng.randrange(4)]
         ],
-        "consent": {"mode": mode, **({"user_data": "consent.ads"} if mode == "amazon" else {})},
+        "consent": {"mode": mode, **read},
     }
 
 
@@ -210,30 +217,77 @@ def broken_laws(pair: Pair, *, previewed: bool) -> tuple[Conversion | Rejection,
     work, event = Work(), Event("e-1", "dst_1", "map_1", pair.content)
     before = work.left
     outcome = pair.plan.convert(event, "e-1", NOW, work=work)
-    spent, broken = before - work.left, []
-    if not 0 < spent <= MAX_STEPS:
-        broken.append(f"took {spent} steps")
+    spent = before - work.left
+    laws = {
+        "takes steps up to the limit": 0 < spent <= MAX_STEPS,
+        "shows no value": CANARY not in repr(outcome),
+    }
     if isinstance(outcome, Rejection):
-        named = [outcome.reason, *(each.reason for each in outcome.also)]
-        if not set(named) <= INGEST_REASONS.keys() or len(named) > 10:
-            broken.append(f"reasons {named}")
-    elif not {warned.code for warned in outcome.warnings} <= WARNINGS.keys() or not outcome.match_keys:
-        broken.append(f"warnings {outcome.warnings}")
-    if not previewed:
-        return outcome, spent, broken
-    shown = json.loads(exact_json(preview(event, "e-1", pair.plan, now=NOW)))  # as a response has it
-    if isinstance(outcome, Rejection):
-        rejected = (shown.get("reason"), shown.get("field"), shown.get("detail"), shown.get("also", []))
-        if rejected != (
-            outcome.reason,
-            outcome.field,
-            outcome.detail,
-            [asdict(each) for each in outcome.also],
-        ):
-            broken.append("the preview names other problems")
-    elif shown.get("amazon_event") != json.loads(outcome.body):
-        broken.append("the preview shows another event")
-    return outcome, spent, broken
+        laws |= _laws_of_rejection(outcome)
+    else:
+        laws |= _laws_of_conversion(outcome, pair.plan.rules)
+    if previewed:
+        laws["gives the same again"] = pair.plan.convert(event, "e-1", NOW) == outcome
+        shown = json.loads(exact_json(preview(event, "e-1", pair.plan, now=NOW)))  # as a response has it
+        if isinstance(outcome, Rejection):
+            laws |= _laws_of_rejected_preview(shown, outcome)
+        else:
+            laws |= _laws_of_preview(shown, outcome, pair.plan.mapping)
+    return outcome, spent, [law for law, holds in laws.items() if not holds]
+
+
+def _laws_of_rejection(outcome: Rejection) -> dict[str, bool]:
+    named = [outcome.reason, *(each.reason for each in outcome.also)]
+    return {
+        "has a code": bool(outcome.code),
+        "has known reasons": set(named) <= INGEST_REASONS.keys(),
+        "names at most ten problems": len(named) <= 10,
+    }
+
+
+def _laws_of_conversion(outcome: Conversion, rules: Rules) -> dict[str, bool]:
+    sent = json.loads(outcome.body, parse_float=Decimal)
+    needs_consent = rules.region is Region.EU or sent["countryCode"] in ("DE", "GB")
+    return {
+        "has known warnings": {warned.code for warned in outcome.warnings} <= WARNINGS.keys(),
+        "has match keys": bool(outcome.match_keys),
+        "names its match keys": tuple(key["type"] for key in sent["matchKeys"]) == outcome.match_keys,
+        "names its event id": sent["eventId"] == outcome.amazon_event_id,
+        "has an age that Amazon accepts": timedelta(minutes=-5) <= NOW - outcome.event_at <= timedelta(21),
+        "has a value of two decimals": 100 * sent.get("value", 0) % 1 == 0,
+        "has the consent that it needs": not needs_consent
+        or bool({"amazonConsent", "tcf", "gpp"} & sent.get("consent", {}).keys()),
+    }
+
+
+def _laws_of_rejected_preview(shown: dict[str, Any], outcome: Rejection) -> dict[str, bool]:
+    named = ("ok", "code", "reason", "field", "detail")
+    also = [asdict(each) for each in outcome.also]
+    rejected = (False, outcome.code, outcome.reason, outcome.field, outcome.detail, also)
+    return {
+        "the preview names the same problems": (*map(shown.get, named), shown.get("also", [])) == rejected,
+        "the preview shows no value": CANARY not in json.dumps(shown),
+    }
+
+
+def _laws_of_preview(shown: dict[str, Any], outcome: Conversion, mapping: Mapping) -> dict[str, bool]:
+    """The preview has the event that is sent, and no step shows a trait or an id in clear."""
+    sent = json.loads(outcome.body)
+    keys = {key["type"]: key["values"][0] for key in sent["matchKeys"]}
+    traits = [step for step in shown["steps"] if step["field"] in MATCH_KEY_FIELDS and step["result"]]
+    personal = [step for step in shown["steps"] if step["field"] in (*MATCH_KEY_FIELDS, "ip_address")]
+    warned = [{"code": each.code, "field": each.field} for each in outcome.warnings]
+    return {
+        "fits the schema": VALIDATOR.is_valid(sent),
+        "the preview is accepted": shown["ok"] is True,
+        "the preview shows the event": shown["amazon_event"] == sent,
+        "the preview has the warnings": shown["warnings"] == warned,
+        "the preview has each step": len(shown["steps"]) >= len(mapping.by_field) + len(mapping.custom_data),
+        "the preview hides match keys": all(
+            step["result"] in (f"sha256:{keys[step['field'].upper()][:8]}…", "…") for step in traits
+        ),
+        "the preview shows no person": CANARY not in json.dumps(personal),
+    }
 
 
 def main() -> int:
