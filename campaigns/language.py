@@ -25,14 +25,14 @@ from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.observed.backtest import Backtest, backtest
-from app.domain.observed.differences import refused_fields, sent_facts
+from app.domain.observed.backtest import backtest
 from app.domain.observed.fingerprints import Fingerprints, fingerprint, match_key_paths
-from app.domain.observed.schema_sample import SampleGroup, pack, read, take_sample
+from app.domain.observed.schema_sample import pack, read, take_sample
 from campaigns.running import say, throwaway_database
 from tests.domain.orders import Truth, received
 from tests.domain.realistic_events import FAMILIES, events_of
 from tests.domain.test_real_events import wrong_fact
+from tests.domain.verdicts import group_of, wrong_verdict
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.service import serving
 from tests.pipeline.world import World, eventually
@@ -251,27 +251,22 @@ def judge_backtest(
     assert isinstance(before, Mapping), (family, before)
     known = Fingerprints(match_key_paths(published))
     outcomes = [_outcome(before, rules, content, now) for content in contents]
-    was = [each if isinstance(each, Conversion) else None for each in outcomes]
     stored = []
     for content, outcome in zip(contents, outcomes, strict=True):
         sample = take_sample(content, [path for _, path in before.paths], now=now, fingerprint=_DIGEST)
-        if isinstance(outcome, Conversion):
-            facts: JSON = {"match_keys": outcome.match_keys, "facts": sent_facts(outcome)}
-        else:
-            facts = {"accepted": False, "facts": refused_fields(outcome)}
-        stored.append(pack(SampleGroup({sample: 1}, {}, version=1, **facts), known))
+        stored.append(pack(group_of(sample, outcome), known))
     groups = [group for each in stored if (group := read(each, known)) is not None]
     for name, draft in drafts_of(published, contents).items():
         after = compile_mapping(draft)
         assert isinstance(after, Mapping), (family, name, after)
-        for content, group, real in zip(contents, groups, was, strict=True):
-            becomes = _converted(after, rules, content, now)
+        for content, group, real in zip(contents, groups, outcomes, strict=True):
+            becomes = _outcome(after, rules, content, now)
             found = backtest(
                 [group], before, after, rules, fingerprint=_DIGEST, now=now + timedelta(minutes=5)
             )
             report.judged[name] += 1
             report.unclear[name] += found.unclear_events
-            if wrong := _wrong_verdict(found, real, becomes):
+            if wrong := wrong_verdict(found, real, becomes):
                 report.problems.append(
                     f"{family}, {name}: {wrong}: {found} {json.dumps(content, default=str)[:300]}"
                 )
@@ -279,32 +274,6 @@ def judge_backtest(
 
 def _outcome(mapping: Mapping, rules: Rules, content: JSON, now: datetime) -> Conversion | Rejection:
     return ConversionPlan(mapping, rules).convert(Event("e", "dst_x", "map_x", content), "e", now)
-
-
-def _converted(mapping: Mapping, rules: Rules, content: JSON, now: datetime) -> Conversion | None:
-    outcome = _outcome(mapping, rules, content, now)
-    return outcome if isinstance(outcome, Conversion) else None
-
-
-def _wrong_verdict(found: Backtest, was: Conversion | None, becomes: Conversion | None) -> str | None:
-    is_lost, is_new = bool(was and not becomes), bool(becomes and not was)
-    if bool(found.rejected) > is_lost or bool(found.newly_accepted) > is_new:
-        return "called rejected or accepted, which it is not"
-    if not found.unclear_events and (bool(found.rejected), bool(found.newly_accepted)) != (is_lost, is_new):
-        return "a rejection or acceptance is missing"
-    if was and becomes:
-        lost, gained = (
-            set(was.match_keys) - set(becomes.match_keys),
-            set(becomes.match_keys) - set(was.match_keys),
-        )
-        if not (set(found.lost) <= lost and set(found.gained) <= gained):
-            return "a match key is called lost or gained that is not"
-        if not found.unclear_events and (set(found.lost), set(found.gained)) != (lost, gained):
-            return "a lost or gained match key is missing"
-        changes = found.lost or found.gained or found.changed or found.unclear
-        if was.body != becomes.body and not changes:
-            return "nothing is called changed, but the bytes differ"
-    return None
 
 
 # --- Command --------------------------------------------------------------------------------------

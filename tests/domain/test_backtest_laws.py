@@ -12,20 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.admin.mappings.trials import summary
 from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
-from app.domain.observed.differences import refused_fields, sent_facts
 from app.domain.observed.fingerprints import fingerprint
-from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
+from app.domain.observed.schema_sample import take_sample
 from app.domain.suggestions.suggest import SuggestionSettings, suggest
 from tests.domain.conversions import compiled, convert
 from tests.domain.orders import received
 from tests.domain.realistic_events import FAMILIES, events_of
+from tests.domain.verdicts import group_of, wrong_verdict
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})
@@ -305,7 +304,7 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
     mapping = published if is_current else earlier
     sample = take_sample(event.content, [path for _, path in mapping.paths], now=NOW, fingerprint=DIGEST)
     found = convert(event, "e", mapping, RULES, now=NOW)
-    group = _group(sample, found, version=int(is_current))
+    group = group_of(sample, found, version=int(is_current))
     if data.draw(st.booleans()):  # earlier releases did not record the facts
         group = replace(group, facts=())
     result = backtest(
@@ -317,32 +316,7 @@ def test_what_is_called_certain_is_true(data: st.DataObject) -> None:
         now=NOW + timedelta(hours=1),
         older={0: earlier} if is_known else {},
     )
-    _assert_true(before, after, result, (written, changed, sample, result))
-
-
-def _group(sample: SchemaSample, outcome: Conversion | Rejection, *, version: int = 1) -> SampleGroup:
-    """Return the group of one event, as it is stored after its conversion."""
-    if isinstance(outcome, Rejection):
-        return SampleGroup({sample: 1}, {}, version=version, accepted=False, facts=refused_fields(outcome))
-    keys, facts = outcome.match_keys, sent_facts(outcome)
-    return SampleGroup({sample: 1}, {}, version=version, match_keys=keys, facts=facts)
-
-
-def _assert_true(
-    before: Conversion | Rejection, after: Conversion | Rejection, result: Backtest, note: object
-) -> None:
-    was, becomes = isinstance(before, Conversion), isinstance(after, Conversion)
-    assert not result.rejected or (was and not becomes), note
-    assert not result.newly_accepted or (becomes and not was), note
-    if result.lost or result.gained or result.changed:
-        assert isinstance(before, Conversion), note
-        assert isinstance(after, Conversion), note
-        assert set(result.lost) <= set(before.match_keys) - set(after.match_keys), note
-        assert set(result.gained) <= set(after.match_keys) - set(before.match_keys), note
-    if was != becomes or (
-        isinstance(before, Conversion) and isinstance(after, Conversion) and before.body != after.body
-    ):
-        assert "nothing changes" not in summary(result), note
+    assert wrong_verdict(result, before, after) is None, (written, changed, sample, result)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -371,7 +345,7 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
             after = convert(event, "e", draft, RULES, now=now)
             sample = take_sample(content, [path for _, path in published.paths], now=now, fingerprint=DIGEST)
             result = backtest(
-                [_group(sample, before, version=number % 2)],
+                [group_of(sample, before, version=number % 2)],
                 published,
                 draft,
                 RULES,
@@ -380,7 +354,7 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
                 older={0: older},
             )
             judged, unclear = judged + 1, unclear + result.unclear_events
-            _assert_true(before, after, result, (changed, result))
+            assert wrong_verdict(result, before, after) is None, (changed, result)
     assert judged >= 12
     assert unclear / judged <= (0.15 if family in _LONG_LISTS else 0.05), unclear
 
@@ -427,7 +401,7 @@ def _judged_together(
         event = Event("e", "d", "m", received({"time": now.isoformat(), **content}))
         before, after = (convert(event, "e", mapping, RULES, now=now) for mapping in mappings)
         paths = [path for _, path in mappings[0].paths]
-        groups.append(_group(take_sample(event.content, paths, now=now, fingerprint=DIGEST), before))
+        groups.append(group_of(take_sample(event.content, paths, now=now, fingerprint=DIGEST), before))
         outcomes.append((before, after))
     return outcomes, backtest(groups, *mappings, RULES, fingerprint=DIGEST, now=now)
 
@@ -709,6 +683,6 @@ def test_names_that_no_sample_has_leave_only_their_own_readers_unclear(
     before, after, result = _judged(
         {"email": "ada@example.com", **content}, {"email": "email", **fields}, added
     )
-    _assert_true(before, after, result, result)
+    assert wrong_verdict(result, before, after) is None, result
     assert isinstance(before, Conversion)
     assert {group.mapping_field for group in result.unclear} == unclear
