@@ -20,14 +20,6 @@ async def profile_id(caller: Any) -> str:
     return str(answer.json()[0]["profileId"])
 
 
-async def test_profiles_want_the_old_client_id_header(caller: Any) -> None:
-    new_only = await caller.http.get("/na/v2/profiles", headers=caller.headers())
-    assert new_only.status_code == 401
-    answer = await caller.http.get("/na/v2/profiles", headers=old_headers(caller))
-    [profile] = answer.json()
-    assert (answer.status_code, profile["accountInfo"]["type"]) == (200, "agency")
-
-
 async def test_a_region_without_visible_advertisers_has_no_profiles(caller: Any) -> None:
     known = (await caller.http.get("/_sandbox/advertisers")).json()["items"]
     hidden = [one | {"hidden": True} for one in known if one["region"] == "NA"]
