@@ -34,6 +34,18 @@ YOUNG = 120  # seconds
 # Sessions and locks are of the whole cluster: without these, a test sees and ends those of another worker's.
 SESSIONS_HERE = "pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
 WAITING_LOCKS = f"SELECT 1 FROM pg_locks WHERE NOT granted AND {SESSIONS_HERE}"
+# So that only the test itself brings statistics up to date.
+WITHOUT_AUTOVACUUM = """
+    DO $$ DECLARE name text; BEGIN
+      FOR name IN SELECT oid::regclass::text FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+      LOOP EXECUTE 'ALTER TABLE ' || name || ' SET (autovacuum_enabled = off)'; END LOOP; END $$
+"""
+# The pages of tables and indexes that this transaction has read so far.
+PAGES_READ = """
+    SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint FROM pg_class
+    WHERE relkind IN ('r', 'i') AND relnamespace = current_schema()::regnamespace
+"""
 MEMORY, ROOM = Path("/dev/shm"), 2 << 30
 RUNNING = pytest.StashKey["ThrowawayCluster"]()
 _COPIES: set[str] = set()  # databases of this process that are copies of the template

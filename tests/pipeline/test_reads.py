@@ -18,7 +18,7 @@ from app.store.events import attempts, batches, id_digests, journey_figures, rej
 from app.store.organisations.scope import scoped_pool
 from app.store.replays import selection
 from app.store.replays.selection import ReplaySelection
-from tests.databases import ROLES, acting_as
+from tests.databases import PAGES_READ, ROLES, WITHOUT_AUTOVACUUM, acting_as
 from tests.pipeline.rows import stored_batch
 from tests.pipeline.world import World
 
@@ -31,17 +31,6 @@ ANALYZE: Final = (
     "ANALYZE batches, batch_states, exceptions, attempts, rejection_records, journey_figures, ledger, "
     "id_digests"
 )
-# Only the test itself brings statistics up to date.
-WITHOUT_AUTOVACUUM: Final = """
-    DO $$ DECLARE name text; BEGIN
-      FOR name IN SELECT oid::regclass::text FROM pg_class
-        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-      LOOP EXECUTE 'ALTER TABLE ' || name || ' SET (autovacuum_enabled = off)'; END LOOP; END $$
-"""
-_PAGES_READ: Final = """
-    SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint FROM pg_class
-    WHERE relkind IN ('r', 'i') AND relnamespace = current_schema()::regnamespace
-"""
 
 
 class Counted:
@@ -53,9 +42,9 @@ class Counted:
 
     async def _counted(self, kind: str, *given: Any) -> Any:
         async with self._connection.transaction():
-            before = await self._connection.fetchval(_PAGES_READ)
+            before = await self._connection.fetchval(PAGES_READ)
             result = await getattr(self._connection, kind)(*given)
-            read = await self._connection.fetchval(_PAGES_READ) - before
+            read = await self._connection.fetchval(PAGES_READ) - before
         self.pages = max(self.pages, read)
         return result
 

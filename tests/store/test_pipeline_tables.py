@@ -1,7 +1,6 @@
 """Guarantees of the pipeline's tables: generations, partitions, counts, deleted keys."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
@@ -13,12 +12,10 @@ from app.domain.ids import BatchId, DestinationNumber
 from app.store import attempts, batches, counts, flush, ledger
 from app.store.database import partitions
 from app.store.events import attempts as event_attempts
-from app.store.events import batches as event_batches
 from app.store.incidents import facts as incident_facts
 from app.store.incidents.alerting import DEFAULT_ROW
 from app.store.incidents.facts import WatchedDestination
 from tests.databases import connected
-from tests.pipeline.rows import stored_batch
 from tests.tables import cases
 
 NOW = datetime.now(UTC)
@@ -239,82 +236,6 @@ async def test_the_content_of_a_day_is_dropped_with_its_last_data_key(c: asyncpg
     async with c.transaction():
         await partitions.drop_day(c, day)
     assert await c.fetchval("SELECT count(*) FROM batches") == 2
-
-
-async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connection) -> None:
-    """Among many that were delivered at the first attempt, which that index does not hold."""
-    await c.execute(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
-        "settled_at, outcome) "
-        "SELECT n, (now() AT TIME ZONE 'UTC')::date, 1, 1, 1, 'w', ARRAY[n], 1, 1, now(), "
-        "CASE WHEN n % 100 = 0 THEN 'throttled' ELSE 'answered' END FROM generate_series(1, 20000) n"
-    )
-    await c.execute("VACUUM ANALYZE attempts")
-    today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    function = await c.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'attempts_of_batch'")
-    by_batch = await c.fetch(f"EXPLAIN {function}".replace("$1", "$1::bigint"), 700, today)
-    assert "_batches_idx" in "\n".join(row[0] for row in by_batch)
-    plan = await c.fetch(f"EXPLAIN {event_attempts.SQL['attempts']}", 1, 700, 0, today, [], 10)
-    assert "Seq Scan on attempts_p" + f"{today:%Y%m%d}" not in "\n".join(row[0] for row in plan)
-    found, are_all = await event_attempts.attempts(c, stored_batch(700, DestinationNumber(1), today), 0)
-    assert ([one.id for one in found], are_all) == ([700], True)
-
-
-async def test_a_later_page_of_batches_begins_at_its_place_in_the_index(c: asyncpg.Connection) -> None:
-    """Also with a generic plan: else a scan over all pages is quadratic."""
-    await c.execute("SET plan_cache_mode = force_generic_plan")
-    for status in (None, "expired", "dead"):
-        await c.execute(f"PREPARE page (integer, bigint, integer) AS {event_batches._candidates(status)}")
-        plan = "\n".join(row[0] for row in await c.fetch("EXPLAIN EXECUTE page (1, 700, 10)"))
-        conditions = [line for line in plan.splitlines() if "Index Cond" in line]
-        assert any("<= $2" in line for line in conditions), plan
-        await c.execute("DEALLOCATE page")
-
-
-async def test_a_request_reads_its_own_batches_beside_a_long_queue(c: asyncpg.Connection) -> None:
-    """Also with statistics from a time without open batches, when every index of open batches looks empty."""
-    today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    await c.execute(
-        "INSERT INTO lanes (id, region, advertiser_id) OVERRIDING SYSTEM VALUE VALUES (1, 'NA', '1')"
-    )
-
-    async def add(first: int, last: int) -> None:
-        await c.execute(
-            "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,"
-            "  data_key) SELECT n, $1, 1, 1, 1, now(), now(), 'k' FROM generate_series($2::int, $3) n",
-            *(today, first, last),
-        )
-        await c.execute(
-            "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation) "
-            "SELECT n, $1, 1, 1, 0, 'w', ARRAY[n], 1, 1 FROM generate_series($2::int, $3) n",
-            *(today, first, last),
-        )
-
-    await add(1, 20_000)
-    await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
-    await c.execute("UPDATE attempts SET outcome = 'answered', settled_at = now()")
-    await c.execute("VACUUM (ANALYZE) batch_states, attempts")
-    await add(20_001, 24_001)
-    pages = {}
-    for statement, *arguments in (
-        (attempts.SQL["write_outcome"], 24_001, today, 1, 0, "answered", 200, "r", None, 1, 1),
-        (
-            attempts.SQL["write_delivered"],
-            *(24_001, today, 1, 0, 200, "r", 1, [24_001], today, today, 1, 1, 1, 0),
-        ),
-        (batches.SQL["close"], [24_001], 1, "sent"),
-        (batches.SQL["requeue"], [24_001], timedelta(), "x"),
-        (batches.SQL["still_open"], [24_001]),
-        (batches.SQL["lock_unchanged"], [24_001], [b"k"]),
-        (batches.SQL["postpone"], [24_001], 1, 0),
-    ):
-        transaction = c.transaction()
-        await transaction.start()
-        text = await c.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {statement}", *arguments)
-        await transaction.rollback()
-        plan = json.loads(text)[0]["Plan"]
-        pages[statement] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    assert {statement for statement, read in pages.items() if read > 50} == set(), pages
 
 
 async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Connection) -> None:
