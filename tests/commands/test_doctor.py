@@ -82,18 +82,13 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
 @pytest.mark.parametrize(
     ("fact", "value", "subject", "grade"),
     [
-        ("fsync", "off", "fsync", Grade.FAILURE),
         ("synchronous_commit", "off", "synchronous_commit", Grade.FAILURE),
         ("synchronous_commit", "local", "synchronous_commit", Grade.FAILURE),
-        ("full_page_writes", "off", "full_page_writes", Grade.FAILURE),
         ("version", 140_012, "database", Grade.FAILURE),
         ("superuser", True, "database role", Grade.WARNING),
-        ("owner", True, "database role", Grade.WARNING),
         ("max_connections", 53, "max_connections", Grade.WARNING),
         ("revision", None, "migrations", Grade.FAILURE),
-        ("revision", "0000", "migrations", Grade.FAILURE),
         ("days_ahead", 1, "partitions", Grade.FAILURE),
-        ("days_ahead", -1, "partitions", Grade.WARNING),
         ("key_ids", frozenset({"lost"}), "ENCRYPTION_KEYS", Grade.FAILURE),
         ("checksums", False, "data checksums", Grade.WARNING),
         ("checksum_failures", 2, "data checksums", Grade.FAILURE),
@@ -103,11 +98,7 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("balance", checked(hours=7), "balance", Grade.WARNING),
         ("seals", {"new": 2**31, "old": 0}, "ENCRYPTION_KEYS", Grade.WARNING),
         ("stored_batches", 1_004, "stored batches", Grade.WARNING),
-        ("is_read_only", True, "database", Grade.FAILURE),
-        ("unprotected", ["lanes"], "row-level security", Grade.FAILURE),
-        ("backups", BackupState(), "base backup", Grade.WARNING),
         ("backups", BackupState(datetime(2026, 11, 21, 23, tzinfo=UTC)), "base backup", Grade.WARNING),
-        ("backups", backed_up(2.0, receives=False), f"replication slot {SLOT}", Grade.WARNING),
         ("backups", backed_up(2**27), f"replication slot {SLOT}", Grade.WARNING),
         ("backups", backed_up(math.inf, receives=False), f"replication slot {SLOT}", Grade.WARNING),
     ],
@@ -132,7 +123,6 @@ def test_the_remedy_of_missing_checksums_says_that_postgres_must_be_stopped() ->
     [
         ("encryption_keys", None, "ENCRYPTION_KEYS", Grade.FAILURE),
         ("amazon_client_secret", None, "Amazon", Grade.FAILURE),
-        ("public_url", "https://localhost", "PUBLIC_URL", Grade.FAILURE),
         (
             "bootstrap_admin_key",
             SecretStr(hashlib.sha256(b"key").hexdigest()),
@@ -141,7 +131,6 @@ def test_the_remedy_of_missing_checksums_says_that_postgres_must_be_stopped() ->
         ),
         ("bootstrap_admin_key", SecretStr("k" * 32), "BOOTSTRAP_ADMIN_KEY", Grade.FAILURE),
         ("encryption_keys", SecretStr(f"new:{'A' * 43}="), "ENCRYPTION_KEYS", Grade.FAILURE),
-        ("app_env", "development", "APP_ENV", Grade.WARNING),
     ],
 )
 def test_a_wrong_setting_is_found(setting: str, value: object, subject: str, grade: Grade) -> None:
@@ -180,11 +169,6 @@ def test_a_finding_of_damage_says_what_to_do() -> None:
         assert ".md" not in text
 
 
-def test_a_privilege_that_a_role_lacks_is_a_failure() -> None:
-    """Statements would fail with 42501."""
-    assert found(replace(HEALTHY, lacking=["INSERT on audit"])) == {"database sessions": Grade.FAILURE}
-
-
 def keys_finding(facts: Facts) -> str:
     return next(text for _, text, subject in examine(facts) if subject == "ENCRYPTION_KEYS")
 
@@ -209,11 +193,6 @@ def test_a_key_may_be_removed_only_if_every_stored_value_was_read(unread: dict[s
 def test_a_pooler_that_drops_the_settings_of_a_session_is_a_failure() -> None:
     """PgBouncer does so with `ignore_startup_parameters`, also for the owner, who sees every row."""
     assert found(replace(HEALTHY, keeps_settings=False)) == {"database sessions": Grade.FAILURE}
-
-
-def test_a_worker_that_cannot_connect_is_a_failure() -> None:
-    """It has a URL of its own, which the API never uses."""
-    assert found(replace(HEALTHY, worker_problem="no such role")) == {"database sessions": Grade.FAILURE}
 
 
 @pytest.mark.parametrize("seconds", [-3, 3])
