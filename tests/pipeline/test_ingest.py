@@ -37,17 +37,6 @@ async def test_each_event_gets_one_result_in_its_order(world: World) -> None:
     assert await world.counts(dst) == await world.until(dst, accepted=2, rejected=1, queued=2)
 
 
-async def test_an_id_with_the_same_content_is_a_duplicate_and_stored_once(world: World) -> None:
-    """Also when members stand in another order, and across posts."""
-    dst = await world.destination()
-    first = event(1)
-    reordered = dict(reversed(list(first.items())))
-    assert [r.status for r in await world.post(dst, first, reordered)] == ["accepted", "duplicate"]
-    assert [r.status for r in await world.post(dst, first)] == ["duplicate"]
-    counts = await world.counts(dst)
-    assert (counts["accepted"], counts["duplicates"]) == (1, 2)
-
-
 async def test_a_derived_id_comes_from_the_content(world: World) -> None:
     """The same event without an id is a duplicate of itself, and says that its id was derived."""
     dst = await world.destination()
@@ -195,30 +184,6 @@ async def test_a_rehearsal_answers_as_the_call_would_and_stores_nothing(world: W
     assert results[1].preview["amazon_event"]["eventId"].endswith(":ord-2")
     assert "person2" not in json.dumps(results[1].preview, default=str)
     assert (await world.counts(dst))["accepted"] == 1
-
-
-async def test_an_old_event_is_refused_and_an_ageing_one_warned_of(world: World) -> None:
-    """21 days and 7 days (P6)."""
-    dst = await world.destination()
-    old = event(1, event={"timestamp": stamp(ago=timedelta(days=22))})
-    ageing = event(2, event={"timestamp": stamp(ago=timedelta(days=8))})
-    first, second = await world.post(dst, old, ageing)
-    assert first.rejection is not None
-    assert first.rejection.reason == "event_too_old"
-    assert [w.code for w in second.warnings] == ["event_aging"]
-
-
-async def test_the_first_name_of_a_type_read_from_events_is_pinned_as_they_are_stored(world: World) -> None:
-    """A second mapping with another name for that type is refused with the first name shown (R12)."""
-    by_event = {**MAPPING, "event_type": {"path": "event.kind"}}
-    first = await world.destination(advertiser="77", mapping=by_event)
-    second = await world.destination(advertiser="77", mapping={**by_event, "event_name": "Other"})
-    kind = {"timestamp": stamp(), "kind": "LEAD"}
-    assert [r.status for r in await world.post(first, event(1, event=kind))] == ["accepted"]
-    (refused,) = await world.post(second, event(2, event=kind))
-    assert refused.rejection is not None
-    assert refused.rejection.reason == "event_name_conflict"
-    assert "Added to cart" in refused.rejection.detail
 
 
 async def test_a_pinned_name_compiles_no_mapping_again(world: World) -> None:
