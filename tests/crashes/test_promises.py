@@ -1,12 +1,10 @@
 """The engine's promises, each in its smallest form."""
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
 
 import asyncpg
 
-from tests.crashes.amazon import Reply, StandIn, refuse, say_nothing_of, take, take_and_hang_up
+from tests.crashes.amazon import Reply, StandIn, take
 from tests.crashes.evidence import Request
 from tests.crashes.fuse import Break, Fuse
 from tests.crashes.judge import judge
@@ -91,35 +89,6 @@ async def everything(office: asyncpg.Connection) -> dict[str, list[tuple[object,
         table: [tuple(row) for row in await office.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")]
         for table in tables
     }
-
-
-def in_order(*scripts: Callable[[Request], Reply]) -> Callable[[Request], Reply]:
-    """Answer the first requests by these scripts, and take all later ones."""
-    return lambda request: dict(enumerate(scripts, 1)).get(request.number, take)(request)
-
-
-async def test_what_is_sent_again_is_sent_in_the_same_bytes(database_url: str) -> None:
-    """After a lost answer, after a 503, and alone after its neighbours were taken."""
-
-    moody = in_order(take_and_hang_up, refuse(503), partial(take, but={1}))
-    async with rehearse(database_url, StandIn(moody)) as stage:
-        dst = await stage.destination()
-        async with stage.life() as life:
-            assert await life.post(dst, "e-1", "e-2", "e-3")
-            await life.deliver()
-        assert await verdict(stage) == []
-        assert [len(request.ids) for request in stage.amazon.requests] == [3, 3, 3, 1]
-
-
-async def test_a_207_that_names_nobody_delivers_nobody(database_url: str) -> None:
-    """Amazon accepted nothing and reported nothing: everything is sent again."""
-    async with rehearse(database_url, StandIn(in_order(say_nothing_of))) as stage:
-        dst = await stage.destination()
-        async with stage.life() as life:
-            assert await life.post(dst, "e-1", "e-2")
-            await life.deliver()
-        assert await verdict(stage) == []
-        assert len(stage.amazon.requests) == 2
 
 
 async def test_a_batch_that_commits_late_is_not_passed_by(database_url: str) -> None:

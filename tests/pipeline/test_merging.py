@@ -42,11 +42,18 @@ LISTENING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() A
 async def test_the_first_event_after_an_idle_time_is_sent_at_once_and_later_ones_share_a_request(
     merging: World,
 ) -> None:
-    """The first event does not wait; those of the window after it are sent together at its end."""
+    """The first event does not wait; those of the window after it are sent together at its end.
+
+    A lane whose request was delivered is not polled again: a notification or a regular poll finds new events.
+    """
     world = merging
     dst = await start(world)
     await world.post(dst, event(1))
     await world.until(dst, delivered=2)  # and the clock stands still
+    await world.advance(0)
+    ((dispatcher, _),) = world.workers
+    (lane,) = dispatcher.leases.owned.values()
+    assert lane.wake_at is None
 
     for number in (2, 3, 4):
         await world.post(dst, event(number))
@@ -66,18 +73,6 @@ async def test_a_full_request_does_not_wait(merging: World) -> None:
     await world.post(dst, *(event(number) for number in range(1, 501)))
     await world.until(dst, delivered=502)  # and the clock stands still
     assert sent(world) == [1, 1, 500]
-
-
-async def test_a_lane_whose_request_was_delivered_is_not_polled_again(merging: World) -> None:
-    """A notification or the regular poll finds new events; a poll without due work costs."""
-    world = merging
-    dst = await start(world)
-    await world.post(dst, event(1))
-    await world.until(dst, delivered=2)
-    await world.advance(0)
-    ((dispatcher, _),) = world.workers
-    (lane,) = dispatcher.leases.owned.values()
-    assert lane.wake_at is None
 
 
 async def announced(world: World, events: int) -> None:
