@@ -489,7 +489,7 @@ def test_an_event_name_that_becomes_the_pinned_one_accepts_events() -> None:
     }
     sample = take_sample(event.content, now=NOW, fingerprint=DIGEST)
     published = compiled(written)
-    group = _group(sample, convert(event, "e", published, rules, now=NOW))
+    group = group_of(sample, convert(event, "e", published, rules, now=NOW))
     for change, accepted in (
         ({"event_name": "Two"}, 1),
         ({"event_type": "OTHER"}, 1),
