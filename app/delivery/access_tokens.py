@@ -137,10 +137,10 @@ class AccessTokens:
         destination: DestinationId,
         write: Callable[[PipelineConnection, DestinationId], Awaitable[bool | None]],
     ) -> bool | None:
-        """Write what a reply shows, and return the result. An error of the database is logged.
+        """Change the sign-in, and return the result. After an error of the database, log it and return None.
 
-        The next reply shows it again. The result of this one must be stored: otherwise events that Amazon
-        accepted would be sent again.
+        The caller goes on. The result of a request must be stored: otherwise events that Amazon accepted
+        would be sent again.
         """
         try:
             async with self.worker.pool.acquire() as connection, connection.transaction():
@@ -207,7 +207,8 @@ class AccessTokens:
             and row.access_token is not None
             and row.left_s > _EXPIRY_MARGIN_S
         ):
-            # Another process refreshes the token, or the token server is down. The old token is still valid.
+            # Another process refreshes the token or locks its row, or the token server is down. The old token
+            # is still valid.
             return self._open_and_cache(destination, row)
         return refreshed
 
@@ -218,11 +219,11 @@ class AccessTokens:
         row: token_leases.SignInRow,
         on_refresh: Callable[[], None],
     ) -> Access | NoToken:
-        async with self.worker.pool.acquire() as connection:
-            if not await token_leases.acquire(
-                connection, destination, row.generation, self.worker.name, seconds=_LEASE_S
-            ):
-                return NoToken("refreshing", 0.2)
+        acquire = partial(
+            token_leases.acquire, generation=row.generation, owner=self.worker.name, seconds=_LEASE_S
+        )
+        if not await self._record(destination, acquire):
+            return NoToken("refreshing", 0.2)
         try:
             refresh_token = self.worker.vault.open(
                 row.refresh_token, place=refresh_place(destination)

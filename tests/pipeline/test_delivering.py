@@ -262,6 +262,17 @@ async def test_refreshed_tokens_are_stored_when_a_foreign_lock_ends(
     assert world.resources.vault.open(row["refresh_token"], place=refresh_place(dst)) == b"Atzr|1"
 
 
+async def test_a_token_in_its_last_minutes_is_used_while_another_session_locks_its_row(world: World) -> None:
+    """It cannot be refreshed early, but is valid."""
+    dst = await world.destination(event(1))
+    await world.fetch("UPDATE sign_ins SET access_until = now() + interval '2 minutes'")
+    foreign = await asyncpg.connect(world.resources.dsn)
+    await foreign.execute("BEGIN; SELECT FROM sign_ins FOR UPDATE")
+    await world.work_until(dst, delivered=1)
+    assert world.amazon.tokens == []
+    await foreign.close()
+
+
 @cases(
     "status, table, reason",
     {
