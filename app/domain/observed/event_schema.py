@@ -2,10 +2,8 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import product
-from operator import add
 from typing import Any, Final, NamedTuple
 
 from app.domain.mapping.document import compile_parts
@@ -14,8 +12,8 @@ from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import MAX_ITEMS, SchemaSample, is_below
 from app.domain.observed.value_kinds import EMPTY, ValueKind
 
-_MEMBER: Final = re.compile(r"\[(?:\*|-1)\]")
-_SAMPLED_MEMBERS: Final = ("[0]", "", *(f"[{place}]" for place in range(1, MAX_ITEMS)))
+_MEMBERS: Final = re.compile(r"((?:\[(?:\*|-1)\])+)")
+_SAMPLED: Final = rf"(?:\[[0-{MAX_ITEMS - 1}]\])"
 MOST_PATHS: Final = 2_000
 """The number of paths of a schema. Events whose member names are values would have any number of paths."""
 
@@ -51,19 +49,23 @@ class EventSchema:
 
     def find(self, path: str) -> SchemaEntry | None:
         """Return the entry of a path of a mapping. For a list, it is that of its first member with one."""
-        return next((self.entries[each] for each in _as_sampled(path) if each in self.entries), None)
+        is_sampled = re.compile(_pattern(path)).fullmatch
+        return next((entry for each, entry in self.entries.items() if is_sampled(each)), None)
 
     def has_members(self, path: str) -> bool:
         """Return whether the path is that of an object or a list, whose members are in the schema."""
-        starts = tuple(f"{each}{sign}" for each in _as_sampled(path) for sign in ".[")
-        return any(each.startswith(starts) for each in self.entries)
+        return any(map(re.compile(rf"{_pattern(path)}[.\[]").match, self.entries))
 
 
-def _as_sampled(path: str) -> Iterator[str]:
-    """Yield what samples have for a path through lists: each member, or an object as a list of one."""
-    start, *rest = _MEMBER.split(path)
-    for members in product(_SAMPLED_MEMBERS, repeat=len(rest)):
-        yield "".join((start, *map(add, members, rest)))
+def _pattern(path: str) -> str:
+    """Return the pattern of the paths that samples have for a path of a mapping.
+
+    An object stands for a list of one, so they may have fewer members. The time is linear in the path.
+    """
+    return "".join(
+        f"{_SAMPLED}{{0,{part.count('[')}}}" if _MEMBERS.fullmatch(part) else re.escape(part)
+        for part in _MEMBERS.split(path)
+    )
 
 
 def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
