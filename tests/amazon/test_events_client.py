@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
@@ -133,20 +134,16 @@ async def never_answer(heard: Heard, _: asyncio.StreamWriter) -> None:
     await heard.reader.read()
 
 
-async def drip(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 207 X\r\nContent-Length: 100000\r\n\r\n")
+async def drip(start: bytes, _: Heard, writer: asyncio.StreamWriter) -> None:
+    """Begin an answer, and go on byte by byte."""
+    writer.write(b"HTTP/1.1 207 X\r\n" + start)
     while not writer.is_closing():
         writer.write(b" ")
         await writer.drain()
         await asyncio.sleep(0.02)
 
 
-async def drip_headers(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 207 X\r\nX-Long: ")
-    while not writer.is_closing():
-        writer.write(b"a")
-        await writer.drain()
-        await asyncio.sleep(0.02)
+drip_body, drip_headers = partial(drip, b"Content-Length: 100000\r\n\r\n"), partial(drip, b"X-Long: ")
 
 
 async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
@@ -164,7 +161,7 @@ async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
         "a body that ends inside a chunk": (end_inside_a_chunk, TransportError("cut")),
         "something that is not HTTP": (speak_something_else, TransportError("cut")),
         "no answer at all": (never_answer, TransportError("timeout")),
-        "a body byte by byte, each byte in time": (drip, TransportError("timeout")),
+        "a body byte by byte, each byte in time": (drip_body, TransportError("timeout")),
         "headers byte by byte": (drip_headers, TransportError("timeout")),
         "a compressed body that was not requested": (send_gzip, ServerError("amazon_unreadable")),
     },

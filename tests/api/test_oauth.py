@@ -128,17 +128,14 @@ async def test_of_twenty_callbacks_at_once_one_exchanges_the_code(world: ApiWorl
 
 
 async def test_denied_is_400_access_denied(world: ApiWorld) -> None:
-    """The user clicked Deny; the state is spent all the same."""
+    """The user clicked Deny; the state is spent all the same. A page says once what to do."""
     made, state = await ready(world)
     answer = await world.back(state=state, error="access_denied")
     assert (answer.status_code, answer.json()["error"]) == (400, "access_denied")
     assert (await world.back(state=state, code="abc")).json()["error"] == "invalid_state"
     assert await unchanged(world, made)
-
-
-async def test_the_page_of_a_denied_sign_in_says_once_what_to_do(world: ApiWorld) -> None:
-    _, state = await ready(world)
-    page = (await world.back(html=True, state=state, error="access_denied")).text
+    again = await world.state_of_sign_in(str(made["id"]))
+    page = (await world.back(html=True, state=again, error="access_denied")).text
     assert page.count("Try again and click Allow.") == 1
 
 

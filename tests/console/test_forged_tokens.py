@@ -176,7 +176,6 @@ WRONG_CLAIMS: Final[list[dict[str, Any]]] = [
     {"sub": None},
     {"sub": ""},
     {"sub": "a" * 256},
-    {"sub": "a\0b"},
     {"sub": 7},
     {"aud": "console "},
     {"aud": "Console"},

@@ -89,19 +89,6 @@ def test_activate_listens_for_the_first_event_and_names_a_rejection(desk: Desk) 
     assert "Sent to Amazon" in text
 
 
-def test_a_row_copies_its_id_and_replays_its_event(desk: Desk) -> None:
-    shop = desk.destination()
-    desk.fault(shop, kind="partial", indexes=[0], code="BAD_REQUEST")
-    desk.post(shop, event(1), event(2))
-    desk.until_counted(shop, delivered=1, dead=1)
-    desk.case.heal()
-    text = desk.get(f"/console/destinations/{shop}/events")
-    assert text.count(">Copy ID</button>") == 2
-    links = re.findall(r'href="([^"]+/replay\?[^"]+)"', text)
-    assert len(links) == 1
-    assert "1 selected" in desk.get(links[0].replace("&amp;", "&"))
-
-
 def test_the_funnel_counts_its_losses(desk: Desk) -> None:
     """Received is the sum of what was accepted, rejected and repeated; each loss has its top reason."""
     shop = desk.destination()
@@ -148,12 +135,19 @@ def newest_request(desk: Desk, shop: str) -> str:
 
 
 def test_a_request_shows_the_response_and_what_was_sent(desk: Desk) -> None:
-    """Codes and words of Amazon, some headers, and the conversions without a personal value."""
+    """Codes and words of Amazon, some headers, and the conversions without a personal value.
+
+    The row of a refused event replays it, and each row copies its id.
+    """
     shop = desk.destination()
     desk.fault(shop, kind="partial", indexes=[0], code="BAD_REQUEST")
     desk.post(shop, event(1), event(2))
     desk.until_counted(shop, delivered=1, dead=1)
     desk.case.heal()
+    text = desk.get(f"/console/destinations/{shop}/events")
+    assert text.count(">Copy ID</button>") == 2
+    [link] = re.findall(r'href="([^"]+/replay\?[^"]+)"', text)
+    assert "1 selected" in desk.get(link.replace("&amp;", "&"))
     answer = desk.pages.get(newest_request(desk, shop))
     words = read(answer)
     assert "Some refused" in words

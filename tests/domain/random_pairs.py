@@ -21,7 +21,7 @@ from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Wor
 from app.domain.conversion.tcf import consent_to_all
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
-from app.domain.identity.keys import Profile
+from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.pipes import PIPES
@@ -50,6 +50,7 @@ _TEXTS: Final = (
 _NUMBERS: Final = (0, 1, 2134, -1, 10**13, 10**400, 1795514400, 1795514400123, Decimal("2.0"),
                    Decimal("19.99"),
                    Decimal("1E+30"), Decimal("-0.001"), Decimal("0.30000000000000004"))  # fmt: skip
+_ORDER: Final = [rule.type.value for rule in MATCH_KEYS]
 _AGES: Final = (-301, -299, 1_814_399, 1_814_401)  # seconds: 5 minutes ahead, 21 days
 _FORMS: Final = [written for row in PIPES.values() for written, _ in row.examples]
 _LISTED: Final = [
@@ -250,6 +251,8 @@ def _laws_of_conversion(outcome: Conversion, rules: Rules) -> dict[str, bool]:
     needs_consent = rules.region is Region.EU or sent["countryCode"] in ("DE", "GB")
     return {
         "has known warnings": {warned.code for warned in outcome.warnings} <= WARNINGS.keys(),
+        "has match keys in their order": sorted(outcome.match_keys, key=_ORDER.index)
+        == [*outcome.match_keys],
         "has match keys": bool(outcome.match_keys),
         "names its match keys": tuple(key["type"] for key in sent["matchKeys"]) == outcome.match_keys,
         "names its event id": sent["eventId"] == outcome.amazon_event_id,

@@ -260,22 +260,6 @@ def test_a_missing_match_key_says_why_each_key_came_out_empty() -> None:
     )
 
 
-def test_keys_come_in_the_published_order() -> None:
-    """However the mapping lists them."""
-    made = document(last_name="user.last", first_name="user.first", maid="user.maid")
-    outcome = converted(
-        event(
-            user__last="L.",
-            user__first="Ada",
-            user__phone="+15550100199",
-            user__maid="6d92078a-8246-4ba4-ae5b-76104861e7dc",
-        ),
-        made,
-    )
-    assert isinstance(outcome, Conversion)
-    assert outcome.match_keys == ("EMAIL", "PHONE", "FIRST_NAME", "LAST_NAME", "MAID")
-
-
 def test_an_address_never_leaves_unhashed() -> None:
     """An id that travels unhashed is dropped when it is an e-mail address."""
     made = document(match_id="user.id")

@@ -295,9 +295,7 @@ def test_ipv6_is_sent_in_its_short_form() -> None:
         "a list is left out": (["a"], None),
         "257 characters": ("x" * 257, None),
         "a control character": ("a\nb", None),
-        "one within a text": ("write to ada@example.com", None),
         "an at sign without a domain": ("SALE@50", "SALE@50"),
-        "one without blanks": ("+15550100199", None),
         "an at sign alone": ("5 @ 10", "5 @ 10"),
         "a plus alone": ("+5", "+5"),
     },
@@ -342,7 +340,9 @@ def test_a_warning_is_a_word_and_a_path() -> None:
     assert outcome.warnings == (EventWarning("custom_value_unusual", "custom_data.note"),)
 
 
-@pytest.mark.parametrize("value", ["a@b.example", "x?mail=a%40b.example", "+12345678", "+1 (555) 010-0199"])
+@pytest.mark.parametrize(
+    "value", ["to a@b.example", "x?mail=a%40b.example", "+12345678", "+1 (555) 010-0199"]
+)
 def test_a_custom_value_that_looks_personal_is_dropped_from_the_event(value: str) -> None:
     """A coupon code must not cost the conversion; the warning names the path, never the value."""
     content = event(event__properties__brand=value)
