@@ -46,7 +46,7 @@ class ShadowView:
     ends_at: datetime | None
     started_by: str | None
     events: int
-    """Events that both the draft and the published version converted."""
+    """Events that were converted with the draft and with the published version, also rejected ones."""
     same: int
     different: int
     fields: Sequence[ShadowFieldView]
