@@ -81,8 +81,9 @@ def _amounts(content: Any) -> Iterator[str]:
             waiting += islice(value.values() if isinstance(value, dict) else value, _MOST_VALUES)
         elif isinstance(value, Decimal) and value.is_finite():
             hundredths = value * 100
-            if hundredths % 100 and hundredths == hundredths.to_integral_value():
-                yield str(int(hundredths))
+            whole = int(hundredths)  # a remainder of a Decimal with more than 28 digits raises
+            if whole % 100 and hundredths == whole:
+                yield str(whole)
         elif isinstance(value, str) and len(value) <= _LONGEST_AMOUNT and _WITH_DECIMALS.search(value):
             yield "".join(filter(str.isdecimal, value))
 

@@ -125,6 +125,7 @@ def test_new_events_are_returned_once() -> None:
         ({"price": Decimal("19.98")}, False),
         ({"price": 1999}, False),
         ({"note": "19.999"}, False),
+        ({"paid": Decimal("19.99"), "price": Decimal("1e300")}, True),
         ({}, False),
     ],
 )
