@@ -122,6 +122,34 @@ async def test_a_viewer_gets_a_reason_in_place_of_a_button(world: ApiWorld, page
     assert re.search(r"Your role is viewer.*requires? an editor", shown)
 
 
+async def test_pages_of_a_deleted_destination_offer_nothing_that_it_refuses(world: ApiWorld) -> None:
+    """They told an admin that an editor is required, and offered a key and a test event."""
+    made = (await world.create_destination())["id"]
+    mapping = (await world.publish_mapping(made))["id"]
+    change = f"/destinations/{made}/mappings/{mapping}"
+    await world.call("PATCH", change, {"name": "Other"}, status=200)
+    await world.call("POST", f"{change}/publish", status=200)
+    await world.call("PATCH", change, {"name": "Third"}, status=200)
+    await sign_in(world)
+    here = f"/console/destinations/{made}"
+    assert "Create key" in (await world.client.get(f"{here}/activate")).text
+    await world.call("DELETE", f"/destinations/{made}", status=200)
+    pages = (
+        "settings",
+        "notifications",
+        *(f"mappings/{mapping}{end}" for end in ("", "/publish", "/versions?version=1")),
+    )
+    for page in pages:
+        shown = (await world.client.get(f"{here}/{page}")).text
+        assert "This destination was deleted and cannot be changed." in shown, page
+        assert "Your role is" not in shown, page
+    activate = (await world.client.get(f"{here}/activate")).text
+    assert "This destination was deleted and accepts no events." in activate
+    assert "Create key" not in activate
+    assert "Send test event" not in activate
+    assert "This destination was deleted and accepts no events." not in (await world.client.get(here)).text
+
+
 async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: ApiWorld) -> None:
     """After a sign-in without access to the advertiser, Settings is the page that repairs it."""
     await sign_in(world)
