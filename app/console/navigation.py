@@ -1,4 +1,4 @@
-"""The main navigation. It has the pages that a visitor may open, and names the roles for each locked page.
+"""The main navigation. It has the pages that a visitor may open, and says what each locked page needs.
 
 Pure.
 """
@@ -14,12 +14,12 @@ from app.console.access.sessions import Visitor
 
 @dataclass(frozen=True, slots=True)
 class NavigationItem:
-    """A page of the navigation. If the visitor may not open it, `roles` names the roles that may."""
+    """A page of the navigation. If the visitor may not open it, `needs` says what is needed."""
 
     address: str
     label: str
     is_current: bool
-    roles: str = ""
+    needs: str = ""
 
 
 _ANY: Final = tuple(Scope)
@@ -42,6 +42,7 @@ MORE: Final[Sequence[tuple[str, str, tuple[Scope, ...]]]] = (
     ("/console/sessions", "Sessions", (Scope.KEYS_ADMIN,)),
     ("/console/organisations", "Organisations", (Scope.ORGANISATIONS_ADMIN,)),
 )
+_OF_ALL_DESTINATIONS: Final = ("/console/privacy", "/console/system")
 _OF_ORGANISATION: Final = ("/console/keys", "/console/sessions", "/console/organisations")
 
 
@@ -68,14 +69,16 @@ def navigation_of(visitor: Visitor, path: str) -> Navigation:
         if visitor.caller.is_platform or row[2] != (Scope.ORGANISATIONS_ADMIN,)
     ]
     return Navigation(
-        main=[item for item in main if not item.roles],
-        more=[item for item in more if not item.roles],
-        locked=[item for item in (*main, *more) if item.roles],
+        main=[item for item in main if not item.needs],
+        more=[item for item in more if not item.needs],
+        locked=[item for item in (*main, *more) if item.needs],
     )
 
 
 def _item(visitor: Visitor, path: str, address: str, label: str, scopes: tuple[Scope, ...]) -> NavigationItem:
     below = "/console/destinations" if address == "/console" else address
     is_current = path == address or path.startswith(below)
-    roles = "" if visitor.caller.may(*scopes) else ", ".join(roles_with(scopes))
-    return NavigationItem(address, label, is_current, roles)
+    needs = "" if visitor.caller.may(*scopes) else f"the role {', '.join(roles_with(scopes))}"
+    if not needs and address in _OF_ALL_DESTINATIONS and visitor.caller.destination_ids is not None:
+        needs = "a key for all destinations"
+    return NavigationItem(address, label, is_current, needs)

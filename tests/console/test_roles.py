@@ -1,5 +1,6 @@
 """Who may do what at the console: every page and every act, tried by each role."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from app.admin.access.people import ROLES, PersonRole
 from tests.api.world import ApiWorld
+from tests.console.test_confirmations import Case
 from tests.console.test_sessions import LOCKED, csrf, sign_in
 
 ORDER = [PersonRole.VIEWER, PersonRole.OPERATOR, PersonRole.EDITOR, PersonRole.ADMIN]
@@ -145,3 +147,31 @@ async def test_privacy_and_platform_reach_their_pages_only(
         if answer.status_code == 403 and f"Your role, {role}, may not" not in answer.text:
             wrong.append((route, "does not say who may"))
     assert wrong == []
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor", "admin"])
+@pytest.mark.parametrize("is_limited", [False, True], ids=["all", "limited"])
+async def test_no_link_leads_to_a_refusal(case: Case, role: str, is_limited: bool) -> None:
+    """The catalogue led a viewer to a refusal, and the menu a key that is limited to some destinations."""
+    own = case.ids["destination_id"]
+    await case.world.create_destination(name="Other", advertiser_id="777")
+    grant = {
+        "name": role,
+        "scopes": sorted(SCOPES[role]),
+        **({"destination_ids": [own]} if is_limited else {}),
+    }
+    key = (await case.world.call("POST", "/keys", grant, status=201)).json()["key"]
+    await sign_in(case.world, key)
+    todo, met, wrong = ["/console"], set[str](), []
+    while todo:
+        address = todo.pop()
+        if (kind := re.sub(r"(?:dst|map|inc|key)_\w+|=[^&]*", "", address)) in met:
+            continue
+        met.add(kind)
+        answer = await case.world.client.get(address)
+        if answer.status_code in (403, 404):
+            wrong.append((answer.status_code, address))
+        links = re.findall(r'<a\b[^>]* href="(/console[^"#]*)', answer.text)
+        todo += sorted(map(html.unescape, links))
+    assert wrong == []
+    assert len(met) > 30
