@@ -170,6 +170,31 @@ async def test_the_list_of_erasures_leads_on_and_back(case: Case) -> None:
     assert "Older" not in second
 
 
+MAPPING = D + "/mappings/{mapping_id}"
+# For each form that a page answers: its fields, and the address of the page.
+RESULTS = {
+    "setup check": (D + "/preflight/ask", {}, D + "/preflight"),
+    "comparison of ids": (D + "/match-quality/compare", {"ids": "ord-1"}, D + "/match-quality"),
+    "hash": (D + "/match-quality/hash", {"field": "email", "value": "x"}, D + "/match-quality"),
+    "test conversions": (D + "/match-quality/test", {"count": "0"}, D + "/match-quality"),
+    "shadow": (D + "/match-quality/shadow", {"percent": "0"}, D + "/match-quality"),
+    "thresholds": (D + "/notifications/thresholds", {"backlog.minutes": "x"}, D + "/notifications"),
+    "currency": (D + "/currency", {"currency": "XXX"}, D + "/settings"),
+    "rollback": (MAPPING + "/rollback", {"to": "1", "version": "0"}, MAPPING + "/versions?version=1"),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+async def test_an_answer_is_reloaded_without_sending_its_form_again(case: Case, name: str) -> None:
+    """A reload sent test conversions to Amazon again; the address of the form itself is no page."""
+    action, form, address = RESULTS[name]
+    address = re.sub(r"{(\w+)}", lambda found: case.ids[found[1]], address)
+    answer = await case.post(action, mapping=case.ids["mapping_id"], **form)
+    assert answer.status_code in (200, 412, 422)
+    assert f' data-address="{address}"' in answer.text
+    assert f' data-address="{address}"' not in await case.get(address)
+
+
 async def test_thresholds_are_set_and_restored(case: Case) -> None:
     """A share is typed in percent; a default stays a default."""
     address = f"/destinations/{case.ids['destination_id']}"
