@@ -106,7 +106,7 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld) -> None
 
 
 async def test_what_amazon_answers_anew_is_remembered(world: ApiWorld) -> None:
-    """The check and the warnings compare with it, not with what Amazon said at the sign-in."""
+    """The check and the warnings compare with it, not with its answer at the sign-in."""
     made = await world.create_destination()
     path = f"/destinations/{made['id']}"
     world.advertisers.currency = "USD"
