@@ -19,6 +19,7 @@ from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
         "call +1 (206) 555-0142 first",
         "tel:+1-206-555-0142",
         "+44 20.7946.0958",
+        "+44 20\u20117946\u22120958",
     ],
 )
 def test_an_address_or_number_is_found_anywhere(text: str) -> None:
@@ -65,6 +66,7 @@ def test_names_ids_and_counts_are_neither(text: str) -> None:
         ("+1 (206) 555-0142", True),
         ("+1.206.555.0142 ", True),
         ("tel:+1-206-555-0142", True),
+        ("+1\u2011206\u2011555\u20130142", True),
         ("＋12065550142", True),
     ],
 )

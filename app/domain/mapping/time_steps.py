@@ -9,7 +9,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from app.domain.conversion import timestamps
-from app.domain.conversion.failures import SourceFailed, characters, unreadable, wrong_type
+from app.domain.conversion.failures import SourceFailed, unreadable, wrong_type
 from app.domain.conversion.numbers import is_number, number_text, read_amount
 from app.domain.conversion.timestamps import EventTime
 from app.domain.mapping.reading import Reading
@@ -70,7 +70,6 @@ def time_step(arguments: list[Any]) -> Step | StepProblem | str:
         return StepProblem("time has two formats that read the same text differently.", "ambiguous_formats")
 
     def step(value: Any, reading: Reading) -> Any:
-        value = characters(value, "time")
         text = number_text(value) if is_number(value) else value
         if type(text) is not str:
             return wrong_type(value, "the pipe's time takes a text or number")
@@ -240,7 +239,7 @@ def epoch_step(per_second: int, unit: str) -> Step:
     failed = unreadable(f"is not a time in epoch {unit} between 1970 and 2286")
 
     def step(value: Any, reading: Reading) -> Any:
-        number = read_amount(characters(value, "time"), None)
+        number = read_amount(value, None)
         if isinstance(number, SourceFailed):
             return number
         time = timestamps.from_epoch(number, per_second=per_second)

@@ -60,7 +60,8 @@ def explain_hash(rule: MatchKeyRule, value: str, digest: str, *, country: str) -
     if expected is not None and _normal(given) == _normal(expected):
         found.insert(0, "amazon")
     name = found[0] if found else None
-    remedy = REMEDIES[name] if name else _UNKNOWN if rule.hashed else _UNHASHED
+    is_digest_wanted = rule.hashed or name == "amazon"
+    remedy = (REMEDIES[name] if name else _UNKNOWN) if is_digest_wanted else _UNHASHED
     return HashExplanation(name == "amazon", name, tuple(found), expected, remedy)
 
 

@@ -95,17 +95,12 @@ def _in_pattern(pattern: str, at: datetime) -> str:
 
 
 def fitting_time(sample: SchemaSample, now: datetime) -> datetime:
-    """Return a time at which the event of a sample has days, months and hours of as many digits as it shows.
+    """Return a time at which the event of a sample is recent, whatever digits its local times have.
 
-    Formats such as `DD` and `D` differ in what they read. Converted at this time, the event is recent.
+    `D` stands for a day of one digit, which `DD` does not read. `DD` also stands for a day such as `05`.
     """
-    patterns = "".join(str(entry.word) for entry in sample if entry.kind is ValueKind.PATTERN_TIME)
-    if not patterns:
-        return now
-    parts = {part[0] for part in _PART.finditer(patterns)}
-    month, day = 1 if "M" in parts else 12, 5 if "D" in parts else 25
-    at = now.replace(month=month, day=day, hour=9 if parts & {"H", "h"} else 10, minute=30)
-    return at + _EARLIER
+    has_pattern = any(entry.kind is ValueKind.PATTERN_TIME for entry in sample)
+    return now.replace(month=1, day=5, hour=9, minute=30) + _EARLIER if has_pattern else now
 
 
 def put(event: dict[str, Any], steps: tuple[Step, ...], value: Any) -> None:

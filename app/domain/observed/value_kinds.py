@@ -143,9 +143,6 @@ def kind_of(value: Any, now: datetime) -> ValueKind:
 
 
 _DAY: Final = 86_400
-# The ages of local times of the day before, read as if they were in UTC.
-_FAR_EAST: Final = timedelta(hours=-14)
-_DAY_IN_THE_WEST: Final = timedelta(hours=36)
 _LARGE: Final = 10**9  # may be a time, or too much
 _ENDLESS: Final = 10**64
 
@@ -223,8 +220,8 @@ def _time_kind(text: str, now: datetime) -> ValueKind | None:
         return ValueKind.TIME if text[4:5] == "-" else ValueKind.RFC_TIME
     if pattern_of(text) is None:
         return None
-    ages = [now - at for at in local_times(text)]
-    is_recent = any(_FAR_EAST <= age < _DAY_IN_THE_WEST for age in ages)
+    # Read as if it were in UTC, a time of the day before in the far east, or in the west.
+    is_recent = any(timedelta(hours=-14) <= now - at < timedelta(hours=36) for at in local_times(text))
     return ValueKind.PATTERN_TIME if is_recent else ValueKind.OLD_PATTERN_TIME
 
 

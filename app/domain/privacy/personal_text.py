@@ -10,11 +10,14 @@ from typing import Final
 from urllib.parse import unquote
 
 _EMAIL: Final = r"[^\s@]@[^\s@]+\.[^\s@.]"
-_PHONE: Final = r"\+(?:[\s().-]*[0-9]){8,15}(?![0-9])"
+_HYPHENS: Final = r"\u2010-\u2015\u2212-"  # a phone copied from a page may have others than that of ASCII
+_PHONE: Final = rf"\+(?:[\s().{_HYPHENS}]*[0-9]){{8,15}}(?![0-9])"
 _SCHEMES: Final = r"mailto:|tel:[0-9+]"
 _PERSONAL: Final = re.compile(f"{_EMAIL}|{_PHONE}|{_SCHEMES}", re.IGNORECASE | re.ASCII)
 _DECODED_TIMES: Final = 2
-_ONLY_A_PHONE_NUMBER: Final = re.compile(r"(?:[A-Za-z]{2,10}:)?\+(?:[\s().\-/]*[0-9]){8,15}[\s().\-/]*")
+_ONLY_A_PHONE_NUMBER: Final = re.compile(
+    rf"(?:[A-Za-z]{{2,10}}:)?\+(?:[\s()./{_HYPHENS}]*[0-9]){{8,15}}[\s()./{_HYPHENS}]*"
+)
 
 
 def holds_personal_text(text: str) -> bool:

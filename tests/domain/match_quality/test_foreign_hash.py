@@ -104,6 +104,8 @@ def test_a_value_without_match_key_and_a_key_that_goes_unhashed() -> None:
     hashed = explain_hash(RULES["maid"], maid, sha256(maid), country="US")
     assert (hashed.rule, hashed.expected) == (None, maid)
     assert "unhashed" in hashed.remedy
+    shortened = explain_hash(RULES["maid"], maid, md5(maid), country="US")
+    assert (shortened.rule, shortened.remedy) == ("md5", hashed.remedy)
 
 
 def test_a_given_digest_is_what_amazon_gets_unless_it_is_hashed_again() -> None:
