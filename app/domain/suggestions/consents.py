@@ -82,8 +82,8 @@ def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPat
 
 def _worded(each: ObservedPath) -> Written:
     """Add the pipe that turns booleans and other words into consent words."""
-    if all(type(value) is str and value.strip().lower() in CONSENT_WORDS for value in each.found):
-        return each.source
-    if not all(type(value) is str for value in each.found):
-        return each.piped("to_string")  # `true`, `false`, `1` and `0` are consent words
-    return each.piped("trim", "lower", ["map", dict(_ANSWERS)])
+    texts = each.texts
+    steps: list[Any] = [] if len(texts) == len(each.found) else ["to_string"]  # `true` and `1` are words
+    if not all(text.strip().lower() in CONSENT_WORDS for text in texts):
+        steps += ["trim", "lower", ["map", dict(_ANSWERS)]]
+    return each.piped(*steps)

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from app.domain.conversion import values
 from app.domain.conversion.amazon_codes import PURCHASE
+from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.failures import SourceFailed
 from app.domain.identity.keys import MATCH_KEYS, Profile
 from app.domain.mapping.reading import MAX_STEPS, Reading
 from app.domain.mapping.sources import MAX_MEMBERS, Check, Problems, compile_source, unchecked
+from app.domain.observed.value_kinds import is_gpp, is_tcf
 from app.domain.suggestions.observations import Written
 
 MAX_CANDIDATES: Final = 4  # of one `first_of`
@@ -95,6 +97,13 @@ class Trial:
         return one_of([source for each in chosen for source in each.get("first_of", [each])])
 
 
+def _check_consent(value: Any) -> str | SourceFailed:
+    """Read an answer or a consent string."""
+    text = value.strip() if type(value) is str else ""
+    is_known = text.lower() in CONSENT_WORDS or is_tcf(text) or is_gpp(text)
+    return text if is_known else SourceFailed("consent_invalid", "is not a consent value")
+
+
 _KEYS: Final = {rule.field: rule for rule in MATCH_KEYS}
 _CHECKS: Final[Mapping[str, Check]] = {
     **values.CHECKS,
@@ -103,5 +112,5 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "event_source": values.check_event_source,
     "country_code": values.check_country,
     "custom_data": values.check_custom,
-    "consent": unchecked,
+    "consent": _check_consent,
 }
