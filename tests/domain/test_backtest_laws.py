@@ -19,7 +19,7 @@ from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.fingerprints import fingerprint
-from app.domain.observed.schema_sample import take_sample
+from app.domain.observed.schema_sample import SampleGroup, take_sample
 from app.domain.suggestions.suggest import SuggestionSettings, suggest
 from tests.domain.conversions import compiled, convert
 from tests.domain.orders import received
@@ -463,6 +463,25 @@ def test_a_local_time_that_is_no_time_of_a_new_event_accepts_none(date: str, add
     assert isinstance(after, Rejection)
     is_clear = "match_id" in added or "9:05" in date
     assert (result.newly_accepted, result.unclear_events) == (0, 0 if is_clear else 1)
+
+
+def test_a_draft_that_changes_nothing_accepts_no_event_whose_reason_is_not_recorded() -> None:
+    """As releases before did, and as it is if the consent is missing."""
+    content = {"date": "24.11.2026 09:00", "email": "ada@example.com"}
+    mapping = compiled(
+        {
+            "event_type": "LEAD",
+            "event_source": "WEBSITE",
+            "event_name": "One",
+            "country_code": "US",
+            "fields": {"event_timestamp": _DATE, "email": "email"},
+            "consent": {"mode": "granted"},
+        }
+    )
+    sample = take_sample(content, now=NOW, fingerprint=DIGEST)
+    group = SampleGroup({sample: 3}, {}, version=1, accepted=False)
+    result = backtest([group], mapping, mapping, RULES, fingerprint=DIGEST, now=NOW)
+    assert result == Backtest(events=3)
 
 
 @pytest.mark.parametrize("path", ["lines[5].sku", "lines[6].sku", "tags[5]"])

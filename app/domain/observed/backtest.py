@@ -235,9 +235,9 @@ class _Comparison:
         facts = replace(facts, sent=sent)
         changed = self._changed - (self._continued & sent)
         self._is_id_changed |= "event_id" in changed
-        if facts.refused:  # what the fields do that are not changed is known
-            if facts.refused - changed:
-                return  # the events are still rejected
+        if facts.accepted is False and (not changed or facts.refused - changed):
+            return  # the events are still rejected
+        if facts.refused:  # what the other fields do is known
             after = replace(after, open=after.open & changed)
         shared = (before.open & after.open) - changed
         if sent & KEYS.keys() - changed and was:
