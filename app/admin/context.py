@@ -174,8 +174,9 @@ class AppContext(EvaluationSettings):
     key_sign_in: bool = True
     # The limits of admission control.
     bounds: Limits = field(default_factory=Limits)
-    # Destinations whose queue is so long that a new event would expire before delivery.
-    late: Set[str] = frozenset()
+    # The destinations of each organisation whose queue is so long that a new event would expire before
+    # delivery.
+    late: Mapping[OrganisationId, Set[str]] = field(default_factory=dict)
     # The notification channels without their addresses, which are credentials.
     channels: Sequence[Channel] = ()
     rejection_days: int = 7

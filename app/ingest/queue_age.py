@@ -8,6 +8,7 @@ from datetime import timedelta
 import asyncpg
 
 from app.domain.admission import backlog_too_old
+from app.domain.ids import OrganisationId
 from app.store import waiting_events
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -19,26 +20,28 @@ CHECK_EVERY_S = 30.0
 class QueueAgeMonitor:
     """Checks the oldest event of every queue twice a minute.
 
-    `overdue` holds the ids of the destinations whose oldest event was too old at the last check. `jitter`
-    returns a number in [0, 1): it spreads the checks of several processes.
+    `overdue` holds, for each organisation, the ids of its destinations whose oldest event was too old at the
+    last check. `jitter` returns a number in [0, 1): it spreads the checks of several processes.
     """
 
     pool: asyncpg.Pool
     max_age: timedelta
     jitter: Callable[[], float]
     telemetry: Telemetry
-    overdue: set[str] = field(default_factory=set)
+    overdue: dict[OrganisationId, set[str]] = field(default_factory=dict)
 
     async def check(self) -> None:
         """Check the live queues of all active destinations."""
         async with self.pool.acquire() as connection:
             waits = await waiting_events.longest_waits(connection)
-        overdue = {id_ for id_, wait in waits.items() if backlog_too_old(wait, self.max_age)}
-        if overdue - self.overdue:
-            self.telemetry.log(
-                "queue_age.overdue", level=30, destinations=sorted(overdue - self.overdue)[:20]
-            )
-        self.overdue.intersection_update(overdue)
+        overdue: dict[OrganisationId, set[str]] = {}
+        for wait in waits:
+            if backlog_too_old(wait.waited, self.max_age):
+                overdue.setdefault(wait.organisation, set()).add(wait.destination)
+        new = set[str]().union(*overdue.values()).difference(*self.overdue.values())
+        if new:
+            self.telemetry.log("queue_age.overdue", level=30, destinations=sorted(new)[:20])
+        self.overdue.clear()
         self.overdue.update(overdue)
 
     async def run(self) -> None:

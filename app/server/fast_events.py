@@ -156,7 +156,7 @@ class EventsEndpoint:
         """
         context, admission = self.context, self.admission
         media_type = check_media_type(permit.head.headers, "application/json", intake.NDJSON)
-        ids, late = caller.destination_ids, context.late
+        ids, late = caller.destination_ids, context.late.get(caller.organisation)
         if late and ids is not None:
             late = late & ids  # hides other destinations from the key
         if late and late == ids:  # the queues of all destinations of this key are too long

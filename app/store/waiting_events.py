@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.store import PipelineConnection, fetch_map, fetch_rows, read_sql
+from app.domain.ids import OrganisationId
+from app.store import PipelineConnection, fetch_rows, read_sql
 
 SQL: Final = read_sql(__file__)
 
@@ -46,9 +47,18 @@ async def paces(connection: PipelineConnection) -> list[DestinationPace]:
     return await fetch_rows(connection, DestinationPace, SQL["paces"])
 
 
-async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
-    """Return how long the first due live batch of each active destination has waited, by destination id.
+@dataclass(frozen=True, slots=True)
+class LongestWait:
+    """How long the first due live batch of an active destination has waited."""
+
+    organisation: OrganisationId
+    destination: str
+    waited: timedelta
+
+
+async def longest_waits(connection: PipelineConnection) -> list[LongestWait]:
+    """Return the longest wait of each active destination that has live batches.
 
     It costs one index probe per destination and partition, regardless of the backlog.
     """
-    return await fetch_map(connection, SQL["longest_waits"])
+    return await fetch_rows(connection, LongestWait, SQL["longest_waits"])

@@ -24,7 +24,7 @@ FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.dest
 WHERE d.state = 'active'
 
 -- name: longest_waits
-SELECT d.id, now() - front.accepted_at AS waited
+SELECT d.organisation_id AS organisation, d.id AS destination, now() - front.accepted_at AS waited
 FROM destinations d, LATERAL (
   SELECT accepted_at FROM batch_states
   WHERE settled_at IS NULL AND destination = d.number AND queue = 0

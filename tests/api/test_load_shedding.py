@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from app.api.recent_rows import CACHE_SECONDS
 from app.domain.admission import MIB, Limits
 from app.domain.event import Event, Rejection
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.ingest.evaluate import PendingRequest
 from app.ingest.intake import EventResult
 from app.processes import application
@@ -362,7 +363,12 @@ def with_late(world: ApiWorld, late: str) -> Any:
     intake = BlockedIntake()
     intake.go.set()
     return create_application(
-        replace(world.context, intake=intake, registry=CollectorRegistry(), late=frozenset({late}))
+        replace(
+            world.context,
+            intake=intake,
+            registry=CollectorRegistry(),
+            late={DEFAULT_ORGANISATION: frozenset({late})},
+        )
     )
 
 
@@ -400,6 +406,22 @@ async def test_in_a_mixed_post_only_its_events_are_rejected(app_with_a_late_lane
     assert isinstance(seen[0], Rejection)
     assert (seen[0].reason, seen[0].code.value) == ("backlog_too_long", "RATE_LIMIT")
     assert isinstance(seen[1], Event)
+
+
+async def test_an_organisation_does_not_learn_which_queues_of_another_are_too_long(world: ApiWorld) -> None:
+    """Its events for the id of such a destination are evaluated, as those for an unknown id are."""
+    answer = await world.call("POST", "/organisations", {"id": "other", "name": "Other"})
+    assert answer.status_code == 201, answer.text
+    body = {"name": "sends", "scopes": ["events:write"]}
+    key = (await world.call("POST", "/keys?organisation_id=other", body)).json()["key"]
+    app = with_late(world, LATE)
+    alone, mixed = (
+        b'{"destination_id": "dst_late"}',
+        b'[{"destination_id": "dst_late"}, {"destination_id": "d"}]',
+    )
+    assert (await Sender(app, key=key).post(alone)).status == 202
+    assert (await Sender(app, key=key).post(mixed)).status == 202
+    assert [type(event) for event in app.state.context.intake.sent] == [Event, Event]
 
 
 async def test_a_quiet_key_that_is_not_current_is_not_counted_with_a_large_one(

@@ -289,8 +289,8 @@ async def test_only_a_queue_that_is_sent_and_has_waited_too_long_is_late(world: 
         telemetry=world.resources.telemetry,
     )
     await backlogs.check()
-    assert backlogs.overdue == {late}
+    assert backlogs.overdue == {"default": {late}}
 
     await world.work_until(late, delivered=1)
     await backlogs.check()
-    assert backlogs.overdue == frozenset()
+    assert backlogs.overdue == {}
