@@ -284,7 +284,7 @@ def demand_of(head: RequestHead) -> Demand:
     if head.path == EVENTS_PATH and head.method == b"POST":
         cost = POST_COST + (UNDECLARED_COST if length is None else length)
         return Demand(cost, reserved, is_events=True, has_body=has_body)
-    cost = route_cost(head.target)
+    cost = route_cost(head.path, head.query)
     return Demand(
         cost and cost + (length or 0), reserved, has_body=has_body, spare_bytes=_ADMIN_RESERVE_BYTES
     )

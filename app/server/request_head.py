@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -21,21 +22,24 @@ EVENTS_PATH: Final = PATH.encode()
 _LARGE: Final = (b"/mappings/suggest", b"/dedupe/compare")  # ends of paths whose bodies carry much
 
 # The cost of a request before its body arrives (`app.domain.admission.POST_COST`). The first row that matches
-# the request target decides. Measured: 13 KiB of a post of events take about a millisecond of CPU time.
+# the path decides, unless the query asks for an export. Measured: 13 KiB of a post of events take about a
+# millisecond of CPU time.
+_MANY_ROWS: Final = 512 * KIB
 _COSTS: Final = (
     # Probes must be answered under any load. A live stream waits almost always.
-    (re.compile(rb"^/(health/|metrics|console/static/)|/live(\?|$)"), 0),
+    (re.compile(rb"^/(health/|metrics|console/static/)|^/console/(.*/)?live$"), 0),
     # These merge stored samples, or read many rows.
     (
         re.compile(
             rb"/(event-schema|backtest|suggest|event-search|search|match-quality|dedupe|reconciliation)\b"
-            rb"|[?&]format=(csv|ndjson)|^/subjects/find"
+            rb"|^/subjects/find"
         ),
-        512 * KIB,
+        _MANY_ROWS,
     ),
     (re.compile(rb"^/console"), 64 * KIB),
     (re.compile(rb""), 32 * KIB),
 )
+_EXPORT: Final = re.compile(rb"(^|&)format=(csv|ndjson)")
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 # RFC 3986 §3.2.2 and §3.2.3: an optional host and an optional port.
@@ -65,13 +69,14 @@ _EXPECTATION: Final = Problem(ErrorCode.EXPECTATION_FAILED)
 class RequestHead(msgspec.Struct, frozen=True):
     """The head of a request. `headers` has the first value of each of the `raw` headers.
 
-    `path` is the target without its query. `length` is the declared length of the body: 0 without a body,
-    None if it is chunked or not a number. `max_body` is the largest body that the path accepts, in bytes.
+    `path` is the path by which the request is routed, `query` is as received. `length` is the declared length
+    of the body: 0 without a body, None if it is chunked or not a number. `max_body` is the largest body that
+    the path accepts, in bytes.
     """
 
     method: bytes
-    target: bytes
     path: bytes
+    query: bytes
     raw: RawHeaders
     headers: FirstHeaders
     length: int | None
@@ -84,14 +89,25 @@ def read_head(method: bytes, target: bytes, raw: RawHeaders) -> RequestHead:
     if b"transfer-encoding" not in headers:
         digits = headers.get(b"content-length", b"0").strip(b" \t").lstrip(b"0")[:20] or b"0"
         length = int(digits) if digits.isdigit() else None
-    path = target.partition(b"?")[0]
+    path, _, query = target.partition(b"?")
+    if b"%" in path or not path.startswith(b"/"):
+        path = _routed_path(path)
     max_body = 5 * MIB if path == EVENTS_PATH or path.endswith(_LARGE) else MIB
-    return RequestHead(method, target, path, raw, headers, length, max_body)
+    return RequestHead(method, path, query, raw, headers, length, max_body)
 
 
-def route_cost(target: bytes) -> int:
+def _routed_path(path: bytes) -> bytes:
+    """Return an encoded path, or that of a URL, as the router reads it: another spelling costs the same."""
+    if not path.startswith(b"/"):
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+    return unquote_to_bytes(path)
+
+
+def route_cost(path: bytes, query: bytes) -> int:
     """Return the cost of a request other than a post of events; 0 for a request that is never shed."""
-    return next(cost for pattern, cost in _COSTS if pattern.search(target))
+    if _EXPORT.search(unquote_to_bytes(query)):
+        return _MANY_ROWS
+    return next(cost for pattern, cost in _COSTS if pattern.search(path))
 
 
 def problem_of_head(

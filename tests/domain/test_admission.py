@@ -152,6 +152,40 @@ def test_what_a_request_costs_and_reserves() -> None:
     assert [each.body_bytes for each in demands] == [0, 10, RESERVE, RESERVE]
 
 
+MANY_ROWS, ACTION, PAGE = 524_288, 32_768, 65_536
+
+
+@pytest.mark.parametrize(
+    ("target", "cost"),
+    [
+        (b"/health/ready", 0),
+        (b"/metrics", 0),
+        (b"/console/live", 0),
+        (b"/console/destinations/dst_1/live", 0),
+        (b"/console/destinations/dst_1/event/live?id=a", 0),
+        (b"/console/destinations/dst_1/events?q=a/live", PAGE),
+        (b"/events/a/live?destination_id=dst_1", ACTION),
+        (b"/destinations/dst_1/events?journey_id=a/live", ACTION),
+        (b"/destinations/dst_1/events?format=csv&journey_id=a/live", MANY_ROWS),
+        (b"/destinations/dst_1/events?f%6Frmat=%63sv", MANY_ROWS),
+        (b"/destinations/dst_1/event%2Dschema", MANY_ROWS),
+        (b"http://api/destinations/dst_1/event-schema", MANY_ROWS),
+        (b"HTTPS://api/%73ubjects/find", MANY_ROWS),
+        (b"/subjects/find", MANY_ROWS),
+    ],
+)
+def test_no_spelling_of_an_address_makes_its_route_cheaper(target: bytes, cost: int) -> None:
+    """What a sender may choose, such as the end of the query, does not decide either."""
+    assert demand_of(read_head(b"GET", target, [])).cost == cost
+
+
+@pytest.mark.parametrize("target", [b"/events", b"/%65vents", b"http://api/events", b"/events?priority=low"])
+def test_a_post_of_events_is_one_in_every_spelling(target: bytes) -> None:
+    head = read_head(b"POST", target, [(b"content-length", b"2000000")])
+    assert demand_of(head) == Demand(POST_COST + 2_000_000, RESERVE, is_events=True)
+    assert head.max_body == 5 * MIB
+
+
 def after(limit: AdaptiveLimit, **more: float) -> AdaptiveLimit:
     """Return the limit after a response, by default a timely one while the complete limit is in use."""
     facts = {"cost": 1000, "began": 9.0, "took_s": 1.0, "in_progress": limit.cost, "now": 10.0} | more
