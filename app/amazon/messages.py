@@ -177,12 +177,15 @@ def _truncate(text: str) -> str:
 
 def _remove_values(text: str, sent: Collection[str]) -> str:
     """Remove each sent value from a text. A short value is removed only where it is a separate word."""
-    lowered = text.lower()
+    folded = text.casefold()
     for value in sorted(sent, key=len, reverse=True):
-        printable = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", value)).strip().lower()
-        if not printable or printable not in lowered:
+        printable = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", value)).strip()
+        if not printable or printable.casefold() not in folded:
             continue
-        pattern = re.escape(printable) if len(printable) >= 6 else rf"(?<!\w){re.escape(printable)}(?!\w)"
+        # Some letters, such as ß and İ, have more characters in another case, which IGNORECASE does not know.
+        spellings = {printable, printable.lower(), printable.upper(), printable.casefold()}
+        pattern = "|".join(map(re.escape, sorted(spellings, key=len, reverse=True)))
+        pattern = f"(?:{pattern})" if len(printable) >= 6 else rf"(?<!\w)(?:{pattern})(?!\w)"
         text = re.sub(pattern, _REDACTED, text, flags=re.IGNORECASE)
-        lowered = text.lower()
+        folded = text.casefold()
     return text

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -196,6 +197,15 @@ def test_no_response_is_longer_than_two_kib_or_repeats_a_value(
     listed = sum(item.conversions for item in found.items)
     # A conversion that is not mentioned is an error, too. A body with NUL is not read.
     assert found.left_out > 0 or status > 299 or b"\\u0000" in body or listed == 500
+
+
+@pytest.mark.parametrize("value", ["İstanbul", "Straße", "ŉx", "ΑΣ", "ſoft", "ǅungla"])
+@pytest.mark.parametrize("spelled", [str, str.lower, str.upper, str.casefold])
+def test_a_value_whose_case_changes_its_length_is_not_repeated(
+    value: str, spelled: Callable[[str], str]
+) -> None:
+    """It stands without quotation marks, which would hide any text."""
+    assert messages.scrub(f"Value {spelled(value)} is invalid", sent=[value]) == "Value *** is invalid"
 
 
 def test_a_conversion_on_a_page_keeps_names_and_amounts() -> None:
