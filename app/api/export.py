@@ -33,6 +33,9 @@ _UNREADABLE: Final = "Stored batches are damaged. Their rows are missing in this
 # A spreadsheet treats a text that begins with one of these characters as a formula. In East Asian locales,
 # it also reads the full-width signs.
 _FORMULA: Final = re.compile(r"[\t\r\n\0]|[\s\0]*[=+\-@＝＋－＠]")
+# Where the decimal sign is a comma, a spreadsheet separates cells by semicolons, and ignores quotation marks
+# within such a cell. So a cell can also begin inside a text.
+_INNER_FORMULA: Final = re.compile(r"(?<=[;\t\r\n])(?=[\s\0\"]*[=+\-@＝＋－＠])")
 
 
 def exportable(page: type[Page[Any]]) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def csv_lines(rows: Iterable[Sequence[Any]]) -> bytes:
 def cell(value: Any) -> str:
     """Return the text of a cell.
 
-    If a spreadsheet would run the text as a formula, put an apostrophe before it.
+    If a spreadsheet would run the text, or a part of it, as a formula, put an apostrophe before that.
     """
     if value is None:
         return ""
@@ -126,6 +129,7 @@ def cell(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     text = str(value) if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+    text = _INNER_FORMULA.sub("'", text)
     return f"'{text}" if _FORMULA.match(text) else text
 
 

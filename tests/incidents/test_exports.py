@@ -127,7 +127,9 @@ async def test_an_export_says_that_rows_of_damaged_batches_are_missing(
         (None, ""), (True, "true"), (-5, "-5"), ("=1+1", "'=1+1"), (" =1", "' =1"), ("-x", "'-x"),
         ("＝1", "'＝1"), ("＋1", "'＋1"), ("－1", "'－1"), ("＠a", "'＠a"), (" \u3000＝1", "' \u3000＝1"),
         ("\ta", "'\ta"), ("\ra", "'\ra"), ("\na", "'\na"), ("\0=1", "'\0=1"), ("a=1", "a=1"), ("@a", "'@a"),
-        ({"a": 1}, '{"a":1}'), ("plain", "plain"),
+        ({"a": 1}, '{"a":1}'), ("plain", "plain"), ("a;=1+1", "a;'=1+1"), ("a;b;c", "a;b;c"),
+        ("a;1-1", "a;1-1"), ('a; "=1;', "a;' \"=1;"), ("a\n@b", "a\n'@b"), ("a\t\t-b", "a\t'\t'-b"),
+        ("=1;＝2", "'=1;'＝2"), (["a;=1"], '["a;\'=1"]'),
     ],
 )  # fmt: skip
 def test_a_cell_is_no_formula(value: object, text: str) -> None:
