@@ -17,7 +17,7 @@ from types import ModuleType
 
 from app.commands.failure import CommandFailed
 from app.processes import parent_watch
-from app.settings import ROOT, Settings, SettingsError, read_settings
+from app.settings import REQUIRED, ROOT, Settings, SettingsError, read_settings
 
 Parser = argparse.ArgumentParser
 Run = Callable[[Settings, argparse.Namespace], int | Coroutine[None, None, int] | None]
@@ -151,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Run = getattr(*_function_of(command))
         if command.name in {"test", "campaign", "check", "lock"}:
             return _exit_code(run(Settings.model_construct(), parsed))
-        with _dev_defaults(read_settings(), command.needs) as settings:
+        required = REQUIRED if command.needs == COMPLETE else ()
+        with _dev_defaults(read_settings(required=required), command.needs) as settings:
             return _exit_code(run(settings, parsed))
     except SettingsError as wrong:
         print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
@@ -220,6 +221,8 @@ def _exit_code(done: int | Coroutine[None, None, int] | None) -> int:
 def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
     """Add what the command needs on a development machine. In production, do not even import `dev`."""
     has_database = needs == DATABASE and bool(settings.backup_database_url or settings.database_url)
+    if settings.production and needs == DATABASE and not has_database:
+        raise SettingsError(["BACKUP_DATABASE_URL: is required when APP_ENV is production."])
     if needs == PLAIN or settings.is_complete or has_database:
         yield settings
         return

@@ -5,12 +5,20 @@ problem but never the value, because a database URL contains a password.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from app.crypto import NamedKey
 from app.domain.admission import MIB
@@ -44,6 +52,8 @@ from app.setting_types import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+# What production requires of a process that uses the database and the keys.
+REQUIRED = ("database_url", "encryption_keys", "public_url")
 
 
 class SettingsError(Exception):
@@ -155,8 +165,9 @@ class Settings(BaseModel):
     data_key_retention_hours: int = Field(default=24, ge=1, le=24 * 30)
 
     @model_validator(mode="after")
-    def _fit_together(self) -> "Settings":
-        if problems := list(_contradictions(self)):
+    def _fit_together(self, info: ValidationInfo) -> "Settings":
+        required = REQUIRED if info.context is None else info.context
+        if problems := list(_contradictions(self, required)):
             raise ValueError("\n".join(problems))
         return self
 
@@ -222,10 +233,11 @@ def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
     return [key.id for key in keys if is_weak_key(key.key)]
 
 
-def read_settings(env_file: Path = ROOT / ".env") -> Settings:
+def read_settings(env_file: Path = ROOT / ".env", *, required: Collection[str] = REQUIRED) -> Settings:
     """Read the settings from the environment, and unset or empty ones from `.env`. Raises SettingsError.
 
-    The variable `NAME_FILE` names a file with the value of the secret setting `NAME`.
+    The variable `NAME_FILE` names a file with the value of the secret setting `NAME`. `required` are those of
+    REQUIRED that production must set.
     """
     sources = (os.environ, dotenv_values(env_file))
     values: dict[str, Any] = {}
@@ -234,7 +246,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
             values[name] = text
     values |= _secrets_from_files(sources)
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values, context=required)
     except ValidationError as error:
         problems = [*_sentences(error)]
         wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
@@ -244,7 +256,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
             field = Settings.model_fields[name]
             values[name] = field.get_default(call_default_factory=True, validated_data={})
         try:
-            Settings.model_validate(values)
+            Settings.model_validate(values, context=required)
         except ValidationError as error:
             problems += [each for each in _sentences(error) if each.partition(":")[0].lower() not in wrong]
     raise SettingsError(problems)
@@ -309,7 +321,7 @@ def _notification_problems(settings: Settings) -> Iterable[str]:
         yield f"NOTIFY_WEBHOOKS: {', '.join(plain)}: must be https:// when APP_ENV is production."
 
 
-def _contradictions(settings: Settings) -> Iterable[str]:
+def _contradictions(settings: Settings, required: Collection[str]) -> Iterable[str]:
     if settings.warn_event_age_days > settings.max_event_age_days:
         yield (
             f"WARN_EVENT_AGE_DAYS: is {settings.warn_event_age_days} and must not exceed MAX_EVENT_AGE_DAYS: "
@@ -340,7 +352,7 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     for name in ("oidc_issuer", "status_callback_url"):
         if not (getattr(settings, name) or "https://").startswith("https://"):
             yield f"{name.upper()}: must be https:// when APP_ENV is production."
-    for name in ("database_url", "encryption_keys"):
+    for name in required:
         if getattr(settings, name) is None:
             yield f"{name.upper()}: is required when APP_ENV is production."
     if weak := weak_key_ids(settings.named_keys):
@@ -355,5 +367,5 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         )
     if settings.amazon_base_url is not None:
         yield "AMAZON_BASE_URL: replaces Amazon and is refused when APP_ENV is production: unset it."
-    if not settings.public_url.startswith("https://"):
+    if "public_url" in required and not settings.public_url.startswith("https://"):
         yield "PUBLIC_URL: must be https:// when APP_ENV is production (Amazon redirects browsers to it)."

@@ -239,6 +239,8 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
         raise CommandFailed(
             "DATABASE_URL names a server: stop it, then run restore on its host with --data-dir."
         )
+    if asked.data_dir is None and settings.production:
+        raise CommandFailed("In production no embedded Postgres is restored: add --data-dir.")
     embedded = asked.data_dir is None
     target: Path = settings.data_dir / "postgres" if embedded else asked.data_dir
     base = newest_base(asked.folder, asked.to)

@@ -21,6 +21,7 @@ from tests.config_as_code.files import acme, file
 from tests.databases import ROLES, acting_as
 from tests.listening import SilentHandler, handling
 from tests.pipeline import fork_server
+from tests.tables import cases
 
 pytestmark = pytest.mark.process
 
@@ -290,6 +291,51 @@ def test_what_only_a_developer_may_run_is_refused_in_production(name: str) -> No
     )
     assert ended.returncode == 2
     assert "production" in ended.stderr
+
+
+@cases(
+    "words, says",
+    {
+        "an unreachable database": (("backup", "{tmp}"), "The database cannot be used: "),
+        "no base backup": (
+            ("restore", "{tmp}", "--data-dir", "{tmp}/data"),
+            "{tmp} contains no base backup.",
+        ),
+        "no API": (
+            ("destinations", "list", "--api", "http://127.0.0.1:1", "--key-file", "{tmp}/key"),
+            "The API does not respond: ",
+        ),
+    },
+)
+def test_a_command_that_serves_nothing_needs_no_setting_of_the_api(
+    tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    """In production they often run on a machine without its secrets."""
+    (tmp_path / "key").write_text("ack_1")
+    ended = command(
+        *(word.format(tmp=tmp_path) for word in words),
+        APP_ENV="production",
+        BACKUP_DATABASE_URL="postgresql://backup:hunter2@127.0.0.1:1/none",
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.startswith(says.format(tmp=tmp_path)), ended.stderr
+
+
+@cases(
+    "words, code, says",
+    {
+        "a process": (("serve",), 2, "ENCRYPTION_KEYS: is required when APP_ENV is production."),
+        "a backup": (("backup", "{tmp}"), 2, "BACKUP_DATABASE_URL: is required when APP_ENV is production."),
+        "a restore": (("restore", "{tmp}"), 1, "In production no embedded Postgres is restored"),
+    },
+)
+def test_a_command_in_production_needs_the_settings_that_it_uses(
+    tmp_path: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    """It falls back to nothing of a development machine."""
+    ended = command(*(word.format(tmp=tmp_path) for word in words), APP_ENV="production")
+    assert (ended.returncode, says in ended.stderr) == (code, True), ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_doctor_says_so_when_there_is_no_database() -> None:
