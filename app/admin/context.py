@@ -67,14 +67,15 @@ def _forget(id_: object) -> None:
 
 @dataclass(slots=True)
 class ComputationThread:
-    """The thread for the long computations of a process.
+    """A thread for computations of a process.
 
     While the event loop computes, the process answers no other request. So a computation that may take more
     than some 20 ms of CPU runs here, after its inputs were read and its transaction has ended.
 
-    There is one thread: each further thread would take time slices of 5 ms from the event loop. An
-    organisation has at most one computation in the queue, so the computations of one organisation delay
-    those of another by at most one computation each.
+    A process has two: one for computations that may take seconds, such as a backtest, and one for those of
+    up to 0.2 s, which would wait for them. Each further thread would take time slices of 5 ms from the event
+    loop. An organisation has at most one computation in a queue, so the computations of one organisation
+    delay those of another by at most one computation each.
     """
 
     _executor: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "computation"))
@@ -183,10 +184,11 @@ class AppContext(EvaluationSettings):
     # Remove a key or an organisation from the caches of this process, after a change was committed.
     forget_key: Callable[[KeyId], None] = _forget
     forget_organisation: Callable[[OrganisationId], None] = _forget
-    # Who acts, for which organisation, and the thread for its long computations.
+    # Who acts, for which organisation, and the threads for its long and its short computations.
     caller: Caller = NO_CALLER
     organisation: OrganisationId = NONE
     computations: ComputationThread = field(default_factory=ComputationThread)
+    short_computations: ComputationThread = field(default_factory=ComputationThread)
 
     @property
     def opaque(self) -> OpaqueTexts:
@@ -225,6 +227,10 @@ class AppContext(EvaluationSettings):
     async def compute(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
         """Return the function's result, computed outside the event loop. No transaction should be open."""
         return await self.computations.run(self.organisation, function, *args, **named)
+
+    async def compute_short(self, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+        """Do the same for a computation of up to 0.2 s. It waits for no long computation."""
+        return await self.short_computations.run(self.organisation, function, *args, **named)
 
     async def wake(self, destination: Destination) -> None:
         """Notify workers of a committed change. Never raises: a lost notification only delays delivery."""

@@ -27,7 +27,7 @@ from app.admin.events.history import ATTEMPT
 from app.api.http.query_parameters import parameters_of
 from app.console import pages
 from app.crypto import OpaqueTexts
-from app.domain.ids import OrganisationId
+from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
 from app.domain.observed.fingerprints import Fingerprints
@@ -438,6 +438,25 @@ async def test_a_computation_runs_outside_the_event_loop() -> None:
     except ValueError:
         return
     raise AssertionError("the error is lost")
+
+
+async def test_a_list_waits_for_no_long_computation(service: Service) -> None:
+    """A backtest may take seconds. Another backtest waits for it."""
+    destination = await service.world.destination()
+    here = f"/destinations/{destination}"
+    mapping = f"{here}/mappings/{(await service.get(f'{here}/mappings'))['items'][0]['id']}"
+    context = service.application.state.context.within(DEFAULT_ORGANISATION)
+    release = threading.Event()
+    long = asyncio.create_task(context.compute(release.wait, 60))
+    backtest = asyncio.create_task(service.do(f"{mapping}/backtest", {}))
+    try:
+        async with asyncio.timeout(20):
+            for path in (f"{here}/mappings", f"{mapping}/versions", f"{here}/preflight"):
+                await service.get(path)
+        assert not backtest.done()
+    finally:
+        release.set()
+        await asyncio.gather(long, backtest)
 
 
 async def test_an_organisation_waits_for_at_most_one_computation_of_another() -> None:

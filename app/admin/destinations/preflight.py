@@ -87,7 +87,7 @@ async def check_setup(context: AppContext, destination_id: str, *, ask: bool = F
             seconds_apart=await readiness.seconds_apart(await driver_of(connection), _local_clock(context)),
         )
         published = await mappings.published_of(connection, [destination.id])
-    literal_times = await context.compute(_with_literal_times, published)
+    literal_times = await context.compute_short(_with_literal_times, published)
     checks = run_preflight(replace(facts, literal_times=literal_times))
     return Preflight(all(check.status != "failed" for check in checks), checks)
 

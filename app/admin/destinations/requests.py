@@ -68,7 +68,7 @@ async def read_request(context: AppContext, destination_id: str, attempt_id: str
         row = require_found(await figures.request(connection, destination.number, attempt))
         places = {(BatchId(batch), day) for batch, day in row.days.items()}
         stored = await batches.read(connection, places, destination.number)
-    return await context.compute(_details, context.vault, row, stored)
+    return await context.compute_short(_details, context.vault, row, stored)
 
 
 def _details(

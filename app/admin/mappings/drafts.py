@@ -120,7 +120,7 @@ async def list_mappings(
     """Return up to `limit` mappings with numbers above `after`, oldest first, without archived mappings."""
     async with reading(context, destination_id) as (connection, destination):
         rows = await stored_mappings.page(connection, destination.id, limit=limit, after=after)
-    return await context.compute(lambda: [_details(row, destination.region) for row in rows])
+    return await context.compute_short(lambda: [_details(row, destination.region) for row in rows])
 
 
 async def list_published(context: AppContext, destination_id: str) -> list[StoredMapping]:

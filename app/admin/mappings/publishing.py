@@ -161,7 +161,7 @@ async def list_versions(
         mapping = await find_mapping(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=below)
     pairs = zip_longest(rows[:limit], rows[1 : limit + 1])
-    return await context.compute(lambda: [_version(mapping, row, older) for row, older in pairs])
+    return await context.compute_short(lambda: [_version(mapping, row, older) for row, older in pairs])
 
 
 def _version(mapping: StoredMapping, row: Version, older: Version | None) -> PublishedVersion:
