@@ -510,6 +510,14 @@ def test_a_price_is_no_total_of_several_pieces() -> None:
     assert ("value", "total_missing") not in undecided(single)
 
 
+@pytest.mark.parametrize("odd", ["a", 2.0, 1.5, 0, -1, 10**9, True, "1.500"])
+def test_quantities_that_are_no_counts_are_left_out(odd: object) -> None:
+    """Of an event about one product: a source for each usual quantity multiplies its price."""
+    expected = suggested(orders(price=5.99, quantity=2)).mapping["fields"]["value"]
+    events = orders(price=5.99, quantity=lambda n: odd if n % 2 else 2)
+    assert suggested(events).mapping["fields"]["value"] == expected
+
+
 def test_a_missing_total_is_summed() -> None:
     """The total is read first."""
     events = orders(

@@ -16,6 +16,7 @@ from app.domain.suggestions.amounts import (
     divisor_of,
     guarded,
     notation_of,
+    read_amount,
     words_beside,
 )
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in
@@ -262,8 +263,9 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
             reading = AmountSources([{"path": above, "pipe": pipe} for pipe in pipes], notation)
             reason = f"{each.label} times {pieces.names[-1]}; {notation.words}."
         else:
-            often = [int(number) for number, _ in Counter(map(str, pieces.found)).most_common()]
-            numbers = [n for n in dict.fromkeys([*often, *_PIECES]) if n][:MAX_MEMBERS]
+            counts = Counter(n for n in map(read_amount, pieces.found) if n and is_count(n))
+            often = [int(number) for number, _ in counts.most_common()]
+            numbers = list(dict.fromkeys([*often, *_PIECES]))[:MAX_MEMBERS]
             sources = [guarded(pieces, each, [str(n)], notation, times=n) for n in numbers]
             several = ", ".join(map(str, sorted(numbers)))
             reason = f"{each.label} times {pieces.names[-1]}, if this is one of {several}; {notation.words}."
