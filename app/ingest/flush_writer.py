@@ -57,9 +57,16 @@ class JourneyNodes:
     day: date | None = None
     numbers: dict[journey_figures.JourneyNode, int] = field(default_factory=dict)
     _full: set[DestinationNumber] = field(default_factory=set)
+    _session: "PipelineConnection | None" = None
 
     async def register(self, connection: PipelineConnection, requests: Iterable[PendingRequest]) -> None:
-        """Learn the numbers of all nodes of these requests, outside the transaction that stores them."""
+        """Learn the numbers of all nodes of these requests, outside the transaction that stores them.
+
+        A new session may be one of a new primary that lost the newest nodes, so it learns all numbers again.
+        """
+        if connection is not self._session:
+            self._forget()
+            self._session = connection
         for _ in range(_TRIES):
             missing = self._missing(requests)
             if not missing and self.day is not None:
@@ -73,8 +80,11 @@ class JourneyNodes:
     def is_complete(self, requests: Iterable[PendingRequest], day: date) -> bool:
         """Return whether all nodes of these requests have numbers of a day. Forget those of other days."""
         if day != self.day:
-            self.day, self.numbers, self._full = None, {}, set()
+            self._forget()
         return self.day is not None and not self._missing(requests)
+
+    def _forget(self) -> None:
+        self.day, self.numbers, self._full = None, {}, set()
 
     def _missing(self, requests: Iterable[PendingRequest]) -> set[journey_figures.JourneyNode]:
         """Return the nodes of these requests whose number is not known."""

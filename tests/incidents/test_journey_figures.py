@@ -21,7 +21,7 @@ from tests.incidents.conftest import Service
 from tests.incidents.test_journeys import of_node, refuse_odd
 from tests.pipeline.test_erasing import erase
 from tests.pipeline.test_replaying import OPERATOR
-from tests.pipeline.world import World, event
+from tests.pipeline.world import World, event, eventually
 
 NODES = ("n1", "n2", None)
 TOTALS = ("accepted", "duplicates", "rejected", "retrying", "delivered", "dead", "expired", "erased")
@@ -195,6 +195,25 @@ async def test_a_flush_of_the_next_day_registers_its_nodes_again(service: Servic
     await world.fetch("UPDATE batch_states SET nodes = '{7}'")
     await service.post(destination, of_node(2, "n1"))
     assert (await figures(world, destination, node_id="n1"))["accepted"] == 2
+
+
+async def test_a_failover_that_lost_a_node_counts_its_events_for_no_other(service: Service) -> None:
+    """The new primary lacks the newest transactions. Another process then gives the number to its node."""
+    world = service.world
+    dst = await world.destination()
+    await service.post(dst, of_node(1, "n1"))
+    number = await world.number(dst)
+    lost = "ledger, batches, batch_states, counts, journey_nodes, journey_figures"
+    await world.fetch(f"TRUNCATE {lost}")
+    async with world.resources.pool.acquire() as connection:
+        await journey_figures.register(connection, [(number, "j1", "n2")])
+    await world.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await eventually(lambda: world.try_post(dst, of_node(2, "n1")))
+    assert (await figures(world, dst, node_id="n1")) == {"accepted": 1, "queued": 1}
+    assert (await figures(world, dst, node_id="n2")) == {}
 
 
 async def test_the_rows_of_earlier_days_are_merged(service: Service) -> None:
