@@ -239,24 +239,6 @@ async def test_every_key_reads_the_limits_of_its_own_organisation(world: ApiWorl
     assert (taken.status_code, taken.json()["error"]) == (409, "organisation_exists")
 
 
-@pytest.mark.parametrize("is_refreshed", [True, False])
-async def test_an_organisation_suspended_elsewhere_sends_no_events_after_three_seconds(
-    world: ApiWorld, is_refreshed: bool
-) -> None:
-    """Another process suspends it; this one reads it again in the background, or cannot."""
-    key = await organisation(world)
-    async with posting(world) as client:
-        headers = {"X-Api-Key": key}
-        assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
-        await world.sql("UPDATE organisations SET suspended_at = now()")
-        if is_refreshed:
-            await world.pass_time(2)
-        else:
-            world.elapsed += 3
-        refused = await client.post("/events", json=EVENT_OF, headers=headers)
-        assert (refused.status_code, refused.json()["error"]) == (403, "organisation_suspended")
-
-
 async def test_a_rare_sender_waits_for_no_read_of_its_key_and_organisation(world: ApiWorld) -> None:
     """A post every ten seconds: the process has read both again meanwhile, each in one statement."""
     headers = {"X-Api-Key": await organisation(world)}
