@@ -196,6 +196,16 @@ def test_the_first_and_the_last_offset_have_a_zone_that_exists(offset: str) -> N
     assert [row.share for row in suggestion.rows if row.field == "event_timestamp"] == [1.0]
 
 
+def test_a_number_among_local_times_has_no_offset_beside_it() -> None:
+    """The local times then need a zone."""
+    events = orders(time=lambda n: 1795514400 if n == 3 else "2026-11-24T10:00:00", offset="+01:00")
+    suggestion = suggested(events)
+    formats = ["epoch_s", "iso", "epoch_ms", "rfc2822"]
+    source = {"path": "time", "pipe": [["time", {"formats": formats}]]}
+    assert suggestion.mapping["fields"]["event_timestamp"] == source
+    assert ("event_timestamp", "zone_needed") in undecided(suggestion)
+
+
 @pytest.mark.parametrize("other", ["00/00/0000 00:00", "99/99/2026 10:00"])
 def test_a_date_that_does_not_exist_proves_no_order_of_day_and_month(other: str) -> None:
     times = ["11/03/2026 10:00", "11/05/2026 10:10", "10/11/2026 10:20", other]

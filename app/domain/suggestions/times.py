@@ -297,7 +297,8 @@ def _composed_times(found: ObservedPaths) -> Iterator[ObservedPath]:
 
 def _is_plain_local(each: ObservedPath) -> bool:
     texts = each.texts
-    return "pipe" not in each.source and bool(texts) and all(form_of(text) == LOCAL_ISO for text in texts)
+    is_plain = "pipe" not in each.source and 0 < len(texts) == len(each.found)
+    return is_plain and all(form_of(text) == LOCAL_ISO for text in texts)
 
 
 def _all_matching(found: ObservedPaths, pattern: re.Pattern[str]) -> list[ObservedPath]:
