@@ -1,10 +1,19 @@
 """What counts as an email address or a phone number in ids, names, notes and mappings."""
 
+import time
+from collections.abc import Callable
+
 import pytest
 
+from app.admin.access.people import display_name
 from app.domain.event import journey_id
 from app.domain.mapping.document import check_draft
+from app.domain.mapping.event_name import clean_event_name
+from app.domain.mapping.pipes import make_step, run
+from app.domain.mapping.reading import Reading
+from app.domain.mapping.steps import StepProblem
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
+from app.domain.suggestions.names import words_of
 
 
 @pytest.mark.parametrize(
@@ -103,3 +112,36 @@ def test_an_unknown_member_is_left_out() -> None:
     problems = check_draft({"fields": {"ada@example.com": "x"}})
     assert {each.path for each in problems} == {"fields", "fields.?"}
     assert "ada" not in repr(problems)
+
+
+HOSTILE = "a" + "\N{COMBINING ACUTE ACCENT}" * 20_000 + "\N{COMBINING GRAVE ACCENT BELOW}" * 20_000
+
+
+def slug(text: str) -> object:
+    """Apply the step to texts of the longest length that it takes."""
+    step = make_step("slug")
+    assert not isinstance(step, StepProblem)
+    middle = len(text) // 2
+    return [run((step,), text[middle - 4_000 : middle + 4_000], Reading()) for _ in range(20)]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        holds_personal_text,
+        is_personal_id,
+        words_of,
+        clean_event_name,
+        lambda text: display_name(text, "sub"),
+        slug,
+    ],
+)
+def test_marks_over_one_letter_take_no_time(read: Callable[[str], object]) -> None:
+    """Most releases of Python sort them in quadratic time: two seconds for these."""
+    began = time.process_time()
+    read(HOSTILE)
+    assert time.process_time() - began < 0.3
+
+
+def test_an_address_is_found_among_marks() -> None:
+    assert holds_personal_text(f"{HOSTILE}＠example.com")

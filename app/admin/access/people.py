@@ -1,7 +1,6 @@
 """People: their roles with the permissions, and what the claims of an ID token say about a person. Pure."""
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,6 +8,7 @@ from typing import Any
 
 from app.admin.access import Caller, Scope
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
+from app.domain.normal_forms import compatible
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 
 
@@ -141,7 +141,7 @@ def display_name(name: str | None, subject: str) -> str:
 
     The audit writes `name (oidc:subject)`. So a name loses the characters with which it could imitate an id.
     """
-    shown = " ".join(unicodedata.normalize("NFKC", name or "").translate(_OF_IDS).split())[:100]
+    shown = " ".join(compatible(name or "").translate(_OF_IDS).split())[:100]
     is_personal = is_personal_id(shown) or holds_personal_text(shown)
     return shown if shown and not is_personal and shown.isprintable() else subject
 

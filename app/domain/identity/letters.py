@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
+from app.domain.normal_forms import stream_safe
+
 # How Amazon's address rules and tag template write accented letters. They drop all other accented letters.
 AMAZON_ACCENTS: Final = str.maketrans(
     {**dict(zip("áéíóúø", "aeiouo", strict=True)), "ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "æ": "ae"}
@@ -37,13 +39,13 @@ alnum_composed: Final = keep_composed("a-z0-9")
 
 def composed(text: str) -> str:
     """Replace each letter with combining accents by one character, if Unicode has it (form C)."""
-    return text if text.isascii() else unicodedata.normalize("NFC", _stream_safe(text))
+    return text if text.isascii() else unicodedata.normalize("NFC", stream_safe(text))
 
 
 def unaccented(text: str) -> str:
     """Return a text in lower case with only its letters and digits, without accents, to look up a name."""
     if not text.isascii():
-        text = unicodedata.normalize("NFD", _stream_safe(text))
+        text = unicodedata.normalize("NFD", stream_safe(text))
     return alnum(text)
 
 
@@ -52,23 +54,3 @@ def without_invisible(text: str) -> str:
     if text.isascii():
         return text
     return "".join([char for char in text if unicodedata.category(char) != "Cf"])
-
-
-# More than any script uses. Source: Unicode's stream-safe form, UAX 15.
-_MARKS_OVER_ONE_LETTER: Final = 30
-
-
-def _stream_safe(text: str) -> str:
-    """Remove the combining marks of a letter after the first 30.
-
-    Unicode normalisation sorts the marks of a letter in quadratic time. A hostile text must not exploit this.
-    """
-    if len(text) <= _MARKS_OVER_ONE_LETTER:
-        return text
-    kept: list[str] = []
-    marks = 0
-    for char in text:
-        marks = marks + 1 if unicodedata.combining(char) else 0
-        if marks <= _MARKS_OVER_ONE_LETTER:
-            kept.append(char)
-    return "".join(kept)

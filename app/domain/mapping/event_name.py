@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.domain.normal_forms import stream_safe
 from app.domain.privacy.personal_text import holds_personal_text
 
 MAX_EVENT_NAME_LENGTH: Final = 256
@@ -66,7 +67,7 @@ def mixes_alphabets(name: str) -> bool:
 
 def clean_event_name(name: str) -> str:
     """Normalise a valid event name: Unicode form NFC, without white space at its ends."""
-    return unicodedata.normalize("NFC", name).strip()
+    return unicodedata.normalize("NFC", stream_safe(name)).strip()
 
 
 def with_clean_event_name(document: Mapping[str, Any]) -> dict[str, Any]:

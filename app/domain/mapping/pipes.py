@@ -28,6 +28,7 @@ from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
 from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
 from app.domain.mapping.steps import Step, StepProblem, on_number, on_text
+from app.domain.normal_forms import stream_safe
 from app.domain.toml_files import read_toml
 
 MAX_PIPE_STEPS: Final = 16
@@ -86,7 +87,7 @@ def _slug(arguments: list[Any]) -> Step | str:
 
     def shape(text: str) -> str:
         if not text.isascii():
-            text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+            text = unicodedata.normalize("NFKD", stream_safe(text)).encode("ascii", "ignore").decode()
         return _NOT_ALNUM.sub(joint, text.lower()).strip(joint)
 
     return on_text("slug", shape)

@@ -5,9 +5,10 @@ postal addresses cannot be detected: they look like any other text. Source: inte
 """
 
 import re
-import unicodedata
 from typing import Final
 from urllib.parse import unquote
+
+from app.domain.normal_forms import compatible
 
 _EMAIL: Final = r"[^\s@]@[^\s@]+\.[^\s@.]"
 _HYPHENS: Final = r"\u2010-\u2015\u2212-"  # a phone copied from a page may have others than that of ASCII
@@ -28,13 +29,14 @@ def holds_personal_text(text: str) -> bool:
     if _is_plain(text):
         return False
     for _ in range(_DECODED_TIMES):
-        normal = text if text.isascii() else unicodedata.normalize("NFKC", text)
+        normal = compatible(text)
         if _is_found(text) or (normal is not text and _is_found(normal)):
             return True
         if "%" not in normal:
             return False
         text = unquote(normal)
-    return _is_found(text) or (not text.isascii() and _is_found(unicodedata.normalize("NFKC", text)))
+    normal = compatible(text)
+    return _is_found(text) or (normal is not text and _is_found(normal))
 
 
 def _is_plain(text: str) -> bool:
@@ -54,6 +56,6 @@ def is_personal_id(text: str) -> bool:
     """
     if _is_plain(text):
         return False
-    plain = unicodedata.normalize("NFKC", text)
+    plain = compatible(text)
     at_sign = "@" in plain or "%40" in plain
     return at_sign or _ONLY_A_PHONE_NUMBER.fullmatch(plain) is not None or holds_personal_text(text)

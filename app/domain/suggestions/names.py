@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
+from app.domain.normal_forms import stream_safe
 from app.domain.toml_files import read_toml
 
 _FILE: Final[Mapping[str, Any]] = read_toml(__file__, "words")
@@ -58,7 +59,7 @@ def words_of(name: str) -> tuple[str, ...]:
     `orderTotal2` has order, total and 2, and `ORDER_AMT` has order and amount.
     """
     spelled = name.replace("ß", "ss").replace("# ", "number ").replace(" #", " number")
-    decomposed = unicodedata.normalize("NFKD", spelled)
+    decomposed = unicodedata.normalize("NFKD", stream_safe(spelled))
     text = "".join(char for char in decomposed if not unicodedata.combining(char))
     words = _WORD.findall(_CAMEL.sub(" ", text).lower())
     return tuple(_ABBREVIATIONS.get(word, word) for word in words)
