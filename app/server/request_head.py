@@ -32,7 +32,7 @@ _COSTS: Final = (
     (
         re.compile(
             rb"/(event-schema|backtest|suggest|event-search|search|match-quality|dedupe|reconciliation)\b"
-            rb"|^/subjects/find"
+            rb"|^/subjects/find|^/console/(events|tail)$"
         ),
         _MANY_ROWS,
     ),

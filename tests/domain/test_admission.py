@@ -172,6 +172,10 @@ MANY_ROWS, ACTION, PAGE = 524_288, 32_768, 65_536
         (b"http://api/destinations/dst_1/event-schema", MANY_ROWS),
         (b"HTTPS://api/%73ubjects/find", MANY_ROWS),
         (b"/subjects/find", MANY_ROWS),
+        (b"/event-search?q=a", MANY_ROWS),
+        (b"/console/events?q=a", MANY_ROWS),
+        (b"/console/tail?q=a", MANY_ROWS),
+        (b"/console/tail/live?q=a", 0),
     ],
 )
 def test_no_spelling_of_an_address_makes_its_route_cheaper(target: bytes, cost: int) -> None:

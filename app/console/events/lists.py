@@ -25,7 +25,7 @@ from app.api.pages import event_page, rejection_page
 from app.api.paging import PAGE_SIZE, Cursor, ListQuery, cursor_of
 from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination
-from app.console.live_updates import streamed
+from app.console.live_updates import open_streams, streamed
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
 from app.domain.event_query import EventQuery
 from app.store.events.rejections import RejectionRecord
@@ -157,7 +157,8 @@ async def tail(visit: CurrentVisit, query: Search) -> Response:
 @router.get("/console/tail/live", Scope.EVENTS_READ)
 async def live_tail(visit: CurrentVisit, query: Search) -> Response:
     """Stream the newest events while the page is open."""
-    await _newest(visit, query)  # refuses what the page refuses
+    async with open_streams(visit).polls:
+        await _newest(visit, query)  # refuses what the page refuses
     return streamed(visit, "tail_part.html", lambda current: _newest(current, query))
 
 
