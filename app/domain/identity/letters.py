@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-from app.domain.normal_forms import stream_safe
+from app.domain.privacy.normal_forms import stream_safe
 
 # How Amazon's address rules and tag template write accented letters. They drop all other accented letters.
 AMAZON_ACCENTS: Final = str.maketrans(

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.domain.normal_forms import stream_safe
+from app.domain.privacy.normal_forms import stream_safe
 from app.domain.privacy.personal_text import holds_personal_text
 
 MAX_EVENT_NAME_LENGTH: Final = 256

@@ -28,7 +28,7 @@ from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
 from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
 from app.domain.mapping.steps import Step, StepProblem, on_number, on_text
-from app.domain.normal_forms import stream_safe
+from app.domain.privacy.normal_forms import stream_safe
 from app.domain.toml_files import read_toml
 
 MAX_PIPE_STEPS: Final = 16

@@ -1,1 +1,1 @@
-"""Personal data: how it is found in texts, and what an erasure removes."""
+"""Personal data: how it is found in texts, in every Unicode form, and what an erasure removes."""

@@ -8,7 +8,7 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-from app.domain.normal_forms import compatible
+from app.domain.privacy.normal_forms import compatible
 
 _EMAIL: Final = r"[^\s@]@[^\s@]+\.[^\s@.]"
 _HYPHENS: Final = r"\u2010-\u2015\u2212-"  # a phone copied from a page may have others than that of ASCII

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
-from app.domain.normal_forms import stream_safe
+from app.domain.privacy.normal_forms import stream_safe
 from app.domain.toml_files import read_toml
 
 _FILE: Final[Mapping[str, Any]] = read_toml(__file__, "words")
