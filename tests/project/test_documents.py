@@ -12,6 +12,7 @@ from app.cli import COMMANDS
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.lint import LintWarning, lint
+from app.domain.outcomes.outcome import OUTCOMES
 from app.domain.outcomes.status import Status
 from app.settings import Settings, secret_settings
 from app.store.database.privileges import TABLES
@@ -257,6 +258,15 @@ def test_the_defaults_of_retention_are_those_of_the_settings() -> None:
     assert [
         (name, number) for name, number in named if Settings.model_fields[name.lower()].default != int(number)
     ] == []
+
+
+def test_every_outcome_of_an_attempt_is_explained() -> None:
+    """In the table of the API page, to which the metrics refer too."""
+    page = (ROOT / "docs" / "api.md").read_text()
+    _, _, table = page.partition("| `outcome` | response of Amazon |\n|---|---|\n")
+    rows, _, _ = table.partition("\n\n")
+    explained = [name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])]
+    assert sorted(explained) == sorted([*OUTCOMES.values(), "under_way"])
 
 
 def test_every_table_is_listed_with_the_rights_that_are_granted() -> None:
