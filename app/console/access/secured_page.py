@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, quote
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import URL, FormData
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -41,6 +42,7 @@ Item = TypeVar("Item")
 
 SIGN_IN = "/console/sign-in"
 MAX_FIELDS = 1000
+_UTF_8: Final = frozenset({b"utf-8", b"utf8"})
 STEP_UP = timedelta(minutes=10)
 """Time after a sign-in in which a person may erase persons and manage keys and organisations."""
 _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})
@@ -196,6 +198,10 @@ async def _read_form(context: AppContext, request: Request, *, is_foreign: bool)
     """Return the form, and store it in the request. Raises Refusal (403) if no console page sent it."""
     if not is_foreign and not sessions.comes_from_here(context, request):
         raise Refusal(ErrorCode.FORBIDDEN, "The form was not sent from a page of this console.")
+    # The parser takes every codec of Python: some take quadratic time, some raise, some give surrogates.
+    _, parameters = parse_options_header(request.headers.get("content-type"))
+    if parameters.get(b"charset", b"utf-8").lower() not in _UTF_8:
+        raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Send the form in UTF-8.")
     form = await request.form(max_fields=MAX_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
         raise Refusal(ErrorCode.MALFORMED, "A field contains the character NUL, which is not allowed.")
