@@ -23,6 +23,7 @@ from app.domain.outcomes.outcome import NotSent, SentRequest, Throttled
 from app.domain.outcomes.settle import Deferred, PerItem, RetryPolicy, Settlement, settle
 from app.domain.pacing.lane_limits import TIMES
 from app.domain.pacing.order import WorkKind
+from app.domain.pacing.pace import PaceSummary
 from app.store import PipelineConnection, attempts, batches, due_work, lanes
 from app.store.counts import CountDelta
 from app.store.database.damage import is_damage
@@ -318,13 +319,10 @@ class Delivery:
         while True:
             try:
                 async with self.worker.pool.acquire() as connection:
-                    left = lane.pace.blocked_until - self.worker.monotonic()
-                    if left > 0 and isinstance(sent.reply, Throttled):
-                        await lanes.block_until(connection, lane.lease.id, left)
+                    is_throttled = isinstance(sent.reply, Throttled)
                     summary = lane.pace.summary(self.worker.monotonic())
-                    if summary.rounded != lane.recorded:
-                        await lanes.record_summary(connection, lane.lease, summary)
-                        lane.record(summary)
+                    if is_throttled or summary.rounded != lane.recorded:
+                        await self._record_pace(connection, lane, summary, is_throttled=is_throttled)
                     settlement_writer = SettlementWriter(connection, lane.lease, self.worker.writer)
                     return await settlement_writer.write_settlement(request, sent, settlement)
             except DRIVER_ERRORS as error:
@@ -343,6 +341,23 @@ class Delivery:
                 if pause is None:
                     return None
                 await asyncio.sleep(pause)
+
+    async def _record_pace(
+        self, connection: PipelineConnection, lane: Lane, summary: PaceSummary, *, is_throttled: bool
+    ) -> None:
+        """Write the pace to the lane's row, for the console and the next owner.
+
+        An error is only logged: the result must be stored although another session has locked the row. A
+        later result writes the pace again.
+        """
+        try:
+            left = lane.pace.blocked_until - self.worker.monotonic()
+            if left > 0 and is_throttled:
+                await lanes.block_until(connection, lane.lease.id, left)
+            await lanes.record_summary(connection, lane.lease, summary)
+            lane.record(summary)
+        except DRIVER_ERRORS as error:
+            self.worker.telemetry.failed("lane.pace_not_written", error, level=30, lane=lane.lease.id)
 
     async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
         """Settle an attempt whose sender has ended. The outcome is unknown, so its events are sent again.

@@ -309,6 +309,31 @@ async def test_a_refusal_is_stored_while_another_session_locks_the_destination(
     assert [each["outcome"] for each in await world.fetch("SELECT outcome FROM attempts")] == [reason]
 
 
+@cases(
+    "answer, outcome, counted",
+    {
+        "accepted": (None, "answered", {"delivered": 1}),
+        "throttled": (httpx.Response(429, headers={"Retry-After": "60"}), "throttled", {"queued": 1}),
+    },
+)
+async def test_a_result_is_stored_while_another_session_changes_its_lane(
+    world: World, answer: httpx.Response | None, outcome: str, counted: dict[str, int]
+) -> None:
+    """The pace of the lane, which the result changes too, waits. Otherwise the events would be sent again."""
+    dst = await world.destination(event(1))
+    world.amazon.script = hanging = Hanging(answer)
+    world.work()
+    await eventually(hanging.entered.is_set)
+    foreign = await asyncpg.connect(world.resources.dsn)
+    await foreign.execute("BEGIN; UPDATE lanes SET learned_rate = 1")
+    hanging.release.set()
+    settled = "SELECT outcome FROM attempts WHERE settled_at IS NOT NULL"
+    assert (await eventually(lambda: world.fetch(settled)))[0]["outcome"] == outcome
+    await world.until(dst, **counted)
+    await foreign.close()
+    assert len(world.amazon.requests) == 1
+
+
 async def test_one_refresh_serves_two_workers(world: World, database_url: str) -> None:
     """The lease row keeps the second from asking too."""
     first, second = await world.destination(), await world.destination()
