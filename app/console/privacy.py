@@ -19,7 +19,7 @@ from app.admin.inputs import HashRequest
 from app.admin.mappings.drafts import list_published
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
-from app.admin.privacy.hash_value import RULES, HashResult, hash_value
+from app.admin.privacy.hash_value import HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.export import ExportFormat, export
@@ -30,7 +30,7 @@ from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visi
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.mappings.form import members_of
 from app.console.pages import FORM_ERRORS
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
 
 router = PageRouter()
@@ -164,7 +164,7 @@ async def _show(
 
 _HASH_PAGE = "/console/hash-tester"
 _DEFAULTS = {"field": "email", "country": "US", "identity_profile": "amazon"}
-_FIELDS = [(name, FIELDS[name].label) for name in RULES if name in FIELDS]
+_FIELDS = [(name, FIELDS[name].label) for name in MATCH_KEY_FIELDS]
 
 
 @router.get(_HASH_PAGE, Scope.DESTINATIONS_READ)

@@ -12,17 +12,15 @@ from app.admin.inputs import HashRequest, RequestBody
 from app.admin.refusals import invalid
 from app.domain.conversion.amazon_codes import read_country
 from app.domain.identity import clean, match_key
-from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, DroppedKey, Profile
+from app.domain.identity.keys import ALREADY_HASHED, RULES_BY_FIELD, DroppedKey, Profile
 from app.domain.match_quality import foreign_hash
 from app.domain.match_quality.foreign_hash import HashExplanation
-
-RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 
 class ExplainHashRequest(RequestBody):
     """A value in clear and a digest of it. They appear in no error, log line or row."""
 
-    field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
+    field: Literal[tuple(RULES_BY_FIELD)]  # type: ignore[valid-type]
     value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
     hash: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
     country: Annotated[str, Field(max_length=20)] = "US"
@@ -45,7 +43,8 @@ class HashResult:
 
 def hash_value(body: HashRequest) -> HashResult:
     """Return the normalized form of a value and its match key. Raises Refusal for an unknown country."""
-    country, rule, profile = _country(body.country), RULES[body.field], Profile(body.identity_profile)
+    rule, country = RULES_BY_FIELD[body.field], _country(body.country)
+    profile = Profile(body.identity_profile)
     result = partial(copied, HashResult, body, type=rule.type, country=country, hashed=rule.hashed)
     key = match_key(profile, rule, body.value, country=country)
     if isinstance(key, DroppedKey):
@@ -57,7 +56,7 @@ def hash_value(body: HashRequest) -> HashResult:
 
 def explain_hash(body: ExplainHashRequest) -> HashExplanation:
     """Return the rules that reproduce the digest. Raises Refusal (422) for an unknown country."""
-    rule, country = RULES[body.field], _country(body.country)
+    rule, country = RULES_BY_FIELD[body.field], _country(body.country)
     return foreign_hash.explain_hash(rule, body.value, body.hash, country=country)
 
 

@@ -50,6 +50,7 @@ _UNHASHED: Final = {_T.MAID, _T.RAMP_ID, _T.MATCH_ID, _T.REAL_ID, _T.MERKLE_ID, 
 MATCH_KEYS: Final = tuple(
     MatchKeyRule(kind.lower(), kind, hashed=kind not in _UNHASHED) for kind in MatchKeyType
 )
+RULES_BY_FIELD: Final = {rule.field: rule for rule in MATCH_KEYS}
 HASHED_FIELDS: Final = frozenset(rule.field for rule in MATCH_KEYS if rule.hashed)
 ALREADY_HASHED: Final = "already_hashed"  # the rule of a match key whose trait was a digest already
 

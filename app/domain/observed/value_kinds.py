@@ -8,7 +8,7 @@ import email.utils
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -20,7 +20,7 @@ from app.domain.conversion.numbers import as_integer, read_number
 from app.domain.conversion.timestamps import read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import match_key
-from app.domain.identity.keys import MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile
+from app.domain.identity.keys import RULES_BY_FIELD, DropReason, MatchKey, Profile
 from app.domain.identity.placeholders import is_placeholder_or_digest
 from app.domain.mapping.time_steps import local_times, pattern_of
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
@@ -174,7 +174,6 @@ _DIGIT: Final = re.compile(r"[0-9]", re.ASCII)
 _LETTER: Final = re.compile(r"[A-Za-z]", re.ASCII)
 _LONGEST_COUNTRY: Final = len("zh-Hant-TW")
 _LONGEST_CODE: Final = 64
-_RULES: Final[Mapping[str, MatchKeyRule]] = {rule.field: rule for rule in MATCH_KEYS}
 
 
 def _text_kind(text: str, now: datetime) -> ValueKind:
@@ -263,7 +262,7 @@ def _number_text_kind(text: str) -> ValueKind | None:
 
 def _is_key(field: str, text: str) -> bool:
     """Return whether every identity profile makes a match key of a text."""
-    keys = (match_key(profile, _RULES[field], text, country="US") for profile in Profile)
+    keys = (match_key(profile, RULES_BY_FIELD[field], text, country="US") for profile in Profile)
     return all(type(key) is MatchKey for key in keys)
 
 

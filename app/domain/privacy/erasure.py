@@ -7,14 +7,13 @@ from typing import Final
 
 from app.domain.conversion.amazon_codes import COUNTRIES
 from app.domain.identity import match_key
-from app.domain.identity.keys import MATCH_KEYS, MatchKey, Profile
+from app.domain.identity.keys import MATCH_KEYS, RULES_BY_FIELD, MatchKey, Profile
 from app.domain.identity.phones import phone_spellings
 from app.domain.privacy.carried_key import folded
 
 HASH: Final = "hash"
 # Fields that identify one person, as each id does. A name, a city or a postal code belongs to many people.
 IDENTIFYING_FIELDS: Final = ("email", "phone", *(rule.field for rule in MATCH_KEYS if not rule.hashed))
-_RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 
 
 def erasure_keys(identifiers: Mapping[str, str]) -> Mapping[str, frozenset[str]]:
@@ -29,7 +28,7 @@ def erasure_keys(identifiers: Mapping[str, str]) -> Mapping[str, frozenset[str]]
 
 def _keys_of(name: str, text: str) -> frozenset[str]:
     # A digest is judged as that of an e-mail address: the rules are the same for all fields.
-    rule = _RULES["email" if name == HASH else name]
+    rule = RULES_BY_FIELD["email" if name == HASH else name]
     countries = sorted(COUNTRIES) if name == "phone" else ["US"]
     # Letters with accents can be one character or two, and the profiles keep different ones.
     spellings = {text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))}

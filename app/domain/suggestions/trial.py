@@ -8,7 +8,7 @@ from app.domain.conversion import values
 from app.domain.conversion.amazon_codes import PURCHASE
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.failures import SourceFailed
-from app.domain.identity.keys import MATCH_KEYS, Profile
+from app.domain.identity.keys import RULES_BY_FIELD, Profile
 from app.domain.mapping.reading import MAX_STEPS, Reading
 from app.domain.mapping.sources import MAX_MEMBERS, Check, Problems, compile_source, unchecked
 from app.domain.observed.value_kinds import is_gpp, is_tcf
@@ -59,7 +59,7 @@ class Trial:
 
     def _check(self, name: str, country: str) -> Check:
         """Return the check of a field with which the plan of a mapping reads it, too."""
-        if rule := _KEYS.get(name):
+        if rule := RULES_BY_FIELD.get(name):
             return values.key_check(self.profile, rule, country)
         if name == "value" and self.event_type == PURCHASE:
             return values.check_price
@@ -104,7 +104,6 @@ def _check_consent(value: Any) -> str | SourceFailed:
     return text if is_known else SourceFailed("consent_invalid", "is not a consent value")
 
 
-_KEYS: Final = {rule.field: rule for rule in MATCH_KEYS}
 _CHECKS: Final[Mapping[str, Check]] = {
     **values.CHECKS,
     "event_timestamp": values.check_time,
