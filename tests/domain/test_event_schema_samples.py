@@ -459,6 +459,24 @@ def test_repeated_event_ids_are_foreseen(
     assert (template.repeated_event_ids, template.loss) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "items[-1].sku",
+        {"path": "items[*].sku", "pipe": ["first"]},
+        {"path": "items", "pipe": [["pluck", "sku"], "join"]},
+    ],
+)
+def test_ids_from_lists_may_repeat(source: Any) -> None:
+    """No member of a list is counted under such a path."""
+    sample = take_sample({**EVENT, "items": [{"sku": "a"}]}, now=NOW)
+    group = SampleGroup({sample: 30}, {"items[0].sku": 1}, version=1, match_keys=("EMAIL", "PHONE"))
+    result = compared([group], fields(event_id=source))
+    path = source if isinstance(source, str) else source["path"]
+    assert result.repeated_event_ids == 0
+    assert result.unclear == {EventProblem("repeats_unknown", path, "event_id"): 30}
+
+
 @cases(
     ("source", "repeated"),
     {

@@ -5,6 +5,7 @@ mappings convert. Where the result depends on a text that is not stored, it is u
 source in both mappings has the same result, even if that is unclear.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -30,10 +31,11 @@ from app.domain.observed.differences import (
     different_values,
     field_of,
 )
-from app.domain.observed.schema_sample import Fingerprint, SampleGroup, SchemaSample
+from app.domain.observed.schema_sample import Fingerprint, SampleGroup, SchemaSample, is_below
 from app.domain.observed.synthetic_event import fitting_time, synthetic_event
 from app.domain.observed.value_kinds import EMPTY
 
+_LISTED: Final = re.compile(r"\[(?:\*|-1)\]")
 CONTENT_UNKNOWN: Final = "content_unknown"
 REPEATS_UNKNOWN: Final = "repeats_unknown"
 
@@ -335,17 +337,19 @@ class _Comparison:
             return
         values, new = Counter[int](), Counter[int]()
         path = source.paths[0]
+        start = _LISTED.split(path)[0]  # of which samples have the members
         rejected = 0
         for group in groups:
             for sample, times in group.samples.items():
-                if any(entry.path == path and entry.kind not in EMPTY for entry in sample):
+                found = (entry.path for entry in sample if entry.kind not in EMPTY)
+                if any(each == start or is_below(each, start) for each in found):
                     values[group.counter] += times
                     rejected += 0 if sample in self._accepted else times
             new[group.counter] += group.different.get(path, 0)
         repeated = max(0, sum((values - new).values()) - rejected)
         # What one process has counted is not compared with what another one has.
         uncounted = new.total() - max(new.values(), default=0) + min(rejected, values.total())
-        is_injective = len(source.paths) == 1 and source.functions <= {"to_string"}
+        is_injective = source.paths == (start,) and source.functions <= {"to_string"}
         if not is_injective or not complete:
             uncounted, repeated = (values.total() if not is_injective else repeated + uncounted), 0
         self.result.repeated_event_ids += repeated
