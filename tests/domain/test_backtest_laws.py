@@ -484,6 +484,15 @@ def test_a_draft_that_changes_nothing_accepts_no_event_whose_reason_is_not_recor
     assert result == Backtest(events=3)
 
 
+@pytest.mark.parametrize(("lines", "unclear"), [(2, 0), (5, 0), (25, 1)])
+def test_a_short_list_is_known_to_lack_later_members(lines: int, unclear: int) -> None:
+    """Unless its sample says that it has more members, which may have the path."""
+    content = {"maid": _MAIDS[0], "lines": [{"sku": "a", "price": 3}] * lines}
+    fields = {"maid": "maid", "value": {"path": "lines", "pipe": [["sum", "price"]]}}
+    _, _, result = _judged(content, fields, {"user_agent": "lines[30].note"})
+    assert (result.changed, result.unclear_events) == ({}, unclear)
+
+
 @pytest.mark.parametrize("path", ["lines[5].sku", "lines[6].sku", "tags[5]"])
 def test_a_mapped_member_beyond_those_of_a_sample_is_known(path: str) -> None:
     content = {"maid": _MAIDS[0], "lines": [{"sku": "a"}] * 7, "tags": ["a"] * 7}
@@ -678,7 +687,8 @@ _TOTAL = {"path": "total", "on_error": "reject"}
         # Members at places that no sample has.
         ({"lines": _LINES}, {"units_sold": _PIECES}, {"match_id": 'lines[-1]["@x"]'}, {"units_sold"}),
         ({"lines": _LINES}, {"units_sold": _PIECES}, {"match_id": 'lines[2]["@x"]'}, {"units_sold"}),
-        ({"lines": _LINES}, {"units_sold": _PIECES}, {"match_id": "lines[7].sku"}, {"units_sold"}),
+        ({"lines": _LINES * 3}, {"units_sold": _PIECES}, {"match_id": "lines[7].sku"}, {"match_id"}),
+        ({"lines": _LINES}, {"units_sold": _PIECES}, {"match_id": "lines[7].sku"}, set()),
         (
             {"lines": _LINES * 3},
             {"units_sold": "lines[0].pieces"},

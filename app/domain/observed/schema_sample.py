@@ -124,10 +124,12 @@ def _word(
 def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
     """Return whether an event may have this path although its sample does not."""
     steps = parse_path(path) or ()
-    if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH or any(map(is_unsampled, steps)):
-        return True
     # The members of an object or list that is itself in the sample were left out.
-    closed = (entry.path for entry in sample if entry.kind in _CONTAINERS)
+    closed = [entry.path for entry in sample if entry.kind in _CONTAINERS]
+    # Without such a list, the sample has all members of each list.
+    doubtful = [step for step in steps if is_unsampled(step) and (closed or isinstance(step, str))]
+    if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH or doubtful:
+        return True
     return any(path == each or is_below(path, each) for each in closed)
 
 
