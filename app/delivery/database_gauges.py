@@ -5,7 +5,7 @@ Every process serves the same values, so aggregate them with the maximum, not th
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import asyncpg
@@ -29,8 +29,16 @@ _NAME: Final = "amazon_conversions_"
 class DatabaseGauges(Collector):
     """Serves the gauges with the values of the last read. `per_destination` adds the label `destination`."""
 
-    def __init__(self, pool: asyncpg.Pool, telemetry: Telemetry, *, per_destination: bool = False) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        telemetry: Telemetry,
+        *,
+        per_destination: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pool = pool
+        self._monotonic = monotonic
         self._telemetry = telemetry
         self._labels = ["destination"] if per_destination else []
         self._waiting: list[WaitingCounts] = []
@@ -39,10 +47,12 @@ class DatabaseGauges(Collector):
         self._erasure_age_s: float | None = None
         self._monitor_age_s: float | None = None
         self._is_read = False
+        self._read_at = 0.0
+        self._is_current = True  # whether the last read succeeded
         telemetry.registry.register(self)
 
     async def run(self) -> None:
-        """Read the values repeatedly until cancelled. After an error, the last values remain."""
+        """Read the values repeatedly until cancelled."""
         while True:
             started_at = time.monotonic()
             try:
@@ -52,7 +62,12 @@ class DatabaseGauges(Collector):
             await asyncio.sleep(max(READ_EVERY_S, _REST_FACTOR * (time.monotonic() - started_at)))
 
     async def read(self) -> None:
-        """Read all values. If this takes more than 5 seconds, it fails and the last values remain."""
+        """Read all values. If this takes more than 5 seconds, it fails.
+
+        After an error, the last values remain, but ages grow. Otherwise no alert would fire about what waits
+        while so much waits that it cannot be read in time.
+        """
+        self._is_current = False
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             await transactions.set_statement_timeout(connection, seconds=5)
             waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
@@ -60,6 +75,7 @@ class DatabaseGauges(Collector):
             self._erasure_age_s = await erasures.oldest_age_s(connection)
             self._monitor_age_s = await incidents.monitor_age_s(connection)
         self._waiting, self._paces, self._is_read = waiting, paces, True
+        self._read_at, self._is_current = self._monotonic(), True
         if checked is not None:
             self._telemetry.imbalance.set(checked.imbalance)
 
@@ -90,12 +106,12 @@ class DatabaseGauges(Collector):
         yield GaugeMetricFamily(
             _NAME + "oldest_erasure_age_seconds",
             "Time since the oldest unfinished erasure was requested; 0 if all are finished",
-            self._erasure_age_s,
+            self._grown(self._erasure_age_s),
         )
         yield GaugeMetricFamily(
             _NAME + "incident_monitor_age_seconds",
             "Time since incidents were last computed; +Inf if they never were",
-            self._monitor_age_s,
+            self._grown(self._monitor_age_s),
         )
         verified_at = self._backups.base_verified_at
         yield GaugeMetricFamily(
@@ -121,8 +137,16 @@ class DatabaseGauges(Collector):
             status = waiting_status(State(row.state), failing=row.failing)
             key = (status, (row.destination,) if self._labels else ())
             events, age = totals.get(key, (0, 0.0))
-            totals[key] = (events + row.events, max(age, row.age_s))
+            totals[key] = (events + row.events, max(age, row.age_s + self._since_read()))
         return totals
+
+    def _since_read(self) -> float:
+        """Return the seconds since the last read that succeeded; 0 if there was no other since."""
+        return 0.0 if self._is_current else self._monotonic() - self._read_at
+
+    def _grown(self, age_s: float | None) -> float | None:
+        """Return an age of which 0 means that nothing waits."""
+        return age_s and age_s + self._since_read()
 
     def _groups(self) -> Iterable[tuple[list[str], list[DestinationPace]]]:
         if not self._is_read:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
+import asyncpg
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
@@ -298,6 +299,32 @@ async def test_the_lowest_rate_open_breakers_and_the_first_expiry(world: World) 
     assert value("lane_rate_limit") == 0.5
     assert value("breaker_open") == 2
     assert math.isclose(value("token_expiry_seconds") or 0, 600, abs_tol=30)
+
+
+async def test_ages_grow_while_the_gauges_cannot_be_read(world: World) -> None:
+    """So that an alert fires: a queue may be too long to be read in time. If nothing waits, the age is 0."""
+    dst, clock, telemetry = await world.destination(), Clock(), Telemetry()
+    await world.post(dst, event(1))
+    reader = DatabaseGauges(world.resources.pool, telemetry, monotonic=clock)
+
+    def age(name: str, **labels: str) -> float:
+        value = telemetry.registry.get_sample_value(f"amazon_conversions_{name}", labels)
+        assert value is not None
+        return value
+
+    await reader.read()
+    before = age("oldest_waiting_age_seconds", status="queued")
+    clock.now += 1_000
+    assert age("oldest_waiting_age_seconds", status="queued") == before
+    await world.fetch("ALTER TABLE last_base_backup RENAME TO last_base_backup_lost")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await reader.read()
+    assert age("oldest_waiting_age_seconds", status="queued") == before + 1_000
+    assert age("oldest_waiting_age_seconds", status="held") == 0
+    assert age("oldest_erasure_age_seconds") == 0
+    await world.fetch("ALTER TABLE last_base_backup_lost RENAME TO last_base_backup")
+    await reader.read()
+    assert age("oldest_waiting_age_seconds", status="queued") < 1_000
 
 
 async def test_every_process_shows_the_last_balance_check(world: World) -> None:
