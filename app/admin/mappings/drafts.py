@@ -137,7 +137,7 @@ async def search_mappings(context: AppContext, words: str, *, limit: int) -> lis
 
 async def create_draft(context: AppContext, destination_id: str, members: Document) -> MappingDetails:
     """Create a draft, which may lack members that publishing needs. A member that is null is left out."""
-    draft = valid_draft({"action": ACTION, **_present(members)})
+    draft = {"action": ACTION, **_present(valid_draft(members))}
     async with changing(context, destination_id) as (change, destination):
         mapping = MappingId(new_id("map_"))
         await create_mapping(change, destination.id, mapping, draft)
@@ -173,7 +173,7 @@ async def change_draft(
     async with changing(context, destination_id) as (change, destination):
         before = await find_mapping(change.connection, destination, mapping_id, lock=True)
         require_version(before.version, expected)
-        await change_mapping(change, before, valid_draft(_present({**before.draft, **members})))
+        await change_mapping(change, before, _present(valid_draft({**before.draft, **members})))
         changed = await reread(change.connection, destination, before.id)
     return await context.compute(changed)
 
