@@ -112,7 +112,7 @@ class Observer:
         absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
         if oldest is not None and absent_for >= _WORKER_GRACE:
             # The times of the database count, because this process may have begun to measure just now.
-            absent = now - max(oldest, workers.lapsed_at or oldest)
+            absent = now - oldest
         service = ServiceFacts(
             without_worker_for=absent,
             waiting_events=sum(each.facts.waiting_events for each in destinations),

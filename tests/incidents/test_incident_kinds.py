@@ -229,6 +229,17 @@ async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch) 
     assert "no_worker" in kinds
 
 
+async def test_the_lease_of_a_crashed_worker_does_not_prolong_the_wait(watch: Watch) -> None:
+    """Events wait since the crash, not since its lease ended up to a minute later."""
+    destination = await watch.world.destination()
+    await watch.world.post(destination, event(1))
+    await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '1 minute'")
+    await watch.world.fetch("UPDATE lanes SET owner = 'crashed', leased_until = now()")
+    await watch.tick()
+    await watch.let_pass(10)
+    assert (await announced(watch, "no_worker", None))["destination"] is None
+
+
 async def test_a_delay_during_an_outage_of_the_service_is_silent(watch: Watch) -> None:
     """The outage explains it. A lost sign-in it does not explain."""
     await watch.world.destination()

@@ -127,13 +127,12 @@ def _add(facts: Mapping[DestinationNumber, dict[str, Any]], rows: Sequence[Recor
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """Whether a worker owns a lane now, the latest end of any lease, and the oldest sendable batch.
+    """Whether a worker owns a lane now, and the oldest sendable batch.
 
     `oldest_sendable_at` is the time at which the oldest sendable batch was accepted.
     """
 
     is_leased: bool
-    lapsed_at: datetime | None
     oldest_sendable_at: datetime | None
 
 

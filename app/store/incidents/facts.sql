@@ -136,7 +136,6 @@ WITH RECURSIVE open_batches AS (
 )
 -- A lease beyond $1 was written while the database's clock was ahead.
 SELECT EXISTS (SELECT FROM lanes WHERE leased_until BETWEEN now() AND now() + $1::interval) AS is_leased,
-  (SELECT max(leased_until) FROM lanes WHERE leased_until < now()) AS lapsed_at,
   (SELECT min(front.accepted_at) FROM open_batches o JOIN destinations d ON d.number = o.destination,
    LATERAL (SELECT accepted_at FROM batch_states
      WHERE settled_at IS NULL AND destination = d.number AND events > 0 AND due_at <= now()
