@@ -181,12 +181,7 @@ async def test_a_new_stall_is_recorded_at_once(watch: Watch, request_is: str) ->
     await watch.tick()
     await world.post(id_, event(1))
     await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '16 seconds'")
-    await world.fetch(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation)"
-        "SELECT 1, (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1], 1, 1 "
-        "FROM destinations WHERE id = $1",
-        id_,
-    )
+    await world.add_attempt(id_, settled=None)
     await watch.tick()
     assert await world.fetch(ages) == []
     await world.fetch(f"UPDATE attempts SET {request_is}")

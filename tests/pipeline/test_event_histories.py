@@ -332,13 +332,7 @@ async def test_rates_count_delivered_events_and_requests_that_were_sent(service:
     world.amazon.script = _refuse_half
     await world.post(dst, *(event(n) for n in range(60)))
     await world.work_until(dst, delivered=30, dead=30)
-    await world.fetch(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
-        "settled_at, outcome) "
-        "SELECT 999999, current_date, lane, number, 0, 'w', '{}', 1, 1, now(), 'not_sent' "
-        "FROM destinations WHERE id = $1",
-        dst,
-    )
+    await world.add_attempt(dst, outcome="not_sent")
     rates = (await service.get(f"/destinations/{dst}/stats"))["rates"]
     assert (rates["accepted_per_second"], rates["delivered_per_second"]) == (0.2, 0.1)
     assert rates["failed_requests_per_second"] == 0

@@ -116,11 +116,11 @@ async def test_a_queue_that_delivers_nothing_is_stalled_before_an_incident_opens
     """
     ids = await fleet(world)
     await oldest_waits(world, ids[name], age)
-    await request(world, ids[name], began=30, settled=30, delivered=5)
+    await world.add_attempt(ids[name], began=30, settled=30, delivered=5)
     if delivered:
-        await request(world, ids[name], began=0, settled=0, delivered=delivered)
+        await world.add_attempt(ids[name], began=0, settled=0, delivered=delivered)
     if failed:
-        await request(world, ids[name], began=1, settled=1, outcome="throttled")
+        await world.add_attempt(ids[name], began=1, settled=1, outcome="throttled")
     (item,) = (item for item in (await listing(world)).items if item.name == name)
     assert item.condition is expected
     newest = "throttled" if failed else "answered"
@@ -143,8 +143,8 @@ async def test_a_request_without_an_answer_stalls_before_its_time_out(
     """A healthy destination may answer slowly: it delivers in between."""
     id_ = (await fleet(world))["long resolved"]
     await oldest_waits(world, id_, age)
-    await request(world, id_, began=40, settled=delivered_ago, delivered=5)
-    await request(world, id_, began=unanswered, settled=None)
+    await world.add_attempt(id_, began=40, settled=delivered_ago, delivered=5)
+    await world.add_attempt(id_, began=unanswered, settled=None)
     assert (await conditions(world))["long resolved"] is expected
 
 
@@ -157,30 +157,6 @@ async def oldest_waits(world: World, destination: str, age: float) -> None:
         "FROM destinations WHERE id = $1",
         destination,
         age,
-    )
-
-
-async def request(
-    world: World,
-    destination: str,
-    *,
-    began: float,
-    settled: float | None,
-    outcome: str = "answered",
-    delivered: int = 0,
-) -> None:
-    """Add a request that began, and was settled, some seconds ago; None: it is in progress."""
-    await world.fetch(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
-        "  started_at, settled_at, outcome, delivered) "
-        "SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1], 5,"
-        "  1, now() - make_interval(secs => $2), now() - make_interval(secs => $3), $4, $5::int "
-        "FROM destinations WHERE id = $1",
-        destination,
-        began,
-        settled,
-        None if settled is None else outcome,
-        delivered,
     )
 
 
@@ -353,16 +329,12 @@ async def test_a_fault_began_with_its_first_request(service: Service) -> None:
     """Not with the oldest of the newest twenty, and not before the last answered one."""
     world = service.world
     dst = await world.destination(event(1))
-    await world.fetch(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
-        "  started_at, settled_at, outcome) "
-        "SELECT 1000 + n, (now() AT TIME ZONE 'UTC')::date, d.lane, d.number, 1, 'w', '{}', 1, 1,"
-        "  now() - n * interval '1 minute', now() - n * interval '1 minute',"
-        "  CASE n WHEN 50 THEN 'answered' ELSE 'broken' END "
-        "FROM destinations d, generate_series(1, 60) n WHERE d.id = $1",
-        dst,
+    for minutes in range(1, 61):
+        outcome = "answered" if minutes == 50 else "broken"
+        await world.add_attempt(dst, began=60 * minutes, settled=60 * minutes, outcome=outcome)
+    ((first,),) = await world.fetch(
+        "SELECT started_at FROM attempts ORDER BY started_at DESC OFFSET 48 LIMIT 1"
     )
-    ((first,),) = await world.fetch("SELECT started_at FROM attempts WHERE id = 1049")
     page = await service.console(f"/destinations/{dst}")
     assert 'class="notice good"' not in page
     assert page.index("The last 49 requests failed.") < page.index("Connected to Amazon")

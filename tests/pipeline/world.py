@@ -248,6 +248,25 @@ class World:
         yield
         await self.fetch("DROP FUNCTION refuse CASCADE")
 
+    async def add_attempt(
+        self,
+        destination: str,
+        *,
+        began: float = 0,
+        settled: float | None = 0,
+        outcome: str = "answered",
+        delivered: int = 0,
+    ) -> None:
+        """Add a request that began, and was settled, some seconds ago; None: it is in progress."""
+        await self.fetch(
+            "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
+            "  started_at, settled_at, outcome, delivered) "
+            "SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane, number, 1, 'w', ARRAY[1],"
+            "  5, 1, now() - make_interval(secs => $2), now() - make_interval(secs => $3), $4, $5::int "
+            "FROM destinations WHERE id = $1",
+            *(destination, began, settled, None if settled is None else outcome, delivered),
+        )
+
     async def number(self, destination: str) -> DestinationNumber:
         return DestinationNumber(
             (await self.fetch("SELECT number FROM destinations WHERE id = $1", destination))[0][0]
