@@ -46,12 +46,9 @@ FAST = "not long and not process and not campaign"
 
 
 def test_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--fast` and `--slowest`. Every other argument is handed to pytest."""
+    """Add `--fast`. Every other argument is handed to pytest."""
     parser.add_argument(
         "--fast", action="store_true", help="no browser, no processes, no campaigns, no proxies"
-    )
-    parser.add_argument(
-        "--slowest", action="store_true", help="report the CPU time of folders, modules and tests"
     )
     parser.set_defaults(rest=[])
 
@@ -65,10 +62,10 @@ def test(_settings: Settings, arguments: argparse.Namespace) -> int:
     # Each module as a whole, in the order of conftest.py: its product and its browser start once.
     several = ["-n", str(count), "--dist", "loadfile", "--no-loadscope-reorder"]
     workers = [] if any(word.startswith("-n") for word in arguments.rest) else several
-    options = ["-p", "tests.cpu_time"] if arguments.slowest else []
+    options = []
     if arguments.fast:
         modules = sorted(path for folder in TEST_FOLDERS for path in folder.rglob("test_*.py"))
-        options += ["-m", FAST, *(f"--ignore={path}" for path in modules if is_slow(path))]
+        options = ["-m", FAST, *(f"--ignore={path}" for path in modules if is_slow(path))]
     return _call([PYTHON, "-m", "pytest", *workers, *options, *arguments.rest])
 
 

@@ -90,12 +90,6 @@ class ThrowawayCluster:
     def address(self, database: str) -> str:
         return self._cluster.url_of(database)
 
-    @property
-    def pid(self) -> int:
-        """The process id of the postmaster."""
-        assert self._cluster.pid is not None
-        return self._cluster.pid
-
     def close(self) -> None:
         self._cluster.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

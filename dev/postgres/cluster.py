@@ -193,11 +193,6 @@ class Cluster:
         # Newer versions of pg_dump write a random word into each dump.
         return re.sub(r"^\\(un)?restrict .*$", "", dumped, flags=re.MULTILINE)
 
-    @property
-    def pid(self) -> int | None:
-        """Return the process id of the server's postmaster, or None if it was not started."""
-        return self._pid
-
     def alive(self) -> bool:
         """Return whether the server's postmaster runs."""
         if self._child is not None and self._child.poll() is not None:
