@@ -335,6 +335,7 @@ async def test_a_fault_began_with_its_first_request(service: Service) -> None:
     ((first,),) = await world.fetch(
         "SELECT started_at FROM attempts ORDER BY started_at DESC OFFSET 48 LIMIT 1"
     )
+    await world.add_attempt(dst, outcome="not_sent")
     page = await service.console(f"/destinations/{dst}")
     assert 'class="notice good"' not in page
     assert page.index("The last 49 requests failed.") < page.index("Connected to Amazon")

@@ -15,7 +15,7 @@ from app.store.events import attempts as event_attempts
 from app.store.incidents import facts as incident_facts
 from app.store.incidents.alerting import DEFAULT_ROW
 from app.store.incidents.facts import WatchedDestination
-from tests.databases import connected
+from tests.databases import PAGES_READ, connected
 from tests.tables import cases
 
 NOW = datetime.now(UTC)
@@ -322,13 +322,6 @@ async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.C
     assert await c.fetchval("SELECT count(*) FROM batch_states") == 0
 
 
-_PAGES_READ = """
-    -- Not yet reported to the statistics: of the table and its indexes, partitions included.
-    SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint FROM pg_class
-    WHERE relname LIKE 'batch_states%' AND relkind IN ('r', 'i')
-"""
-
-
 async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_something(
     c: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
@@ -353,11 +346,11 @@ async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_so
         async def claim(watermark: datetime | None) -> tuple[int, list[batches.DueBatch]]:
             """Return the pages that a claim reads, and what it finds."""
             async with c.transaction():
-                before = await c.fetchval(_PAGES_READ)
+                before = await c.fetchval(PAGES_READ)
                 due, _ = await batches.due(
                     c, number, queue=queue, in_flight=[], max_events=1, max_bytes=10**6, watermark=watermark
                 )
-                return await c.fetchval(_PAGES_READ) - before, due
+                return await c.fetchval(PAGES_READ) - before, due
 
         all_pages, due = await claim(None)
         assert [one.id for one in due] == [40_001]
