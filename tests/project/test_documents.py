@@ -275,13 +275,6 @@ def test_every_table_is_listed_with_the_rights_that_are_granted() -> None:
     assert {table: (api, worker) for table, (*_, api, worker) in rows().items()} == granted
 
 
-def test_the_tests_of_the_threat_model_exist() -> None:
-    """Each control names the test that holds it."""
-    named = re.findall(r"`(tests/[\w/.]+)`", (ROOT / "docs" / "threat-model.md").read_text())
-    assert len(named) > 10
-    assert [path for path in named if not (ROOT / path).exists()] == []
-
-
 def test_every_named_test_exists() -> None:
     """A test that is renamed or deleted is renamed or replaced there."""
     page = (ROOT / "docs" / "evidence" / "defects-of-d507e34a.md").read_text()

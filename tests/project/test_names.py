@@ -76,12 +76,6 @@ def test_a_folder_has_at_most_twenty_modules() -> None:
     assert crowded(ROOT / "app") == []
 
 
-def test_a_test_module_name_is_unique() -> None:
-    """pytest imports test modules by file name: two with one name stop the collection."""
-    names = Counter(path.name for path in TESTS if path.name.startswith("test_"))
-    assert [name for name, number in names.items() if number > 1] == []
-
-
 def clock_ids(ids: Iterable[str], now: float) -> list[str]:
     """Return the ids of tests that contain a time of the last day or of the next."""
     return [each for each in ids if any(abs(int(n) - now) < 86_400 for n in re.findall(r"\d{10}", each))]
