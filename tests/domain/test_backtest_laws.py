@@ -484,6 +484,27 @@ def test_a_draft_that_changes_nothing_accepts_no_event_whose_reason_is_not_recor
     assert result == Backtest(events=3)
 
 
+@pytest.mark.parametrize("is_added", [True, False])
+def test_an_unclear_field_is_no_sameness_of_events_that_may_be_rejected(is_added: bool) -> None:
+    """The time of another day is unclear in both mappings, and so is what the changed field sends."""
+    written = {
+        "event_type": "LEAD",
+        "event_source": "WEBSITE",
+        "event_name": "One",
+        "country_code": "US",
+        "fields": {"event_timestamp": "time", "email": "email"},
+        "consent": {"mode": "granted"},
+    }
+    rows = {**written, "custom_data": [{"name": "note", "path": "note", "pipe": ["upper"]}]}
+    published, draft = (
+        (compiled(written), compiled(rows)) if is_added else (compiled(rows), compiled(written))
+    )
+    content = {"time": "2026-11-22T09:00:00Z", "email": "ada@example.com", "note": "gift"}
+    sample = take_sample(content, now=NOW, fingerprint=DIGEST)
+    result = backtest([SampleGroup({sample: 1}, {})], published, draft, RULES, fingerprint=DIGEST, now=NOW)
+    assert result.unclear_events == 1
+
+
 @pytest.mark.parametrize(("lines", "unclear"), [(2, 0), (5, 0), (25, 1)])
 def test_a_short_list_is_known_to_lack_later_members(lines: int, unclear: int) -> None:
     """Unless its sample says that it has more members, which may have the path."""

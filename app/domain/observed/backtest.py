@@ -252,8 +252,10 @@ class _Comparison:
             if after.problems or (after.open and before.open == after.open == shared and not before.problems):
                 return  # the events are still rejected
             will = None if after.open else True
-        elif was is None and before.open <= shared and will and not self._different(before, after, changed):
-            return  # whatever it is, it stays the same
+        elif was is None and before.open <= shared and will:
+            unclear = {name for name in changed if before.is_unclear(name) or after.is_unclear(name)}
+            if not unclear and not self._different(before, after, changed):
+                return  # whatever it is, it stays the same
         if was is None or will is None:
             self._count_unclear(after if will is None else before, times)
         elif was and not will:
