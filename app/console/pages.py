@@ -132,6 +132,8 @@ _TITLES = {
     409: "Not possible now",
     412: "Changed by someone else",
     413: "Too large",
+    422: "Check your input",
+    429: "Too many at once",
     503: "Database unavailable",
     500: "Internal error",
 }

@@ -80,6 +80,10 @@ async def test_incidents_are_acknowledged_together(case: Case) -> None:
     for column in ("Destination", "Affected", "Duration"):
         assert f">{column}</th>" in page
     assert f'name="incident" value="{INCIDENT}"' in page
+    nothing = await case.post("/console/incidents/acknowledge")
+    assert nothing.status_code == 422
+    assert "Choose at least one incident." in nothing.text
+    assert "<h1>Check your input</h1>" in nothing.text
     answer = await case.post("/console/incidents/acknowledge", incident=INCIDENT)
     assert answer.status_code == 303
     assert f'name="incident" value="{INCIDENT}"' not in await case.get("/console/incidents")

@@ -74,7 +74,9 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
 @router.post(PAGE + "/acknowledge", Scope.DESTINATIONS_WRITE)
 async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
     """Acknowledge the chosen incidents of the list, or one of the home page. Twice changes nothing more."""
-    for incident_id in form.getlist("incident")[:PAGE_SIZE]:
+    if not (chosen := form.getlist("incident")[:PAGE_SIZE]):
+        raise Refusal(ErrorCode.INVALID, "Choose at least one incident.")
+    for incident_id in chosen:
         await use_cases.acknowledge_incident(visit.context, str(incident_id), note=None)
     return visit.done("acknowledged", "/console" if form.text("home") else PAGE)
 
