@@ -90,3 +90,17 @@ async def test_incidents_are_acknowledged_together(case: Case) -> None:
     page = await case.get(f"/console/incidents/{INCIDENT}")
     assert "Acknowledged by" in page
     assert 'id="timeline"' in page
+
+
+async def test_a_mute_that_is_over_is_not_ended_again(case: Case) -> None:
+    """The page called the incident muted until then, and offered to end a mute that there was not."""
+    page = f"/console/incidents/{INCIDENT}"
+    assert "End the mute" not in await case.get(page)
+    await case.post(page + "/mute", hours="1")
+    muted = await case.get(page)
+    assert "Muted until" in muted
+    assert "End the mute" in muted
+    await case.world.sql("UPDATE incidents SET muted_until = now() - interval '1 minute'")
+    over = await case.get(page)
+    assert "Muted until" not in over
+    assert "End the mute" not in over

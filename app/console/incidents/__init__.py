@@ -67,6 +67,7 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
         last_answer=last_answer(history.requests),
         charts=charts(history.outcomes, (), chosen),
         states=STATES,
+        muted_until=found.muted_until if found.muted_until and found.muted_until > now else None,
         hours=MUTE_HOURS,
     )
 
