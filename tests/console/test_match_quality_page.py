@@ -155,6 +155,10 @@ async def test_a_row_is_added_by_one_click_and_a_shadow_follows(service: Service
     assert gone.status_code == 404
     wrong = await visitor.client.post(f"{visitor.page}/shadow", data={**data, "percent": "0", "minutes": "5"})
     assert wrong.status_code == 422
+    assert re.findall(r'name="(percent|minutes)" value="(\d+)"', wrong.text) == [
+        ("percent", "0"),
+        ("minutes", "5"),
+    ]
     await visitor.client.post(f"{visitor.page}/shadow", data={**data, "percent": "100", "minutes": "5"})
     await service.post(destination, *(with_mobile(n) for n in range(10, 14)))
     page = (await visitor.client.get(visitor.page)).text
