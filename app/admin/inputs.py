@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Collection
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -115,9 +115,17 @@ def name_problem_code(text: str) -> str | None:
     return "personal" if holds_personal_text(text) else None
 
 
+MAX_NOTE: Final = 1000  # characters
+
+
 def read_note(text: str | None) -> str | None:
-    """Return a note without surrounding blanks, None if it is empty. Raises Refusal if it is personal."""
+    """Return a note without surrounding blanks, None if it is empty.
+
+    Raises Refusal if it is too long or personal.
+    """
     note = (text or "").strip() or None
+    if note is not None and len(note) > MAX_NOTE:
+        raise invalid("note", "too_long", f"A note has at most {MAX_NOTE:,} characters.")
     if note is not None and holds_personal_text(note):
         detail = "Other people see this note. It must not contain an email address or a phone number."
         raise invalid("note", "personal", detail)
@@ -311,9 +319,9 @@ class EventNameChange(RequestBody):
 class PublishRequest(RequestBody):
     """Why this version is published: a note for other people, without personal data."""
 
-    note: Annotated[str, Field(max_length=1000, examples=["Reads the phone from its new field."])] | None = (
-        None
-    )
+    note: (
+        Annotated[str, Field(max_length=MAX_NOTE, examples=["Reads the phone from its new field."])] | None
+    ) = None
 
 
 class RollbackRequest(RequestBody):

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from app.admin.access import Scope
 from app.console.incidents import RemedyButton, last_answer, present, timeline
 from app.domain.incidents.kinds import Kind, Severity
@@ -104,3 +106,22 @@ async def test_a_mute_that_is_over_is_not_ended_again(case: Case) -> None:
     over = await case.get(page)
     assert "Muted until" not in over
     assert "End the mute" not in over
+
+
+@pytest.mark.parametrize(
+    ("note", "sentence"),
+    [
+        ("n" * 1001, "A note has at most 1,000 characters."),
+        ("ada@example.com", "Other people see this note."),
+    ],
+    ids=["too long", "personal"],
+)
+async def test_a_refused_note_stays_in_its_form(case: Case, note: str, sentence: str) -> None:
+    """It was lost on a page without a form."""
+    page = f"/console/incidents/{INCIDENT}"
+    answer = await case.post(page + "/acknowledge", note=note)
+    assert answer.status_code == 422
+    assert sentence in answer.text
+    assert f'name="note" type="text" value="{note}"' in answer.text
+    assert f'data-address="{page}"' in answer.text
+    assert "Acknowledged by" not in await case.get(page)

@@ -85,10 +85,10 @@ async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
 @router.post(PAGE + "/{incident_id}/acknowledge", Scope.DESTINATIONS_WRITE)
 async def acknowledge(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     """Acknowledge an incident, with an optional note."""
-    note = form.text("note").strip() or None
-    if note is not None and len(note) > 1_000:
-        raise Refusal(ErrorCode.INVALID, "A note has at most 1,000 characters.")
-    await use_cases.acknowledge_incident(visit.context, incident_id, note=note)
+    try:
+        await use_cases.acknowledge_incident(visit.context, incident_id, note=form.text("note"))
+    except Refusal as refusal:
+        return await page(visit.refused(refusal), incident_id)
     return visit.done("acknowledged", PAGE + "/{incident_id}")
 
 

@@ -8,6 +8,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from app.admin.access import Scope
+from app.admin.inputs import MAX_NOTE
 from app.admin.mappings.drafts import MappingDetails, change_draft, read_mapping
 from app.admin.mappings.event_names import find_name_conflict, rename_event
 from app.admin.mappings.publishing import list_versions, publish_draft, roll_back
@@ -28,12 +29,10 @@ from app.store.mappings import StoredMapping
 
 router = PageRouter()
 
-MAX_NOTE = 1000
 _NAME_REQUIRED = (
     "The draft would reject recent events or lose match keys. Type the exact name of the mapping to publish "
     "it. Nothing was published."
 )
-_NOTE_TOO_LONG = f"A note has at most {MAX_NOTE:,} characters. Nothing was published."
 
 
 @router.get(MAPPING + "/publish", Scope.DESTINATIONS_READ)
@@ -86,12 +85,7 @@ async def landing(visit: DestinationVisit, published: StoredMapping, sample: str
 
 
 async def _require_answers(visit: DestinationVisit, mapping_id: str, form: Form) -> None:
-    """Raise Refusal if the note is too long.
-
-    Also raise Refusal if the draft harms recent events and the form does not repeat the mapping's name.
-    """
-    if len(form.text("note")) > MAX_NOTE:
-        raise Refusal(ErrorCode.INVALID, _NOTE_TOO_LONG, FieldProblem("note", "too_long"))
+    """Raise Refusal if the draft harms recent events and the form does not repeat the mapping's name."""
     details = await read_mapping(*visit.on, mapping_id)
     backtest = await _backtest(visit, details)
     mapping = details.mapping
