@@ -424,6 +424,7 @@ async def test_a_note_that_is_too_long_is_refused_and_stays_in_the_form(world: A
     answer = await submit(world, f"{page}/publish", version="1", note="n" * 1001)
     assert answer.status_code == 422
     assert "n" * 1001 in answer.text
+    assert "A note has at most 1,000 characters." in answer.text
     assert await published(world, page) is None
 
 
@@ -472,7 +473,10 @@ async def test_a_mapping_is_not_copied_where_the_key_may_not_write(world: ApiWor
     await sign_in(world, await world.key(*scopes, destination_ids=[first]))
     page = f"/console/destinations/{first}/mappings/{mapping}/copy"
     assert "Second" not in (await world.client.get(f"{page}?q=Sec")).text
-    assert (await submit(world, page, name="x", to=second)).status_code == 404
+    refused = await submit(world, page, name="x", to=second)
+    assert refused.status_code == 404
+    assert "Not found, or this key cannot access it." in refused.text
+    assert 'name="name" type="text" value="x"' in refused.text
     assert (await world.call("GET", f"/destinations/{second}/mappings")).json()["items"] == []
 
 

@@ -14,7 +14,6 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.drafts import copy_mapping, delete_mapping, list_mappings, read_mapping
 from app.admin.mappings.event_names import list_pinned_names, preview_rename, rename_event
 from app.admin.refusals import Refusal
-from app.api.errors import status_of
 from app.api.paging import bad_cursor
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 from app.console.destinations.visit import PAGE, CurrentDestination
@@ -93,8 +92,6 @@ async def copy(visit: CurrentDestination, mapping_id: str, form: Form) -> Respon
     try:
         copied = await copy_mapping(*visit.on, mapping_id, to=form.text("to"), name=form.text("name"))
     except Refusal as refusal:
-        if status_of(refusal.problem) != 422:
-            raise
         return await copy_page(visit.refused(refusal), mapping_id)
     return visit.done("mapping_copied", address_of(copied.mapping.destination, copied.mapping.id))
 
@@ -128,8 +125,6 @@ async def rename(visit: CurrentVisit, advertiser_id: str, event_type: str, form:
     try:
         renamed = await rename_event(visit.context, advertiser_id, event_type, form.text("to"))
     except Refusal as refusal:
-        if status_of(refusal.problem) != 422:
-            raise
         return await name_page(visit.refused(refusal), advertiser_id, event_type)
     if renamed.name == renamed.previous_name:
         return visit.done("event_name_kept", _NAME)
