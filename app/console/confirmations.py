@@ -133,8 +133,7 @@ def confirmation_of(request: Request) -> ActionConfirmation | None:
         if not (number.isascii() and number.isdigit() and len(number) < 10):
             return None
         count = int(number)
-        mappings = quantity(count, "mapping")
-        sentence = sentence.format(number=number, events=events(count), mappings=mappings)
+        sentence = sentence.format(number=number, events=events(count), mappings=quantity(count, "mapping"))
     label, link = LINKS.get(word, (None, ""))
     place = _PLACE.match(request.url.path)
     if place is None and "{" in link:

@@ -214,18 +214,15 @@ def _currency(facts: PreflightFacts) -> Verdict:
         return Verdict("unknown", detail)
     if actual == configured:
         return Verdict("ok", f"The account's currency is {configured}, as configured.")
-    remedy = "Change it in the settings." if is_usable(actual) else unusable_sentence(actual)
+    remedy = why_unusable(actual) or "Change it in the settings."
     detail = f"The Amazon account's currency is {actual}, but this destination uses {configured}. {remedy}"
     return Verdict("failed", detail)
 
 
-def is_usable(currency: str) -> bool:
-    """Return whether a destination can have the currency of its Amazon account."""
-    return currency in CURRENCIES
-
-
-def unusable_sentence(currency: str) -> str:
-    """Return what to do if Amazon takes no events in the currency of the account."""
+def why_unusable(currency: str) -> str:
+    """Return why a destination cannot have the currency of its Amazon account; nothing if it can."""
+    if currency in CURRENCIES:
+        return ""
     return f"Amazon takes no events in {currency}, so map the currency of each purchase."
 
 

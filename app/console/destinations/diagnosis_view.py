@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.admin.destinations.preflight import is_usable, unusable_sentence
+from app.admin.destinations.preflight import why_unusable
 from app.admin.destinations.stats import DestinationStats, DiagnosisFacts
 from app.console.wording import age, events, failed_requests, number, reason_words, remedy, share, state_key
 from app.domain.incidents.kinds import FAILURES, SIGN_IN, failure_of, failure_sentence
@@ -201,13 +201,13 @@ def _other_currency(given: DiagnosisInput) -> Diagnosis | None:
     own, actual = given.destination.currency, given.facts.about.account_currency
     if actual is None or actual == own:
         return None
-    can_follow = is_usable(actual)
-    advice = f"Change the destination to {actual}." if can_follow else unusable_sentence(actual)
+    why_not = why_unusable(actual)
+    advice = why_not or f"Change the destination to {actual}."
     return Diagnosis(
         "warn",
         f"The Amazon account's currency is {actual}, but this destination uses {own}.",
         f"Purchases whose event has no currency are sent in {own}. {advice}",
-        action="currency" if can_follow else None,
+        action=None if why_not else "currency",
     )
 
 

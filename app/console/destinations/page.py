@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from app.admin import destinations as use_cases
 from app.admin.access import Scope
 from app.admin.destinations.amazon_connection import begin_connection
-from app.admin.destinations.preflight import check_setup, is_usable
+from app.admin.destinations.preflight import check_setup, why_unusable
 from app.admin.destinations.settings import change_destination
 from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
@@ -177,5 +177,5 @@ async def _preflight_page(visit: DestinationVisit, *, ask: bool) -> Response:
         setup=setup,
         rechecked=ask,
         account_currency=account and account.currency,
-        is_usable=is_usable,
+        why_unusable=why_unusable,
     )
