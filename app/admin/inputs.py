@@ -116,6 +116,7 @@ def name_problem_code(text: str) -> str | None:
 
 
 MAX_NOTE: Final = 1000  # characters
+Note = Annotated[str, Field(max_length=MAX_NOTE)]
 
 
 def read_note(text: str | None) -> str | None:
@@ -123,13 +124,13 @@ def read_note(text: str | None) -> str | None:
 
     Raises Refusal if it is too long or personal.
     """
-    note = (text or "").strip() or None
-    if note is not None and len(note) > MAX_NOTE:
+    note = (text or "").strip()
+    if len(note) > MAX_NOTE:
         raise invalid("note", "too_long", f"A note has at most {MAX_NOTE:,} characters.")
-    if note is not None and holds_personal_text(note):
+    if holds_personal_text(note):
         detail = "Other people see this note. It must not contain an email address or a phone number."
         raise invalid("note", "personal", detail)
-    return note
+    return note or None
 
 
 def _printable(text: str) -> str:
@@ -319,9 +320,7 @@ class EventNameChange(RequestBody):
 class PublishRequest(RequestBody):
     """Why this version is published: a note for other people, without personal data."""
 
-    note: (
-        Annotated[str, Field(max_length=MAX_NOTE, examples=["Reads the phone from its new field."])] | None
-    ) = None
+    note: Annotated[Note, Field(examples=["Reads the phone from its new field."])] | None = None
 
 
 class RollbackRequest(RequestBody):

@@ -3,13 +3,12 @@
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import Field
 
 from app.admin import incidents as use_cases
 from app.admin.access import Scope
 from app.admin.incidents import ChannelStatus
 from app.admin.incidents.alerting import NotificationPreference
-from app.admin.inputs import MAX_NOTE, Instant, RequestBody
+from app.admin.inputs import Instant, Note, RequestBody
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.paging import Page, Paging
 from app.domain.incidents.kinds import Kind
@@ -27,7 +26,7 @@ class IncidentPage(Page[PublicIncident]):
 class Acknowledgement(RequestBody):
     """An optional note about an incident, which other people see."""
 
-    note: Annotated[str, Field(max_length=MAX_NOTE)] | None = None
+    note: Note | None = None
 
 
 class Mute(RequestBody):

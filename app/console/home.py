@@ -200,9 +200,8 @@ def destination_rows(
         found = [buckets.get(start) for start in starts]
         delivered = [bucket.delivered if bucket else 0 for bucket in found]
         failed = [bucket.failed if bucket else 0 for bucket in found]
-        rejected = sum(bucket.rejected for bucket in buckets.values())
         lines = line(condensed(delivered)), line(condensed(failed))
-        sums = sum(delivered), sum(failed), rejected
+        sums = sum(delivered), sum(failed), sum(bucket.rejected for bucket in buckets.values())
         rows.append(HomeRow(item, health_label(item), stall_cause(item), *sums, *lines))
     return rows
 

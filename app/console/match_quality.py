@@ -270,10 +270,8 @@ def _of_people(published: Sequence[tuple[StoredMapping, MatchQuality]]) -> Itera
         for key, each in quality.coverage.items():
             label = match_key_label(key)
             if key in quality.doubtful_keys:
-                text = (
-                    f"{of}: {label} came as a hash of an unknown rule. Amazon may recognise no person by it."
-                )
-                yield GapCause(text, each.came_hashed, "Check a hash", "#hash")
+                doubt = "came as a hash of an unknown rule. Amazon may recognise no person by it."
+                yield GapCause(f"{of}: {label} {doubt}", each.came_hashed, "Check a hash", "#hash")
             text = f"{of}: {label} loses letters by Amazon’s rules. Another system may keep them."
             yield GapCause(text, each.changed, "Check a hash", "#hash")
         for row in quality.what_if[:1]:

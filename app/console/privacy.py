@@ -146,7 +146,6 @@ async def _show(
 ) -> Response:
     paging = ListQuery(visit.context, _ROWS, cursor)
     rows = await list_erasures(visit.context, limit=paging.most, below=paging.record_id)
-    actors = await visit.names(each.requested_by for each in rows)
     return await visit.show(
         "privacy.html",
         **visit.listed(rows, lambda row: (row.number,), paging),
@@ -154,7 +153,7 @@ async def _show(
         labels=_LABELS,
         destinations=dict(await destination_names(visit.context)),
         receipt=erasure and await find_receipt(visit.context, erasure),
-        actors={**actors, "bootstrap": "bootstrap key"},
+        names=await visit.names(each.requested_by for each in rows),
         found=found,
         found_total=0 if found is None else sum(found.events.values()),
         more=more,

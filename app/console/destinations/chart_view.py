@@ -144,7 +144,6 @@ def charts(
     accepted = _counts("Accepted", "quiet", rows, lambda bucket: bucket.accepted)
     delivered = _counts("Delivered", "good", rows, lambda bucket: bucket.delivered)
     learned = [row.learned_rate if row else None for row in rows]
-    rate = _measured("Adaptive rate", "accent", learned, "requests/s")
     made = (
         Chart("throughput", f"Events {per}", "events", (accepted, delivered), none),
         Chart(
@@ -165,7 +164,7 @@ def charts(
             "rate",
             "Request rate",
             "requests/s",
-            (rate,),
+            (_measured("Adaptive rate", "accent", learned, "requests/s"),),
             "No measurements in this time range.",
             "The rate that Amazon accepts, estimated from its responses.",
         ),

@@ -238,8 +238,7 @@ def match_keys(wire: Sequence[str]) -> str:
 
 def _attempt(attempt: EventAttempt) -> HistoryEntry:
     outcome = outcome_label(attempt.outcome)
-    tone, sentence = outcome.tone, outcome.meaning
-    parts = [sentence]
+    tone, parts = outcome.tone, [outcome.meaning]
     others = attempt.events_in_request - 1
     facts = [f"HTTP {attempt.http_status}" if attempt.http_status else ""]
     facts.append(f"{number(attempt.duration_ms)} ms" if attempt.duration_ms is not None else "")

@@ -55,7 +55,6 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     """Show an incident."""
     found = await use_cases.find_incident(visit.context, incident_id)
     by, now = found.acknowledged_by, visit.context.now()
-    names = await visit.names([by])
     chosen = range_since(found.incident.opened_at, now)
     history = await use_cases.read_incident_history(
         visit.context, found, since=chosen.since, bucket=chosen.name.bucket
@@ -63,7 +62,7 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     return await visit.show(
         "incident.html",
         view=present(found, now, visit.caller.scopes, suspended=history.suspended),
-        timeline=timeline(found, history.messages, names.get(by or "", by)),
+        timeline=timeline(found, history.messages, (await visit.names([by])).get(by or "", by)),
         last_answer=last_answer(history.requests),
         charts=charts(history.outcomes, (), chosen),
         states=STATES,
@@ -240,9 +239,8 @@ def last_answer(requests: Sequence[RequestRow]) -> tuple[datetime, str] | None:
     """Return the time and the words of Amazon's newest answer that was no success."""
     for request in requests:
         if request.outcome != "answered" or request.message:
-            status = (
-                f"HTTP {request.http_status}" if request.http_status else request.outcome.replace("_", " ")
-            )
+            outcome = request.outcome.replace("_", " ")
+            status = f"HTTP {request.http_status}" if request.http_status else outcome
             message = amazon_message(request.message)
             return request.started_at, f"{status}: {message}" if message else status
     return None

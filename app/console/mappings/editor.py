@@ -267,9 +267,7 @@ async def _show(
         document = dict(suggestion.mapping) or _STARTING_DRAFT
     recent = await _recent(visit, found) or observed.samples
     samples = await visit.context.compute(_samples, recent, visit.context.now())
-    then = form.text("then") if form else ""
-    typed = form.text("sample") if form else ""
-    zone = form.text("zone") if form else ""
+    then, typed, zone = (form.text(name) if form else "" for name in ("then", "sample", "zone"))
     picked = next((each for each in samples if then == f"sample-{each.id}"), None if typed else samples[0])
     sample = msgspec.json.format(picked.text, indent=2) if picked else typed
     offers = paths(strict_json.parse(sample.encode()), observed.schema, fields_by_path(observed.suggestion))
