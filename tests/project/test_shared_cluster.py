@@ -37,17 +37,7 @@ def test_a_statement_sees_the_sessions_of_its_own_database_only() -> None:
 
 
 @pytest.mark.reads_only
-@pytest.mark.parametrize(
-    "change",
-    [
-        "INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')",
-        "UPDATE organisations SET name = 'Acme'",
-        "DELETE FROM audit",
-        "CREATE TABLE left_over (id int)",
-        "SELECT nextval(pg_get_serial_sequence('audit', 'id'))",
-    ],
-)
-async def test_a_test_that_only_reads_changes_nothing(owner: asyncpg.Connection, change: str) -> None:
+async def test_a_test_that_only_reads_changes_nothing(owner: asyncpg.Connection) -> None:
     """A test with the mark `reads_only` that changes something fails: no other test meets its rows."""
     with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
-        await owner.execute(change)
+        await owner.execute("DELETE FROM audit")
