@@ -93,6 +93,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.remove(self)
+        self._waiting.pipelined -= len(self.pipeline)
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -184,6 +186,8 @@ class HttpConnection(HttpToolsProtocol):
         )
         if self._waiting.shutdown_begun or (head.length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
+        if self.pipeline and self._waiting.is_last_pipelined(len(self.pipeline)):
+            self.cycle.keep_alive = False
         # The end of a chunked body may be malformed. So a response before that end is the connection's last.
         self._kept_after_body = self.cycle.keep_alive
         if head.length is None:
@@ -219,6 +223,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
+            self._waiting.pipelined -= 1
             self._start_asgi_task(*self.pipeline.pop())
         elif self._deferred is not None:
             self._answer_and_close(self._deferred)
@@ -292,6 +297,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.message_event.set()
             pipelined = bool(self.pipeline)
             if pipelined:
+                self._waiting.pipelined -= 1
                 self.pipeline.popleft()
             elif self.cycle.response_started:
                 self.transport.close()

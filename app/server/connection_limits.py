@@ -136,6 +136,12 @@ class AnswerTransport:
             self._head = b""
 
 
+# Requests that wait for the response to an earlier one of their connection take memory.
+_MOST_PIPELINED: Final = 1_000  # of a connection
+_FEW_PIPELINED: Final = 10  # of a connection while many wait in the process
+_MANY_PIPELINED: Final = 10_000
+
+
 class Evictable(Protocol):
     """A connection that can be closed to make room for another."""
 
@@ -149,13 +155,19 @@ class WaitingConnections:
 
     Connections that never sent a complete request head are evicted first, then idle connections. Many clients
     may share an address, so addresses do not matter. At shutdown, each connection closes after its current
-    response.
+    response. `pipelined` counts the requests that wait for the response to an earlier one of theirs.
     """
 
     def __init__(self) -> None:
         self.shutdown_begun = False
+        self.pipelined = 0
         self._silent: dict[Evictable, None] = {}
         self._idle: dict[Evictable, None] = {}
+
+    def is_last_pipelined(self, number: int) -> bool:
+        """Count a request that waits, as the `number`th of its connection. Return whether it is its last."""
+        self.pipelined += 1
+        return number >= (_FEW_PIPELINED if self.pipelined > _MANY_PIPELINED else _MOST_PIPELINED)
 
     def opened(self, connection: Evictable) -> None:
         self._silent[connection] = None

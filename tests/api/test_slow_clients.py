@@ -512,3 +512,50 @@ async def test_a_body_that_ends_after_its_answer_leaves_no_connection_behind(ser
     assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
     await client.say("cd")
     await asyncio.wait_for(client.ended(), KEEP_ALIVE_SECONDS + SLACK_S)
+
+
+QUICK = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
+WAITS = b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_a_connection_has_at_most_a_thousand_requests_in_waiting(
+    server: Running, blocked: asyncio.Event
+) -> None:
+    """The last of them closes it. One connection without a key filled the memory of the process."""
+    client = await Client.of(server)
+    await client.say(WAITS + QUICK * 3_000)
+    (connection,) = await connections_of(server, 1)
+    await eventually(lambda: connection._waiting.pipelined >= 1_000)
+    blocked.set()
+    answer, _ = await client.ended()
+    assert answer.count(b"HTTP/1.1 200") == 1 + 1_000
+    assert answer.lower().count(b"connection: close") == 1
+    assert connection._waiting.pipelined == 0
+
+
+async def test_while_many_requests_wait_a_connection_may_add_few(
+    server: Running, blocked: asyncio.Event
+) -> None:
+    """Those of connections that are gone wait no longer."""
+    greedy = [await Client.of(server) for _ in range(10)]
+    for client in greedy:
+        await client.say(WAITS + QUICK * 1_000)
+    connections = await connections_of(server, 10)
+    waiting = connections[0]._waiting
+    await eventually(lambda: waiting.pipelined == 10_000)
+    late = await Client.of(server)
+    await late.say(WAITS + QUICK * 1_000)
+    await eventually(lambda: waiting.pipelined == 10_010)
+    for client in greedy:
+        client.writer.transport.abort()
+    blocked.set()
+    answer, _ = await late.ended()
+    assert answer.count(b"HTTP/1.1 200") == 1 + 10
+    await eventually(lambda: waiting.pipelined == 0)
+
+
+async def connections_of(server: Running, number: int) -> list[Any]:
+    """Return the connections of a server when it has so many."""
+    found = server.server.server_state.connections
+    await eventually(lambda: len(found) == number)
+    return list(found)
