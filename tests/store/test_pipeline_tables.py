@@ -384,6 +384,19 @@ async def test_settling_what_is_settled_is_a_defect_and_says_so(c: asyncpg.Conne
         await batches.close(c, [BatchId(1)], "sent", None)
 
 
+async def test_only_an_open_batch_with_the_same_key_is_unchanged(c: asyncpg.Connection) -> None:
+    """A settled one has its end, and a rewritten one another key."""
+    await flush.append(c, [batch(number) for number in (1, 2, 3)])
+    await batches.close(c, [BatchId(2)], "expired", None)
+    state = await c.fetchrow(
+        "SELECT disposition, settled_at IS NULL AS open FROM batch_states WHERE batch = 2"
+    )
+    assert dict(state) == {"disposition": "expired", "open": False}
+    stored = batch(1).data_key
+    keys = {BatchId(1): stored, BatchId(2): stored, BatchId(3): b"another"}
+    assert await batches.lock_unchanged(c, keys) == {1}
+
+
 async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, owner: asyncpg.Connection) -> None:
     """Two connections that move the same rows in opposite order neither wait in a circle nor lose one."""
     there = {DestinationNumber(n): counts.IngestCounts(accepted=1) for n in (1, 2, 3)}
