@@ -71,11 +71,13 @@ class DatabaseGauges(Collector):
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             await transactions.set_statement_timeout(connection, seconds=5)
             waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
-            checked, self._backups = await balance.last(connection), await backups.read(connection)
-            self._erasure_age_s = await erasures.oldest_age_s(connection)
-            self._monitor_age_s = await incidents.monitor_age_s(connection)
-        self._waiting, self._paces, self._is_read = waiting, paces, True
-        self._read_at, self._is_current = self._monotonic(), True
+            checked, backup_state = await balance.last(connection), await backups.read(connection)
+            erasure_age_s = await erasures.oldest_age_s(connection)
+            monitor_age_s = await incidents.monitor_age_s(connection)
+        # Together, because `_read_at` is the time of all ages.
+        self._waiting, self._paces, self._backups = waiting, paces, backup_state
+        self._erasure_age_s, self._monitor_age_s = erasure_age_s, monitor_age_s
+        self._read_at, self._is_read, self._is_current = self._monotonic(), True, True
         if checked is not None:
             self._telemetry.imbalance.set(checked.imbalance)
 

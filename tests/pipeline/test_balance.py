@@ -327,6 +327,23 @@ async def test_ages_grow_while_the_gauges_cannot_be_read(world: World) -> None:
     assert age("oldest_waiting_age_seconds", status="queued") < 1_000
 
 
+async def test_an_age_whose_first_read_failed_has_no_sample(world: World) -> None:
+    """It would be the time since the machine was started, and an alert would fire."""
+    reader, registry = gauges(world, per_destination=False)
+    await world.fetch(
+        "INSERT INTO erasures (id, requested_by, kinds, sealed) "
+        "VALUES ('era_00000000000000000000', 'k', '{email}', '')"
+    )
+    name = "amazon_conversions_oldest_erasure_age_seconds"
+    await world.fetch("ALTER TABLE commit_probes RENAME TO commit_probes_lost")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await reader.read()
+    assert registry.get_sample_value(name) is None
+    await world.fetch("ALTER TABLE commit_probes_lost RENAME TO commit_probes")
+    await reader.read()
+    assert 0 < (registry.get_sample_value(name) or 0) < 60
+
+
 async def test_every_process_shows_the_last_balance_check(world: World) -> None:
     """An API process, which checks nothing, included; NaN until the first check."""
     reader, registry = gauges(world, per_destination=False)
