@@ -35,7 +35,10 @@ _UNREADABLE: Final = "Stored batches are damaged. Their rows are missing in this
 _FORMULA: Final = re.compile(r"[\t\r\n\0]|[\s\0]*[=+\-@＝＋－＠]")
 # Where the decimal sign is a comma, a spreadsheet separates cells by semicolons, and ignores quotation marks
 # within such a cell. So a cell can also begin inside a text.
-_INNER_FORMULA: Final = re.compile(r"(?<=[;\t\r\n])(?=[\s\0\"]*[=+\-@＝＋－＠])")
+# All signs and white space before the possible formula are one match: a search from each of them would take
+# quadratic time.
+_INNER_CELL: Final = re.compile(r"([;\t\r\n][\s\0\"]*)([=+\-@＝＋－＠])?")
+_AFTER_SIGN: Final = re.compile(r"(?<=[;\t\r\n])")
 
 
 def exportable(page: type[Page[Any]]) -> dict[str, Any]:
@@ -129,8 +132,13 @@ def cell(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     text = str(value) if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
-    text = _INNER_FORMULA.sub("'", text)
+    text = _INNER_CELL.sub(_quoted, text)
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _quoted(begin: re.Match[str]) -> str:
+    gap, formula = begin.groups()
+    return begin[0] if formula is None else _AFTER_SIGN.sub("'", gap) + formula
 
 
 _Page = TypeVar("_Page", bound=Page[Any])

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from time import process_time
 
 import pytest
 
@@ -135,3 +136,10 @@ async def test_an_export_says_that_rows_of_damaged_batches_are_missing(
 def test_a_cell_is_no_formula(value: object, text: str) -> None:
     """Numbers stay numbers."""
     assert cell(value) == text
+
+
+@pytest.mark.parametrize("between", ["\n", '\t"', "; "])
+def test_a_cell_without_a_formula_takes_linear_time(between: str) -> None:
+    began = process_time()
+    assert cell("a" + between * 20_000) == "a" + between * 20_000
+    assert process_time() - began < 1
