@@ -1,7 +1,7 @@
 """Sign-ins and sessions of people against a fake provider: audit, freshness, roles, and how sessions end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -66,11 +66,11 @@ class Signing:
         )
         return [(row.actor, row.after) for row in rows]
 
-    async def log_out(self, token: str) -> httpx.Response:
+    async def log_out(self, token: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Send a logout token as the provider does: without cookie and without Origin."""
         transport = self.world.client._transport
         async with httpx.AsyncClient(transport=transport, base_url=PUBLIC) as provider:
-            return await provider.post(BACK_CHANNEL, data={"logout_token": token})
+            return await provider.post(BACK_CHANNEL, data={"logout_token": token}, headers=headers)
 
 
 @pytest.fixture
@@ -355,6 +355,15 @@ async def test_the_provider_signs_one_session_out(signing: Signing) -> None:
     token = signing.provider.logout_token(sid="s2", jti="jti-2")
     assert (await signing.log_out(token)).status_code == 204
     assert not any([await signing.is_signed_in(browser) for browser in browsers.values()])
+
+
+async def test_a_provider_may_name_a_charset_of_an_encoded_form(signing: Signing) -> None:
+    """Some do, by default. Every encoded form is ASCII."""
+    await signing.sign_in(sub="ada")
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=ISO-8859-1"}
+    answer = await signing.log_out(signing.provider.logout_token(sub="ada"), headers)
+    assert answer.status_code == 204
+    assert not await signing.is_signed_in()
 
 
 async def test_a_logout_token_that_cannot_be_checked_is_sent_again(signing: Signing) -> None:

@@ -198,9 +198,11 @@ async def _read_form(context: AppContext, request: Request, *, is_foreign: bool)
     """Return the form, and store it in the request. Raises Refusal (403) if no console page sent it."""
     if not is_foreign and not sessions.comes_from_here(context, request):
         raise Refusal(ErrorCode.FORBIDDEN, "The form was not sent from a page of this console.")
-    # The parser takes every codec of Python: some take quadratic time, some raise, some give surrogates.
-    _, parameters = parse_options_header(request.headers.get("content-type"))
-    if parameters.get(b"charset", b"utf-8").lower() not in _UTF_8:
+    # The parser of multipart forms takes every codec of Python: some take quadratic time, some raise, some
+    # give surrogates. That of URL-encoded forms ignores the charset, which some identity providers name.
+    media_type, parameters = parse_options_header(request.headers.get("content-type"))
+    charset = parameters.get(b"charset", b"utf-8").lower()
+    if media_type == b"multipart/form-data" and charset not in _UTF_8:
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Send the form in UTF-8.")
     form = await request.form(max_fields=MAX_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
