@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.conversion.convert import Conversion, Rules
+from app.domain.conversion.tcf import consent_to_all
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import Profile
@@ -503,6 +504,59 @@ def test_an_unclear_field_is_no_sameness_of_events_that_may_be_rejected(is_added
     sample = take_sample(content, now=NOW, fingerprint=DIGEST)
     result = backtest([SampleGroup({sample: 1}, {})], published, draft, RULES, fingerprint=DIGEST, now=NOW)
     assert result.unclear_events == 1
+
+
+_WITH_CONSENT = {
+    "event_type": "LEAD",
+    "event_source": "WEBSITE",
+    "event_name": "One",
+    "country_code": "US",
+    "consent": {"mode": "tcf", "string": "tcf"},
+}
+
+
+@pytest.mark.parametrize("is_reason_recorded", [True, False])
+@pytest.mark.parametrize(
+    ("fields", "added", "counts"),
+    [
+        ({"match_id": "absent"}, {"city": {"const": "Berlin"}}, (0, 1)),
+        ({"match_id": "absent"}, {"maid": "nothing"}, (0, 0)),
+        ({"match_id": "id"}, {"limited_data_use": "id"}, (1, 0)),
+    ],
+    ids=["accepted", "still-rejected", "rejected"],
+)
+def test_unclear_consent_hides_no_other_problem(
+    fields: dict[str, Any], added: dict[str, Any], counts: tuple[int, int], is_reason_recorded: bool
+) -> None:
+    """A rejection for consent names nothing else. But an event that has consent may still be rejected."""
+    time = {"event_timestamp": "time"}
+    published = compiled({**_WITH_CONSENT, "fields": {**time, **fields}})
+    draft = compiled({**_WITH_CONSENT, "fields": {**time, **fields, **added}})
+    event = Event("e", "d", "m", {"time": "2026-11-24T09:00:00Z", "id": "a1", "tcf": consent_to_all()})
+    before, after = (convert(event, "e", mapping, RULES, now=NOW) for mapping in (published, draft))
+    sample = take_sample(event.content, [path for _, path in published.paths], now=NOW, fingerprint=DIGEST)
+    group = group_of(sample, before)
+    if not is_reason_recorded:
+        group = replace(group, facts=())
+    result = backtest([group], published, draft, RULES, fingerprint=DIGEST, now=NOW)
+    assert wrong_verdict(result, before, after) is None, result
+    # Without the reason, the consent may be what rejected the event.
+    is_unclear = counts == (0, 1) and not is_reason_recorded
+    found = (result.rejected.total(), result.newly_accepted, result.unclear_events)
+    assert found == ((0, 0, 1) if is_unclear else (*counts, 0))
+
+
+def test_a_draft_that_changes_nothing_rejects_no_event_whose_match_key_was_of_an_older_version() -> None:
+    """The fields that the events sent are known, but none of them is a match key of the published version."""
+    fields = {"event_timestamp": "time", "postal": {"path": "zip", "pipe": ["upper", "sum"]}}
+    written = {**_WITH_CONSENT, "consent": {"mode": "granted"}, "fields": fields}
+    published, older = compiled(written), compiled({**written, "fields": {**fields, "first_name": "name"}})
+    event = Event("e", "d", "m", {"time": "2026-11-24T09:00:00Z", "zip": 2134, "name": "Ada"})
+    sample = take_sample(event.content, [path for _, path in older.paths], now=NOW, fingerprint=DIGEST)
+    group = group_of(sample, convert(event, "e", older, RULES, now=NOW), version=0)
+    assert group.accepted
+    result = backtest([group], published, published, RULES, fingerprint=DIGEST, now=NOW, older={0: older})
+    assert result == Backtest(events=1)
 
 
 @pytest.mark.parametrize(("lines", "unclear"), [(2, 0), (5, 0), (25, 1)])

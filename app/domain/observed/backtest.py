@@ -107,7 +107,8 @@ def _facts(
     known = ({name for name, _ in mapping.sources} if group.facts else KEYS.keys()) - changed
     sent &= known
     rejecting = {field_of(name) for name, source in published.sources if source.on_error == "reject"}
-    is_certain = not changed or (sent and not changed & (rejecting | REJECTING | {"event_name"}))
+    has_key = not sent.isdisjoint(KEYS)
+    is_certain = not changed or (has_key and not changed & (rejecting | REJECTING | {"event_name"}))
     return _Facts(group.accepted if is_certain else None, sent, frozenset(known), values, paths)
 
 
@@ -170,13 +171,27 @@ class _Side:
         unclear = {name for name, step in reported.items() if _is_unclear(step) and _may_reject(name, step)}
         problems: list[EventProblem] = []
         if isinstance(result, Rejection):
-            found = (EventProblem(result.reason, result.field, result.mapping_field), *result.also)
+            found = [EventProblem(result.reason, result.field, result.mapping_field), *result.also]
+            if result.basis and result.reason == "unclear":  # there may be consent
+                found += _problems_beside_consent(trace)
             problems = [problem for problem in found if problem.reason != "unclear"]
         keys = [step for name, step in reported.items() if name in KEYS]
         if any(map(_is_unclear, keys)) and any(problem.reason == NO_KEY for problem in problems):
             unclear.add(NO_KEY)
             problems = [problem for problem in problems if problem.reason != NO_KEY]
         return _Outcome(result, reported, problems, frozenset(unclear))
+
+
+def _problems_beside_consent(trace: Sequence[Step]) -> list[EventProblem]:
+    """Return what rejects an event that has consent. A rejection for consent names nothing else."""
+    problems = [
+        EventProblem(step.failed.reason, step.source.path if step.source else None, step.field)
+        for step in trace
+        if step.failed is not None and step.rejects
+    ]
+    if all(step.result is None for step in trace if step.field in KEYS):
+        problems.append(EventProblem(NO_KEY, None, None))
+    return problems
 
 
 def _may_reject(name: str, step: Step) -> bool:
