@@ -11,9 +11,10 @@ import httpcore
 import httpx
 
 # Headers that are not true of a complete response, and cookies: a cookie of one advertiser must not be sent
-# with another advertiser's request.
+# with another advertiser's request. No client follows a redirect, but httpx's client refuses the complete
+# response if it cannot read the address.
 REMOVED_HEADERS: Final = frozenset(
-    {b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"}
+    {b"set-cookie", b"location", b"content-encoding", b"transfer-encoding", b"content-length"}
 )
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -17,7 +16,7 @@ _USER_AGENT: Final = "amazon-conversions-destination"
 
 
 class WebhookClient:
-    """Posts messages. Follows no redirect, reads no response body, keeps no cookie for another receiver."""
+    """Posts messages. Uses httpx's transport directly: it follows no redirect and reads no body or cookie."""
 
     def __init__(
         self,
@@ -29,13 +28,7 @@ class WebhookClient:
     ) -> None:
         self._now = now
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(
-            timeout=timeout_s,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            trust_env=False,
-            transport=outbound.transport(connections),
-        )
+        self._transport = outbound.transport(connections)
 
     async def post(
         self, url: str, secrets: Sequence[bytes], id: str, body: bytes
@@ -45,14 +38,12 @@ class WebhookClient:
         The message is signed with the current time and each secret; without secrets it is not signed.
         """
         signed = callback.headers(secrets, id=id, at=self._now(), body=body) if secrets else {}
-        headers = {"content-type": "application/json", "user-agent": _USER_AGENT, **signed}
+        headers = {"accept": "*/*", "content-type": "application/json", "user-agent": _USER_AGENT, **signed}
         try:
-            # httpx limits the time of each read, not of the complete exchange. A slow receiver could take
-            # forever.
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.stream("POST", url, content=body, headers=headers) as response,
-            ):
+            request = httpx.Request("POST", url, content=body, headers=headers)
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._transport.handle_async_request(request)
+                await response.aclose()
                 if response.is_success:
                     return Acknowledged()
                 return NotAcknowledged(f"status_{response.status_code}", _retry_after(response))
@@ -63,7 +54,7 @@ class WebhookClient:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -226,6 +226,21 @@ async def test_what_is_no_body_is_bounded_too(listen: Listen, start: bytes) -> N
             await ask(over, server.url)
 
 
+async def test_cookies_and_the_address_of_a_redirect_are_not_passed_on(listen: Listen) -> None:
+    """No caller uses them, and httpx's client refuses a response whose address it cannot read."""
+
+    async def redirect(_: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(content_of(BODY, "302 Found", "Location: gopher:x\r\nSet-Cookie: a=b"))
+
+    server = await listen(redirect)
+    async with httpx.AsyncClient(
+        transport=ConnectionPool(ssl.create_default_context(), connections=1, limit=1000)
+    ) as client:
+        answer = await client.post(server.url)
+    assert (answer.status_code, answer.content) == (302, BODY)
+    assert not {"location", "set-cookie"} & set(answer.headers)
+
+
 async def test_a_line_break_in_a_header_is_never_sent(listen: Listen) -> None:
     """It would be a header of its own, or a request."""
     server = await listen(answer_well)

@@ -68,6 +68,31 @@ async def test_a_receiver_gets_no_cookie_of_another() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "header", "reply"),
+    [
+        (204, b"set-cookie: a=b; expires=Mon, 01-Jan-" + b"9" * 5_000 + b" 00:00:00 GMT", Acknowledged()),
+        (302, b"location: http://[::1/", NotAcknowledged("status_302")),
+        (307, b"location: gopher:x", NotAcknowledged("status_307")),
+        (308, b"location: http://xn--a.xn--a/", NotAcknowledged("status_308")),
+    ],
+)
+async def test_headers_that_cannot_be_read_change_no_reply(
+    status: int, header: bytes, reply: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Cookies and the targets of redirects are not used, so they are not parsed."""
+
+    async def answer(_heard: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\n%b\r\n\r\n" % (status, header))
+        await writer.drain()
+
+    async with listening(answer) as listener:
+        client = WebhookClient(now=now)
+        assert await client.post(listener.url, (), "m", BODY) == reply
+        await client.aclose()
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize(
     ("mode", "reply"),
     [
         ("ok", Acknowledged()),
