@@ -328,3 +328,28 @@ async def test_a_response_of_the_provider_is_read_up_to_its_limit(path: str) -> 
     failure = await client.exchange("code", code_verifier="verifier" * 8, nonce="nonce-1")
     assert failure == OidcFailure("provider_unavailable", is_provider=True)
     assert 0 < body.read < 1_000_000
+
+
+@pytest.mark.parametrize("depth", [10_000, 400_000])
+@pytest.mark.parametrize("unit", [b"[", b'{"a":'])
+async def test_metadata_nested_too_deeply_are_unreadable(unit: bytes, depth: int) -> None:
+    """And they are not read again at once: the pages that read them need no key."""
+    asked = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(200, content=(unit * depth)[:400_000])
+
+    client = client_of(answer)
+    unavailable = OidcFailure("provider_unavailable", is_provider=True)
+    assert await client.authorization_url(state="s", nonce="n", code_verifier="v" * 64) == unavailable
+    assert await client.logout_url(back="https://app.example/") is None
+    assert await client.logout_of("a.b.c") == unavailable
+    assert asked == ["/.well-known/openid-configuration"]
+
+
+@pytest.mark.parametrize("address", ["https://h:x/", "https://h/\x00", "https://[::1/"])
+async def test_an_address_of_keys_that_cannot_be_read_is_no_address(address: str) -> None:
+    client = client_of(Provider(metadata={"jwks_uri": address}))
+    failure = await client.exchange("code", code_verifier="verifier" * 8, nonce="nonce-1")
+    assert failure == OidcFailure("provider_unavailable", is_provider=True)
