@@ -47,8 +47,8 @@ class DatabaseGauges(Collector):
         self._erasure_age_s: float | None = None
         self._monitor_age_s: float | None = None
         self._is_read = False
-        self._read_at = 0.0
-        self._is_current = True  # whether the last read succeeded
+        self._read_at = self._ages_read_at = 0.0
+        self._is_current = self._ages_are_current = True  # whether the last read succeeded
         telemetry.registry.register(self)
 
     async def run(self) -> None:
@@ -65,18 +65,18 @@ class DatabaseGauges(Collector):
         """Read all values. If this takes more than 5 seconds, it fails.
 
         After an error, the last values remain, but ages grow. Otherwise no alert would fire about what waits
-        while so much waits that it cannot be read in time.
+        while so much waits that it cannot be read in time. The other ages are read first, so they stay right.
         """
-        self._is_current = False
+        self._is_current = self._ages_are_current = False
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             await transactions.set_statement_timeout(connection, seconds=5)
-            waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
-            checked, backup_state = await balance.last(connection), await backups.read(connection)
             erasure_age_s = await erasures.oldest_age_s(connection)
             monitor_age_s = await incidents.monitor_age_s(connection)
-        # Together, because `_read_at` is the time of all ages.
-        self._waiting, self._paces, self._backups = waiting, paces, backup_state
-        self._erasure_age_s, self._monitor_age_s = erasure_age_s, monitor_age_s
+            self._erasure_age_s, self._monitor_age_s = erasure_age_s, monitor_age_s
+            self._ages_read_at, self._ages_are_current = self._monotonic(), True
+            waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
+            checked, self._backups = await balance.last(connection), await backups.read(connection)
+        self._waiting, self._paces = waiting, paces
         self._read_at, self._is_read, self._is_current = self._monotonic(), True, True
         if checked is not None:
             self._telemetry.imbalance.set(checked.imbalance)
@@ -147,8 +147,9 @@ class DatabaseGauges(Collector):
         return 0.0 if self._is_current else self._monotonic() - self._read_at
 
     def _grown(self, age_s: float | None) -> float | None:
-        """Return an age of which 0 means that nothing waits."""
-        return age_s and age_s + self._since_read()
+        """Return the age of an erasure or of the monitor. If it is 0, nothing waits."""
+        since_read = 0.0 if self._ages_are_current else self._monotonic() - self._ages_read_at
+        return age_s and age_s + since_read
 
     def _groups(self) -> Iterable[tuple[list[str], list[DestinationPace]]]:
         if not self._is_read:

@@ -327,6 +327,22 @@ async def test_ages_grow_while_the_gauges_cannot_be_read(world: World) -> None:
     assert age("oldest_waiting_age_seconds", status="queued") < 1_000
 
 
+async def test_the_age_of_the_monitor_does_not_grow_with_the_waiting_events(world: World) -> None:
+    """Otherwise a queue that is too long to be read would look like a monitor that has stopped."""
+    clock, telemetry = Clock(), Telemetry()
+    reader = DatabaseGauges(world.resources.pool, telemetry, monotonic=clock)
+    await world.fetch("INSERT INTO commit_probes (id, at) VALUES (1, now())")
+    await reader.read()
+    clock.now += 1_000
+    await world.fetch("ALTER TABLE batch_states RENAME TO batch_states_lost")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await reader.read()
+    age = telemetry.registry.get_sample_value("amazon_conversions_incident_monitor_age_seconds")
+    assert age is not None
+    assert 0 < age < 60
+    await world.fetch("ALTER TABLE batch_states_lost RENAME TO batch_states")
+
+
 async def test_an_age_whose_first_read_failed_has_no_sample(world: World) -> None:
     """It would be the time since the machine was started, and an alert would fire."""
     reader, registry = gauges(world, per_destination=False)
