@@ -554,6 +554,20 @@ async def test_while_many_requests_wait_a_connection_may_add_few(
     await eventually(lambda: waiting.pipelined == 0)
 
 
+async def test_a_refused_request_waits_no_longer(server: Running, blocked: asyncio.Event) -> None:
+    """Its body is malformed. The requests before it are answered."""
+    client = await Client.of(server)
+    await client.say(WAITS + QUICK + CHUNKED.encode() + b"no size\r\n")
+    (connection,) = await connections_of(server, 1)
+    await eventually(lambda: connection._deferred is not None)
+    assert connection._waiting.pipelined == 1
+    blocked.set()
+    answer, _ = await client.ended()
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert answer.count(b"HTTP/1.1 400") == 1
+    assert connection._waiting.pipelined == 0
+
+
 async def connections_of(server: Running, number: int) -> list[Any]:
     """Return the connections of a server when it has so many."""
     found = server.server.server_state.connections
