@@ -118,6 +118,9 @@ class FakeDeliveryControl:
         self.calls.append(("discard", destination))
         return self.owed.pop(destination, 0)
 
+    def count_discarded(self, events: int) -> None:
+        self.calls.append(("count_discarded", events))
+
     async def wake(self, lane: LaneId) -> None:
         self.calls.append(("wake", lane))
 

@@ -314,9 +314,10 @@
     for (const part of document.querySelectorAll("[data-mirrors]")) document.getElementById(part.dataset.mirrors)?.replaceChildren(...part.cloneNode(true).childNodes);
   };
 
-  // After a form response, set an address that can be reloaded without sending the form again.
+  // After a form response, set an address that can be reloaded without sending the form again. The part of
+  // the page to which the form leads stays in view.
   const done = document.querySelector("[data-address]");
-  if (done) history.replaceState(null, "", done.dataset.address);
+  if (done) history.replaceState(null, "", done.dataset.address + location.hash);
 
   const named = document.getElementById("zone");
   if (named && zone !== "UTC") named.textContent = `${zone} (${offset(new Date())}); hover over a time to see UTC`;
