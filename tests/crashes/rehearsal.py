@@ -196,6 +196,7 @@ class Life:
                 await self.ownership.renew()
                 for lane, attempt in await self.ownership.overdue():
                     await self.delivery.recover(lane, attempt)
+                await self.delivery.tokens.write_again()
             for lane in list(self.ownership.owned.values()):
                 await self.serve(lane)
             self._clock.now += 5
