@@ -33,12 +33,12 @@ _TLS_MODES: Final = frozenset({"require", "verify-ca", "verify-full"})
 
 
 def program(name: str, major: int, *, tls: bool = False) -> Path:
-    """Return a program of a major version. Search PATH, Debian's packages and the embedded Postgres.
+    """Return a program of a major version: of PATH, of Debian's packages, or of the embedded Postgres.
 
     Only a program of the server's version reads all files of a backup. With `tls`, ignore installations that
     do not support TLS, such as the embedded Postgres. Raises CommandFailed if no program is found.
     """
-    found = sorted({path for folder in _folders() if (path := folder / name).is_file()})
+    found = [path for folder in dict.fromkeys(_folders()) if (path := folder / name).is_file()]
     usable = [path for path in found if major_version(path) == major]
     if not usable:
         others = f" (found: version {', '.join(str(major_version(path)) for path in found)})" if found else ""

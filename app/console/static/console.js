@@ -314,8 +314,7 @@
     for (const part of document.querySelectorAll("[data-mirrors]")) document.getElementById(part.dataset.mirrors)?.replaceChildren(...part.cloneNode(true).childNodes);
   };
 
-  // After a form response, set an address that can be reloaded without sending the form again. The part of
-  // the page to which the form leads stays in view.
+  // An address that can be reloaded without sending the form again.
   const done = document.querySelector("[data-address]");
   if (done) history.replaceState(null, "", done.dataset.address + location.hash);
 
