@@ -29,6 +29,13 @@ from tests.domain.verdicts import group_of, wrong_verdict
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})
 DIGEST = partial(fingerprint, key=b"pepper")
+_LEAD: dict[str, Any] = {
+    "event_type": "LEAD",
+    "event_source": "WEBSITE",
+    "event_name": "One",
+    "country_code": "US",
+    "consent": {"mode": "granted"},
+}
 _LONG_LISTS = {"rows_of_names"}  # a sample has five members of a list, and these need more
 
 
@@ -241,16 +248,7 @@ def test_a_local_time_that_is_no_time_of_a_new_event_accepts_none(date: str, add
 def test_a_draft_that_changes_nothing_accepts_no_event_whose_reason_is_not_recorded() -> None:
     """As releases before did, and as it is if the consent is missing."""
     content = {"date": "24.11.2026 09:00", "email": "ada@example.com"}
-    mapping = compiled(
-        {
-            "event_type": "LEAD",
-            "event_source": "WEBSITE",
-            "event_name": "One",
-            "country_code": "US",
-            "fields": {"event_timestamp": _DATE, "email": "email"},
-            "consent": {"mode": "granted"},
-        }
-    )
+    mapping = compiled({**_LEAD, "fields": {"event_timestamp": _DATE, "email": "email"}})
     sample = take_sample(content, now=NOW, fingerprint=DIGEST)
     group = SampleGroup({sample: 3}, {}, version=1, accepted=False)
     result = backtest([group], mapping, mapping, RULES, fingerprint=DIGEST, now=NOW)
@@ -260,14 +258,7 @@ def test_a_draft_that_changes_nothing_accepts_no_event_whose_reason_is_not_recor
 @pytest.mark.parametrize("is_added", [True, False])
 def test_an_unclear_field_is_no_sameness_of_events_that_may_be_rejected(is_added: bool) -> None:
     """The time of another day is unclear in both mappings, and so is what the changed field sends."""
-    written = {
-        "event_type": "LEAD",
-        "event_source": "WEBSITE",
-        "event_name": "One",
-        "country_code": "US",
-        "fields": {"event_timestamp": "time", "email": "email"},
-        "consent": {"mode": "granted"},
-    }
+    written = {**_LEAD, "fields": {"event_timestamp": "time", "email": "email"}}
     rows = {**written, "custom_data": [{"name": "note", "path": "note", "pipe": ["upper"]}]}
     published, draft = (
         (compiled(written), compiled(rows)) if is_added else (compiled(rows), compiled(written))
@@ -278,13 +269,7 @@ def test_an_unclear_field_is_no_sameness_of_events_that_may_be_rejected(is_added
     assert result.unclear_events == 1
 
 
-_WITH_CONSENT = {
-    "event_type": "LEAD",
-    "event_source": "WEBSITE",
-    "event_name": "One",
-    "country_code": "US",
-    "consent": {"mode": "tcf", "string": "tcf"},
-}
+_WITH_CONSENT = {**_LEAD, "consent": {"mode": "tcf", "string": "tcf"}}
 
 
 @pytest.mark.parametrize("is_reason_recorded", [True, False])
@@ -354,14 +339,7 @@ def test_an_event_name_that_becomes_the_pinned_one_accepts_events() -> None:
     """Its old name is what rejected the event; another change leaves it rejected."""
     rules = replace(RULES, pins={"LEAD": "Two"})
     event = Event("e", "d", "m", {"time": "2026-11-24T09:00:00Z", "email": "ada@example.com"})
-    written = {
-        "event_type": "LEAD",
-        "event_source": "WEBSITE",
-        "event_name": "One",
-        "country_code": "US",
-        "fields": {"event_timestamp": "time", "email": "email"},
-        "consent": {"mode": "granted"},
-    }
+    written = {**_LEAD, "fields": {"event_timestamp": "time", "email": "email"}}
     sample = take_sample(event.content, now=NOW, fingerprint=DIGEST)
     published = compiled(written)
     group = group_of(sample, convert(event, "e", published, rules, now=NOW))
