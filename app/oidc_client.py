@@ -287,9 +287,13 @@ class _Provider(AsyncOAuth2Mixin, AsyncOpenIDMixin, OAuth2Base):  # type: ignore
             async with asyncio.timeout(_TIMEOUT_S), self._get_session() as client:
                 answer = await client.request("GET", url, withhold_token=True)
             found = msgspec.json.decode(answer.content)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-            raise _Unavailable from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            TimeoutError,
+            msgspec.DecodeError,
+            RecursionError,
+        ) as error:
             raise _Unavailable from error
         if answer.status_code != 200 or not isinstance(found, dict):
             raise _Unavailable

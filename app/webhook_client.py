@@ -41,6 +41,7 @@ class WebhookClient:
         headers = {"accept": "*/*", "content-type": "application/json", "user-agent": _USER_AGENT, **signed}
         try:
             request = httpx.Request("POST", url, content=body, headers=headers)
+            # The only limit: the transport has none of its own.
             async with asyncio.timeout(self._timeout_s):
                 response = await self._transport.handle_async_request(request)
                 await response.aclose()

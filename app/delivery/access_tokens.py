@@ -126,11 +126,11 @@ class AccessTokens:
         is_parked = await self._park_after_reply(
             queue.id, access, "endpoint_not_found", probe_in=self.endpoint.probe_every
         )
-        if is_parked is not False:
+        if is_parked:
             self.worker.telemetry.log(
                 "destination.endpoint_not_found", level=30, destination_id=queue.id, replies=run.times
             )
-        return is_parked is not False
+        return is_parked
 
     async def _record(
         self,
@@ -146,7 +146,7 @@ class AccessTokens:
             async with self.worker.pool.acquire() as connection, connection.transaction():
                 return await write(connection, destination)
         except DRIVER_ERRORS as error:
-            self.worker.telemetry.failed("sign_in.write_failed", error, level=30, destination=destination)
+            self.worker.telemetry.failed("sign_in.write_failed", error, level=30, destination_id=destination)
             return None
 
     async def _write(self, destination: DestinationId, write: _Write) -> bool | None:
@@ -174,13 +174,11 @@ class AccessTokens:
 
     async def _park_after_reply(
         self, destination: DestinationId, access: Access, reason: str, *, probe_in: float | None = None
-    ) -> bool | None:
-        """Park a destination. Return False if its sign-in changed since the request, and None if it is to be
-        parked later.
-        """
+    ) -> bool:
+        """Park a destination, now or as soon as possible. Return False if its sign-in has changed."""
         self.forget(destination)
         park = partial(token_leases.park, generation=access.generation, reason=reason, probe_in=probe_in)
-        return await self._write(destination, park)
+        return await self._write(destination, park) is not False
 
     async def fetch(
         self, destination: DestinationId, region: Region, *, on_refresh: Callable[[], None]

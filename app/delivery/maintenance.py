@@ -4,7 +4,8 @@ Every worker can run these jobs. An advisory lock lets only one worker run them 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -92,9 +93,16 @@ class _MaintenanceJob:
         if not self.in_turn:
             await self.run(connection)
             return
-        async with connection.transaction():
-            if await transactions.try_lock(connection, _MAINTENANCE_LOCK):
+        async with _turn(connection) as is_free:
+            if is_free:
                 await self.run(connection)
+
+
+@asynccontextmanager
+async def _turn(connection: PipelineConnection) -> AsyncIterator[bool]:
+    """Begin a transaction. Yield whether no other worker runs a job in its turn."""
+    async with connection.transaction():
+        yield await transactions.try_lock(connection, _MAINTENANCE_LOCK)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -222,10 +230,9 @@ class Maintenance:
             self.worker.telemetry.log("partitions.content_dropped", day=str(day))
 
     async def _expire(self, connection: PipelineConnection) -> None:
-        async with connection.transaction():
-            if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):
-                return
-            deltas = await self._write_expired(connection)
+        async with _turn(connection) as is_free:
+            deltas = await self._write_expired(connection) if is_free else {}
+        # After the commit: a failed commit is repeated.
         for delta in deltas.values():
             self.worker.telemetry.settled.labels("expired").inc(delta.expired)
 

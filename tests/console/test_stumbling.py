@@ -123,7 +123,7 @@ async def test_a_viewer_gets_a_reason_in_place_of_a_button(world: ApiWorld, page
 
 
 async def test_pages_of_a_deleted_destination_offer_nothing_that_it_refuses(world: ApiWorld) -> None:
-    """They told an admin that an editor is required, and offered a key and a test event."""
+    """They said, also to an admin, that an editor is required, and offered a key and a test event."""
     made = (await world.create_destination())["id"]
     mapping = (await world.publish_mapping(made))["id"]
     change = f"/destinations/{made}/mappings/{mapping}"

@@ -258,6 +258,8 @@ async def test_refreshed_tokens_are_stored_when_a_foreign_lock_ends(
     await foreign.close()
     await world.until(dst, delivered=1)
     assert refreshed == ["Atzr|0"]
+    lines = [line for line in caplog.records if line.message == "sign_in.write_failed"]
+    assert all(vars(line)["fields"]["destination_id"] == dst for line in lines)
     (row,) = await world.fetch("SELECT refresh_token FROM sign_ins")
     assert world.resources.vault.open(row["refresh_token"], place=refresh_place(dst)) == b"Atzr|1"
 
