@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.admin.access import NO_CALLER, Caller
+from app.admin import NO_CALLER, Caller
 from app.admin.access.people import PersonClaims
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn

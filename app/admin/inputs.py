@@ -20,9 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.admin.access import Scope
+from app.admin import Scope, invalid
 from app.admin.mappings.field_problems import MEMBER_PATH
-from app.admin.refusals import invalid
 from app.domain.conversion.amazon_codes import CURRENCIES, EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.identity.keys import MATCH_KEYS

@@ -11,18 +11,18 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.context import AppContext
-from app.admin.ids import new_id
-from app.admin.inputs import NewOrganisation, OrganisationChange
-from app.admin.refusals import (
+from app.admin import (
     ErrorCode,
     FieldProblem,
     Problem,
     Refusal,
     invalid,
+    new_id,
     require_found,
     require_version,
 )
+from app.admin.context import AppContext
+from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.domain.ids import OrganisationId
 from app.store.audit import AuditAction
 from app.store.organisations import organisations, usage

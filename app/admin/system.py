@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
-from app.admin.refusals import ErrorCode, Refusal
 from app.store.database import balance, partitions, system_facts
 from app.store.database.balance import BalanceResult
 from app.store.database.system_facts import DatabaseFacts, ProcessRole, WaitingEvents, WorkerLanes

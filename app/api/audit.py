@@ -7,7 +7,7 @@ from fastapi import Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
 from app.api.access.secured_route import SecuredRouter
 from app.api.export import Listing, exportable

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.catalog import DestinationType, search
 from app.api.access.secured_route import SecuredRouter
 from app.api.paging import Page, Paging

@@ -19,7 +19,7 @@ from fastapi import Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
-from app.admin.refusals import Refusal
+from app.admin import Refusal
 from app.api.paging import ListQuery, Page
 from app.telemetry import describe_exception
 

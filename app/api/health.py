@@ -6,7 +6,7 @@ from fastapi import Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
 
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin import ErrorCode, Refusal
 from app.api.access.secured_route import Context, SecuredRouter, public
 from app.api.errors import NotReady, not_ready, not_ready_body
 from app.api.http.responses import ResponseBody

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import Query
 
+from app.admin import Scope
 from app.admin import incidents as use_cases
-from app.admin.access import Scope
 from app.admin.incidents import ChannelStatus
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import Instant, Note, RequestBody

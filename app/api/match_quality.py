@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.inputs import DayRange
 from app.admin.match_quality import dedupe, marked_conversions, match_keys, reconciliation, shadow
 from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash

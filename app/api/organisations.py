@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from fastapi import Query, Response
 
+from app.admin import Scope
 from app.admin import organisations as use_cases
-from app.admin.access import Scope
 from app.admin.inputs import DayRange, NewOrganisation, OrganisationChange
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.http.headers import Expected, tagged

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Depends, Query
 
+from app.admin import Refusal, invalid
 from app.admin.context import AppContext
 from app.admin.events.search import START, SearchPosition
 from app.admin.inputs import DIGITS
-from app.admin.refusals import Refusal, invalid
 from app.api.access.secured_route import Context
 from app.api.http.responses import ResponseBody
 from app.crypto import CannotDecrypt

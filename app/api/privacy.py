@@ -7,7 +7,7 @@ from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field, create_model, model_validator
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, validation_error
 from app.admin.privacy import erasure
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent

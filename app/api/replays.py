@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.inputs import RequestBody
 from app.admin.replays import replay as use_cases
 from app.admin.replays.replay import Dismissal, ReplayResult

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.access.keys import insert_key, mark_revoked
 from app.admin.inputs import Printable
 from app.commands.argument_types import days

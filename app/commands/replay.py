@@ -3,8 +3,7 @@
 import argparse
 from datetime import timedelta
 
-from app.admin.access import Caller, Scope
-from app.admin.refusals import Refusal
+from app.admin import Caller, Refusal, Scope
 from app.admin.replays.replay import ReplayResult, replay_steps
 from app.commands.argument_types import instant
 from app.commands.failure import CommandFailed

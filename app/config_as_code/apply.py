@@ -8,16 +8,15 @@ from fractions import Fraction
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.admin import ErrorCode, FieldProblem, Refusal, new_id
 from app.admin.context import EvaluationSettings, Update
 from app.admin.destinations import set_status_callback
 from app.admin.destinations.settings import insert_destination, update_settings
-from app.admin.ids import new_id
 from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import publishing
 from app.admin.mappings.drafts import archive_mapping, change_mapping, create_mapping, valid_draft
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.mappings.trials import comparison, summary
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.config_as_code.model import DesiredDestination, refusal_sentence
 from app.config_as_code.plan import (
     DestinationStep,

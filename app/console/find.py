@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.drafts import search_mappings
 from app.console.access.secured_page import CurrentVisit, PageRouter

@@ -10,8 +10,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
-from app.admin import catalog
-from app.admin.access import Scope
+from app.admin import Scope, catalog
 from app.admin.operations_home import read_home
 from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
 from app.console.destinations.chart_view import condensed, line

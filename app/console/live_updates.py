@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from starlette.responses import Response, StreamingResponse
 
-from app.admin.refusals import Refusal
+from app.admin import Refusal
 from app.console import pages
 from app.console.access import sessions
 from app.console.access.secured_page import Visit

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.admin.access import Scope
+from app.admin import ErrorCode, Refusal, Scope
 from app.admin.context import AppContext
 from app.admin.incidents import list_incidents
 from app.admin.mappings.drafts import change_draft, read_mapping
@@ -24,7 +24,6 @@ from app.admin.match_quality.reconciliation import (
 )
 from app.admin.match_quality.shadow import ShadowRequest, end_shadow, read_shadow, start_shadow
 from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash
-from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.pages import FORM_ERRORS

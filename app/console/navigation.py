@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.access.people import roles_with
 from app.console.access.sessions import Visitor
 

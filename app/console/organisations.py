@@ -3,11 +3,9 @@
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from app.admin import organisations
-from app.admin.access import Scope
+from app.admin import ErrorCode, Refusal, Scope, organisations
 from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.admin.mappings.field_problems import field_problems
-from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import ListQuery
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging

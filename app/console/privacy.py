@@ -11,8 +11,7 @@ import msgspec
 from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
-from app.admin import catalog
-from app.admin.access import Scope
+from app.admin import ErrorCode, FieldProblem, Refusal, Scope, catalog
 from app.admin.context import AppContext
 from app.admin.events.search import destination_names
 from app.admin.inputs import HashRequest
@@ -21,7 +20,6 @@ from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
 from app.admin.privacy.hash_value import HashResult, hash_value
 from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.export import ExportFormat, export
 from app.api.pages import consent_page
 from app.api.paging import Cursor, ListQuery

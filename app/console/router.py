@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Query, Request
 from starlette.responses import Response
 
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin import ErrorCode, Refusal
 from app.api.access.secured_route import Context, public
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.api.http.responses import fixed_document

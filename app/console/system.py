@@ -8,9 +8,8 @@ from typing import Final
 
 from starlette.responses import Response
 
-from app.admin.access import Scope
+from app.admin import ErrorCode, Refusal, Scope
 from app.admin.access.people import ROLES
-from app.admin.refusals import ErrorCode, Refusal
 from app.admin.system import SystemState, read_system
 from app.console.access.secured_page import CurrentVisit, PageRouter
 from app.console.wording import events, number

@@ -14,8 +14,7 @@ from typing import Final
 import msgspec
 from prometheus_client import CollectorRegistry, Gauge
 
-from app.admin.access import Caller
-from app.admin.refusals import ErrorCode, Problem
+from app.admin import Caller, ErrorCode, Problem
 from app.api.http.headers import RawHeaders
 from app.domain.admission import (
     MEMORY_PER_COST,

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.admin.refusals import ErrorCode, Problem
+from app.admin import ErrorCode, Problem
 from app.api.errors import problem_of
 from app.domain.admission import ShedReason
 from app.server import request_head

@@ -16,9 +16,8 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admin.access import Caller
+from app.admin import Caller, ErrorCode, Problem, Refusal
 from app.admin.context import AppContext
-from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.auth import KeyRing
 from app.api.access.inbound_limits import OrganisationCache, too_fast
 from app.api.access.secured_route import acting_in, authorize, check_media_type, scopes_of

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin import ErrorCode, Refusal
 from app.api.errors import error_response, problem_of
 from app.api.http.headers import FirstHeaders
 from app.api.http.query_parameters import unreadable_target

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import JSONResponse
 
-from app.admin.refusals import Problem, error_body
+from app.admin import Problem, error_body
 from app.api.errors import status_of
 from app.api.http.headers import FirstHeaders, RawHeaders
 from app.domain.admission import ShedReason

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from app.admin.refusals import ErrorCode, Problem
+from app.admin import ErrorCode, Problem
 from app.api.http.headers import FirstHeaders, RawHeaders
 
 KIB: Final = 1024

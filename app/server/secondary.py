@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admin.refusals import ErrorCode, Problem
+from app.admin import ErrorCode, Problem
 from app.api.errors import error_response, not_ready
 from app.health import CachedResult, Readiness
 from app.server.connection_limits import ConnectionLimits

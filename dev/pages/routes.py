@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from app.admin import ErrorCode
 from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS
-from app.admin.refusals import ErrorCode
 from app.api.access.secured_route import SecuredRoute, scopes_of
 from app.api.errors import STATUSES
 from app.processes.application import ROUTERS

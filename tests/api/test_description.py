@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from app.admin import ErrorCode
 from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
-from app.admin.refusals import ErrorCode
 from app.api.errors import STATUSES
 from app.domain.mapping.document import check_publishable
 from app.domain.mapping.presets import EXAMPLE_MAPPING

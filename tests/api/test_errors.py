@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
+from app.admin import ErrorCode, FieldProblem, Problem, error_body
 from app.api.errors import STATUSES, status_of
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.ingest.evaluate import PendingRequest

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.api.access.secured_route import SecuredRoute, SecuredRouter, scopes_of
 from app.console.access.secured_page import SecuredPage
 from app.processes.application import ROUTERS

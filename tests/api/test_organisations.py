@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.context import Update
 from app.store import driver_of
 from app.store.audit import AuditAction

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.admin.access import Caller, Scope
+from app.admin import Caller, Scope
 from app.admin.events.history import ATTEMPT
 from app.admin.privacy.erasure import erase_person
 from app.console.access.sessions import csrf_of

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Route, expect
 
-from app.admin.refusals import error_body
+from app.admin import error_body
 from app.api.events import models
 from app.api.events.models import EXAMPLE_EVENT
 from app.console.assets import ASSETS, compressed

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.console import home, incidents, wording
 from app.console.incidents import IncidentDetails, RemedyButton, remedy_button
 from app.console.time_range import RangeName, time_range

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.console.incidents import RemedyButton, last_answer, present, timeline
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin import ErrorCode, Refusal
 from app.console.access import sessions
 from app.console.access.secured_page import Visit
 from app.console.live_updates import MAX_STREAMS, streamed

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin import BOOTSTRAP, Caller, Scope
 from app.admin.destinations.event_schemas import read_test_event
 from app.console.assets import compressed
 from app.console.mappings.field_results import UNDECIDED

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.access.people import (
     ACTIONS,
     PRECEDENCE,

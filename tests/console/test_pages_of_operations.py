@@ -7,7 +7,7 @@ import re
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.access.people import ROLES, PersonRole
 from tests.console.test_confirmations import Case, D
 from tests.console.test_sessions import csrf, sign_in

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.access.people import role_of
 from app.api.access.secured_route import scopes_of
 from app.console.access.secured_page import SecuredPage

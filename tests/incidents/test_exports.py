@@ -7,7 +7,7 @@ from time import process_time
 
 import pytest
 
-from app.admin.refusals import ErrorCode, Refusal
+from app.admin import ErrorCode, Refusal
 from app.api import export as exporting
 from app.api.export import ExportFormat, cell, export
 from app.api.http.responses import ResponseBody

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.admin.access import Caller, Scope
+from app.admin import Caller, Scope
 from app.admin.replays.replay import ReplayResult, replay_steps
 from app.domain.event_query import EventQuery
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId

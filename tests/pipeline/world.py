@@ -11,7 +11,7 @@ from typing import Any, cast
 import asyncpg
 from pydantic import SecretStr
 
-from app.admin.access import Caller, Scope
+from app.admin import Caller, Scope
 from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.client import EventsClient

@@ -15,12 +15,22 @@ from typing import Annotated, Any
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin import (
+    BOOTSTRAP,
+    Caller,
+    ErrorCode,
+    FieldProblem,
+    Refusal,
+    Scope,
+    invalid,
+    new_id,
+    require_found,
+    require_future,
+    require_id,
+)
 from app.admin.context import AppContext
 from app.admin.copies import copied
-from app.admin.ids import new_id, require_id
 from app.admin.inputs import NewKey
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, invalid, require_found, require_future
 from app.crypto import secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, KeyId
 from app.store import audit

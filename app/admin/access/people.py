@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from app.admin.access import Caller, Scope
+from app.admin import Caller, Scope
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
 from app.domain.privacy.normal_forms import compatible
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id

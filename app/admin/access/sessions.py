@@ -9,11 +9,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin import BOOTSTRAP, Caller, ErrorCode, Refusal, Scope, require_id
 from app.admin.access.people import role_of, subject_of
 from app.admin.context import AppContext
-from app.admin.ids import require_id
-from app.admin.refusals import ErrorCode, Refusal
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.domain.sign_in import Logout
 from app.store import audit

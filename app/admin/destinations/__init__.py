@@ -14,12 +14,10 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
+from app.admin import Caller, ErrorCode, Refusal, require_found, require_id, require_version
 from app.admin.context import AppContext, Update
 from app.admin.copies import copied
 from app.admin.events.search import reading_row
-from app.admin.ids import require_id
-from app.admin.refusals import ErrorCode, Refusal, require_found, require_version
 from app.domain.destination import State
 from app.store import callbacks
 from app.store.audit import AuditAction

@@ -11,12 +11,11 @@ import secrets
 from dataclasses import dataclass
 from typing import assert_never
 
-from app.admin.access import BOOTSTRAP
+from app.admin import BOOTSTRAP, ErrorCode, Refusal
 from app.admin.access.people import PERSON
 from app.admin.context import AppContext
 from app.admin.destinations import audit_view, changing
 from app.admin.destinations.preflight import not_visible_sentence
-from app.admin.refusals import ErrorCode, Refusal
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import InvalidClient, SignInRefused, Tokens, Unavailable
 from app.crypto import CannotDecrypt

@@ -10,16 +10,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.admin import ErrorCode, FieldProblem, Refusal, new_id, require_version
 from app.admin.context import AppContext, Update
 from app.admin.copies import copied
 from app.admin.destinations import audit_view, changing, find_visible
-from app.admin.ids import new_id
 from app.admin.incidents import change_alerting
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.inputs import DestinationChange, NewDestination
 from app.admin.mappings.event_names import pin_for_advertiser
 from app.admin.organisations import require_destination_allowance
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_version
 from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, RequestRate, State
 from app.domain.ids import DestinationId
 from app.domain.incidents import thresholds

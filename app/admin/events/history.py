@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
 from app.admin.events.description import EventRows, accepted_history, duplicate_history, rejected_history
 from app.admin.events.search import find_visible_row
 from app.admin.events.summary import EventHistory, EventLocation, mapping_of
-from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event import event_key
 from app.domain.event_query import EventQuery

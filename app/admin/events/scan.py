@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Final, NamedTuple
 
+from app.admin import invalid
 from app.admin.events.summary import THROTTLED, EventSummary, accepted_summary, mapping_of, status_and_reason
-from app.admin.refusals import invalid
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event_query import EventQuery
 from app.domain.id_digests import digest_of

@@ -10,12 +10,10 @@ from itertools import islice, takewhile
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from app.admin.access import Caller
+from app.admin import Caller, ErrorCode, Refusal, require_found, require_id
 from app.admin.context import AppContext
 from app.admin.events import scan
 from app.admin.events.summary import REJECTED, EventSummary, accepted_summary, rejected_summary
-from app.admin.ids import require_id
-from app.admin.refusals import ErrorCode, Refusal, require_found
 from app.domain.batch import read_shapes
 from app.domain.event import event_key
 from app.domain.event_query import MEMBERS, EventQuery

@@ -7,13 +7,12 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Literal
 
-from app.admin.access import Caller
+from app.admin import Caller, ErrorCode, Refusal, invalid, require_found, require_future
 from app.admin.context import AppContext, Update
 from app.admin.destinations import changing
 from app.admin.events.search import find_visible_row, reading_row
 from app.admin.incidents.alerting import NotificationPreference
 from app.admin.inputs import read_note
-from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_future
 from app.domain.incidents import thresholds
 from app.domain.incidents.thresholds import MUTED_UNTIL
 from app.domain.notifications.channels import Channel, ChannelType

@@ -11,12 +11,11 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.admin import ErrorCode, Refusal, invalid, new_id, require_found, require_id, require_version
 from app.admin.context import AppContext, Update
 from app.admin.destinations import changing, reading
-from app.admin.ids import new_id, require_id
 from app.admin.inputs import name_problem_code
 from app.admin.mappings.schema import compile_or_refuse, draft_warnings, refusal_of_document
-from app.admin.refusals import ErrorCode, Refusal, invalid, require_found, require_version
 from app.domain.destination import Region
 from app.domain.ids import DestinationId, MappingId
 from app.domain.mapping.diff import is_same

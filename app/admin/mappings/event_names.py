@@ -8,12 +8,11 @@ from typing import NamedTuple
 from pydantic import ConfigDict
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
+from app.admin import Caller, ErrorCode, FieldProblem, Refusal, invalid, require_found
 from app.admin.context import AppContext, Update
 from app.admin.destinations import reading
 from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.schema import compile_or_refuse, compiled_or_none
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, invalid, require_found
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId, MappingId

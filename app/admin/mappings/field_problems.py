@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.admin.refusals import FieldProblem
+from app.admin import FieldProblem
 
 # The library's error types by our code. Any other type is `invalid`.
 _TYPES: Mapping[str, Sequence[str]] = {

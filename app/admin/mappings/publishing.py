@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.admin import ErrorCode, Refusal, invalid, require_version
 from app.admin.context import AppContext, Update
 from app.admin.copies import copied
 from app.admin.destinations import find_visible, reading
@@ -21,7 +22,6 @@ from app.admin.inputs import read_note
 from app.admin.mappings.drafts import MappingDetails, find_mapping, reread
 from app.admin.mappings.event_names import pin_name
 from app.admin.mappings.schema import compile_or_refuse
-from app.admin.refusals import ErrorCode, Refusal, invalid, require_version
 from app.domain.destination import State
 from app.domain.mapping.diff import Difference, differences
 from app.store import mappings

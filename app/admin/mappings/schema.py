@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, field_problem_of
+from app.admin import ErrorCode, FieldProblem, Refusal, field_problem_of
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.document import PREHASHED, Mapping, compile_mapping

@@ -9,13 +9,13 @@ from typing import Annotated, Final
 import msgspec
 from pydantic import Field
 
+from app.admin import invalid
 from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.admin.events.scan import BatchReader, are_older, highest_id
 from app.admin.events.search import reading_row
 from app.admin.inputs import Instant, RequestBody
 from app.admin.mappings.schema import compiled_or_none
-from app.admin.refusals import invalid
 from app.crypto import Vault, open_batch
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.conversion.values import MAX_AMAZON_EVENT_ID

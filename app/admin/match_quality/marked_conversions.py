@@ -13,11 +13,11 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.admin import ErrorCode, Problem, Refusal, invalid
 from app.admin.context import AppContext
 from app.admin.destinations import changing
 from app.admin.destinations.preflight import opened_token
 from app.admin.inputs import DatasetName, RequestBody
-from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
 from app.amazon.wire import usable_token
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.match_quality.marked_conversions import marked_conversions

@@ -10,13 +10,13 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from app.admin import invalid
 from app.admin.context import AppContext
 from app.admin.events.scan import exceptions_of
 from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.admin.inputs import Day, RequestBody
 from app.admin.mappings.schema import compiled_or_none
-from app.admin.refusals import invalid
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId, MappingNumber
 from app.domain.match_quality.reconciliation import (

@@ -13,10 +13,9 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ConfigDict
 
-from app.admin.access import Caller
+from app.admin import Caller, ErrorCode, FieldProblem, Refusal, require_found
 from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import until_settled
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal, require_found
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place

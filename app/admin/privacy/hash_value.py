@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.admin import invalid
 from app.admin.copies import copied
 from app.admin.inputs import HashRequest, RequestBody
-from app.admin.refusals import invalid
 from app.domain.conversion.amazon_codes import read_country
 from app.domain.identity import clean, match_key
 from app.domain.identity.keys import ALREADY_HASHED, RULES_BY_FIELD, DroppedKey, Profile

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from app.admin import new_id
 from app.admin.context import AppContext
-from app.admin.ids import new_id
 from app.admin.privacy.erasure import require_unlimited, values_of
 from app.crypto import Vault, open_batch
 from app.domain.privacy.carried_key import carried_key

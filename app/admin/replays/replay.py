@@ -11,11 +11,10 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import Caller
+from app.admin import Caller, require_found
 from app.admin.context import AppContext
 from app.admin.destinations import changing, lock_visible
 from app.admin.events.search import reading_row
-from app.admin.refusals import require_found
 from app.admin.replays.selection import NOT_FOUND, SelectedEvents, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.event_query import EventQuery

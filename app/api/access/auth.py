@@ -8,8 +8,7 @@ from math import inf
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.access import BOOTSTRAP, Caller, Scope
-from app.admin.refusals import ErrorCode, Problem
+from app.admin import BOOTSTRAP, Caller, ErrorCode, Problem, Scope
 from app.api.recent_rows import RecentRows
 from app.crypto import secret_digest
 from app.domain.ids import KeyId

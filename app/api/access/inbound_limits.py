@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.refusals import ErrorCode, Problem
+from app.admin import ErrorCode, Problem
 from app.api.recent_rows import RecentRows
 from app.domain.ids import OrganisationId
 from app.domain.pacing.inbound_limit import InboundLimit, share_of

@@ -1,6 +1,6 @@
 """Create, list and revoke API keys over HTTP."""
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
 from app.admin.inputs import NewKey
 from app.api.access.secured_route import Context, SecuredRouter

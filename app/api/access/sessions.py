@@ -1,6 +1,6 @@
 """List and end console sessions over HTTP."""
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.access.sessions import ConsoleSession, end_session, list_sessions
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.paging import Page, Paging

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
+from app.admin import Scope
 from app.admin import destinations as use_cases
-from app.admin.access import Scope
 from app.admin.destinations import settings
 from app.admin.destinations.preflight import Preflight, check_setup
 from app.admin.incidents.alerting import DestinationUpdate

@@ -6,9 +6,8 @@ from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from app.admin.access import Scope
+from app.admin import ErrorCode, Problem, Refusal, Scope, error_body
 from app.admin.destinations.amazon_connection import begin_connection, finish_connection, spend_state
-from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter, public
 from app.api.errors import error_response, status_of
 from app.api.http.headers import wants

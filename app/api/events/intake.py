@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.types import Scope as ASGIScope
 
-from app.admin.access import Scope
+from app.admin import ErrorCode, Problem, Refusal, Scope, invalid
 from app.admin.mappings.field_problems import field_problems
-from app.admin.refusals import ErrorCode, Problem, Refusal, invalid
 from app.api.access.secured_route import SecuredRouter
 from app.api.errors import ErrorBody, malformed_body
 from app.api.events import models

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.destinations import stats as use_cases
 from app.admin.events.history import read_event_history
 from app.admin.events.rejections import summarize_rejections

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
-from app.admin.refusals import ErrorCode
+from app.admin import ErrorCode
 from app.api.access.secured_route import Context, SecuredRouter, public, scopes_of
 from app.api.errors import STATUSES, ErrorBody
 from app.api.http.body_examples import BODY_EXAMPLES

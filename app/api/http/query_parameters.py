@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
+from app.admin import ErrorCode, FieldProblem, Problem
 from app.admin.mappings.field_problems import request_path
-from app.admin.refusals import ErrorCode, FieldProblem, Problem
 from app.domain.ids import OrganisationId
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])

@@ -14,8 +14,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
+from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
-from app.admin.refusals import ErrorCode, Refusal
 
 exact_json: Final = msgspec.json.Encoder(decimal_format="number").encode
 """Encode plain values as JSON. Decimals become exact numbers."""

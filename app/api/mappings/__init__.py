@@ -8,13 +8,12 @@ from pydantic import ConfigDict, Field
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from app.admin.access import Scope
+from app.admin import Scope, field_problem_of
 from app.admin.inputs import PublishRequest, RollbackRequest
 from app.admin.mappings import drafts, publishing
 from app.admin.mappings.drafts import MappingDetails
 from app.admin.mappings.publishing import PublishedVersion
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
-from app.admin.refusals import field_problem_of
 from app.api.access.secured_route import OnDestination, OnMapping, SecuredRouter
 from app.api.http.headers import Expected, etag
 from app.api.http.responses import ExactJsonResponse

@@ -1,6 +1,6 @@
 """Event names over HTTP: list the pinned names of an advertiser, and rename an event type (R12)."""
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.inputs import EventNameChange
 from app.admin.mappings.event_names import RenamedEvent, list_event_names, rename_event
 from app.api.access.secured_route import Context, SecuredRouter

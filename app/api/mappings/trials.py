@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 from starlette.responses import Response
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.destinations.event_schemas import ObservedEvents, read_observed, suggest_mapping
 from app.admin.inputs import BacktestRequest, PreviewRequest, SuggestRequest
 from app.admin.mappings.schema import DOCUMENT_SCHEMA

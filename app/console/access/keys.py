@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
 from app.admin.access.people import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions

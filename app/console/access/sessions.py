@@ -18,7 +18,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin import BOOTSTRAP, Caller, Scope
 from app.admin.access.people import person_caller, role_of
 from app.admin.context import AppContext
 from app.api.http.headers import address_parts

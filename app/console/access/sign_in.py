@@ -13,11 +13,10 @@ import msgspec
 from fastapi import Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.admin.access import Caller, Scope
+from app.admin import Caller, ErrorCode, Problem, Refusal, Scope
 from app.admin.access.people import display_name, home_of, person_caller, role_of, subject_of
 from app.admin.access.sessions import UNKNOWN, end_signed_out, record_refusal
 from app.admin.context import AppContext
-from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.access.secured_route import Context, key_ring_of, public
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import pages

@@ -8,7 +8,7 @@ from fastapi import Depends
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.audit import changed_entries, list_audit, number_of_entry, verify_chain
 from app.api.export import ExportFormat, export
 from app.api.pages import audit_page

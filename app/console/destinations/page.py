@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
+from app.admin import ErrorCode, Refusal, Scope
 from app.admin import destinations as use_cases
-from app.admin.access import Scope
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.preflight import check_setup, why_unusable
 from app.admin.destinations.settings import change_destination
@@ -18,7 +18,6 @@ from app.admin.destinations.stats import read_diagnosis_facts, read_overview, re
 from app.admin.incidents import list_incidents
 from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.mappings.drafts import list_mappings
-from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts

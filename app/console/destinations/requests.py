@@ -4,7 +4,7 @@ from functools import partial
 
 from starlette.responses import Response
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.admin.events.history import ATTEMPT
 from app.api.paging import PAGE_SIZE, Cursor, ListQuery, bad_cursor, cursor_of

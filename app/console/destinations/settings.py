@@ -2,8 +2,7 @@
 
 from starlette.responses import RedirectResponse, Response
 
-from app.admin import catalog
-from app.admin.access import Scope
+from app.admin import Scope, catalog
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.settings import change_destination, create_destination
 from app.admin.incidents.alerting import DestinationUpdate

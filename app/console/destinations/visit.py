@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from fastapi import Depends
 
-from app.admin.access import Scope
+from app.admin import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.admin.operations_home import read_condition

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
-from app.admin.access import Scope
+from app.admin import ErrorCode, Refusal, Scope
 from app.admin.events.history import read_event_history
 from app.admin.events.summary import REJECTED, EventAttempt, EventHistory
-from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import PageRouter
 from app.console.destinations.page import diagnosis_of
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit

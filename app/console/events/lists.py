@@ -13,12 +13,11 @@ from fastapi import Depends, Query
 from pydantic import Field, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
-from app.admin.access import Scope
+from app.admin import ErrorCode, Refusal, Scope
 from app.admin.events.figures import list_failures, read_journey_figures
 from app.admin.events.rejections import summarize_rejections
 from app.admin.events.search import EventPage, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
-from app.admin.refusals import ErrorCode, Refusal
 from app.api.events.filters import JOURNEY_LABELS, Id, MixedFilter
 from app.api.export import ExportFormat, export
 from app.api.pages import event_page, rejection_page

@@ -8,9 +8,8 @@ from typing import Annotated, Final
 from fastapi import Query
 from starlette.responses import Response
 
+from app.admin import ErrorCode, Refusal, Scope
 from app.admin import incidents as use_cases
-from app.admin.access import Scope
-from app.admin.refusals import ErrorCode, Refusal
 from app.api.paging import PAGE_SIZE
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 from app.console.destinations.chart_view import charts

@@ -8,12 +8,11 @@ from typing import Final
 
 from starlette.responses import Response
 
+from app.admin import ErrorCode, Refusal, Scope
 from app.admin import incidents as use_cases
-from app.admin.access import Scope
 from app.admin.destinations import read_status_callback, switch_status_callback
 from app.admin.destinations.settings import change_destination
 from app.admin.incidents.alerting import DestinationUpdate
-from app.admin.refusals import ErrorCode, Refusal
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.pages import FORM_ERRORS

@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from app.admin import catalog
-from app.admin.access import Scope
+from app.admin import ErrorCode, Problem, Refusal, Scope, catalog
 from app.admin.destinations.event_schemas import (
     read_event_schema,
     read_observed,
@@ -24,7 +23,6 @@ from app.admin.mappings.drafts import MappingDetails, change_draft, create_draft
 from app.admin.mappings.publishing import publish_draft
 from app.admin.mappings.schema import draft_warnings
 from app.admin.mappings.trials import preview_draft
-from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.errors import status_of
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import CurrentDestination, DestinationVisit

@@ -7,13 +7,12 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from app.admin.access import Scope
+from app.admin import ErrorCode, FieldProblem, Refusal, Scope
 from app.admin.inputs import MAX_NOTE
 from app.admin.mappings.drafts import MappingDetails, change_draft, read_mapping
 from app.admin.mappings.event_names import find_name_conflict, rename_event
 from app.admin.mappings.publishing import list_versions, publish_draft, roll_back
 from app.admin.mappings.trials import backtest_draft, needs_confirmation
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.paging import Cursor, ListQuery
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import activate
