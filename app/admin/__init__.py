@@ -6,8 +6,9 @@ example, a configuration file is applied in a single transaction.
 `mappings/` has drafts, published versions (`mappings/publishing.py`) and pinned event names.
 `destinations/settings.py` creates and changes destinations.
 
-Request bodies are in `inputs.py`. The resources of use cases are in `context.py`. Labels and help texts of
-forms are in `catalog.py`. `copies.py` copies members that types share.
+A request body stands beside its use case, and `inputs.py` has the types of its members. The resources of use
+cases are in `context.py`. Labels and help texts of forms are in `catalog.py`. `copies.py` copies members that
+types share.
 
 This module has what all of them use: the caller with its scopes, the ids of resources, and the refusal with
 its error codes. The API, the console, the commands, the configuration files and the server share them.

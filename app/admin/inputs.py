@@ -1,4 +1,4 @@
-"""Request bodies as strict pydantic models: unknown fields are refused and types are not coerced."""
+"""The base and the members of request bodies: unknown fields are refused and types are not coerced."""
 
 import unicodedata
 from collections.abc import Collection
@@ -20,11 +20,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.admin import Scope, invalid
+from app.admin import invalid
 from app.admin.mappings.field_problems import MEMBER_PATH
 from app.domain.conversion.amazon_codes import CURRENCIES, EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
-from app.domain.identity.keys import MATCH_KEYS
 from app.domain.mapping.event_name import mixes_alphabets
 from app.domain.outcomes.reasons import REASONS
 from app.domain.privacy.personal_text import holds_personal_text
@@ -237,113 +236,3 @@ class DayRange(BaseModel):
     """The first day (UTC)."""
     last: Day | None = Field(default=None, alias="to")
     """The last day (UTC), by default today."""
-
-
-class RateLimitInput(RequestBody):
-    """The maximum request rate to Amazon for this destination."""
-
-    requests_per_second: Annotated[float, Field(ge=0.1, le=1000, allow_inf_nan=False)] = 5.0
-    burst: Annotated[int, Field(ge=1, le=1000)] = 5
-
-
-class NewDestination(RequestBody):
-    """A destination to create: one advertiser's Amazon account."""
-
-    name: DestinationName = Field(examples=["Acme US"])
-    advertiser_id: AdvertiserIdText
-    region: RegionName
-    currency: Currency
-    identity_profile: ProfileName = "amazon"
-    dataset_name: DatasetName | None = None
-    rate_limit: RateLimitInput | None = None
-
-
-class DestinationChange(RequestBody):
-    """The fields to change. Absent fields keep their values. `dataset_name: null` removes the name."""
-
-    name: Omittable[DestinationName] = None
-    advertiser_id: Omittable[AdvertiserIdText] = None
-    region: Omittable[RegionName] = None
-    currency: Omittable[Currency] = None
-    identity_profile: Omittable[ProfileName] = None
-    dataset_name: DatasetName | None = None
-    rate_limit: RateLimitInput | None = None
-
-
-class NewKey(RequestBody):
-    """A key to create. Without `destination_ids` it can use every destination."""
-
-    name: Printable = Field(examples=["journey engine"])
-    scopes: Annotated[list[Literal[tuple(Scope)]], Field(min_length=1, max_length=len(Scope))]  # type: ignore[valid-type]
-    destination_ids: Annotated[list[str], Field(min_length=1, max_length=1000)] | None = None
-    expires_at: Instant | None = None
-
-
-class OrganisationLimitsInput(RequestBody):
-    """The limits of an organisation; null for no limit."""
-
-    destinations: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    events_per_second: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-
-
-class NewOrganisation(RequestBody):
-    """An organisation to create. Without `id` it gets a random id. An id never changes."""
-
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", examples=["acme"])] | None = None
-    name: Printable = Field(examples=["Acme"])
-    limits: OrganisationLimitsInput | None = None
-
-
-class OrganisationChange(RequestBody):
-    """The fields to change. Absent fields keep their values."""
-
-    name: Omittable[Printable] = None
-    limits: Omittable[OrganisationLimitsInput] = None
-
-
-class HashRequest(RequestBody):
-    """A value to hash. The value appears in no error, log line or row."""
-
-    field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
-    value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
-    country: Annotated[str, Field(max_length=20)] = "US"
-    identity_profile: ProfileName = "amazon"
-
-
-class EventNameChange(RequestBody):
-    """The new name of an event type."""
-
-    to: str = Field(examples=["Added to cart"])
-
-
-class PublishRequest(RequestBody):
-    """Why this version is published: a note for other people, without personal data."""
-
-    note: Annotated[Note, Field(examples=["Reads the phone from its new field."])] | None = None
-
-
-class RollbackRequest(RequestBody):
-    """The published version to make current again."""
-
-    version: Annotated[int, Field(ge=1, le=2_000_000_000)]
-
-
-class PreviewRequest(RequestBody):
-    """An event to preview, with the saved draft or an unsaved mapping."""
-
-    event: dict[str, Any]
-    mapping: dict[str, Any] | None = None
-
-
-class SuggestRequest(RequestBody):
-    """Events for which a mapping is suggested, and the time zone of times that name none."""
-
-    events: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=200)] | None = None
-    zone: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-
-
-class BacktestRequest(RequestBody):
-    """The number of newest events to test, with the draft or an unsaved mapping."""
-
-    events: Annotated[int, Field(ge=1, le=1000)] = 1000
-    mapping: dict[str, Any] | None = None

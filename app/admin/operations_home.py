@@ -10,7 +10,6 @@ from app.domain.incidents.health import HOLDS_FOR
 from app.store import incidents
 from app.store.destinations import health, outcome_history
 from app.store.destinations.health import DestinationListing, ListedDestination, PageQuery
-from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import OpenIncident
 
 
@@ -24,7 +23,7 @@ class OperationsHome:
     incidents: Sequence[OpenIncident]
     open_incidents: int
     listing: DestinationListing
-    history: Mapping[DestinationNumber, Sequence[OutcomeBucket]]
+    history: Mapping[DestinationNumber, Sequence[outcome_history.OutcomeBucket]]
     monitored_at: datetime | None
 
 

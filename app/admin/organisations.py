@@ -7,8 +7,9 @@ organisation of the platform key: readers of an audit must not learn that other 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import (
@@ -22,16 +23,37 @@ from app.admin import (
     require_version,
 )
 from app.admin.context import AppContext
-from app.admin.inputs import NewOrganisation, OrganisationChange
+from app.admin.inputs import Omittable, Printable, RequestBody
 from app.domain.ids import OrganisationId
 from app.store.audit import AuditAction
 from app.store.organisations import organisations, usage
 from app.store.organisations.organisations import Organisation, OrganisationLimits
 from app.store.organisations.scope import EVERY
-from app.store.organisations.usage import DayUsage
 
 MAX_USAGE_DAYS = 366
 DESTINATION_RETRY_S = 3600  # a person must delete a destination or raise the limit
+
+
+class OrganisationLimitsInput(RequestBody):
+    """The limits of an organisation; null for no limit."""
+
+    destinations: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    events_per_second: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class NewOrganisation(RequestBody):
+    """An organisation to create. Without `id` it gets a random id. An id never changes."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", examples=["acme"])] | None = None
+    name: Printable = Field(examples=["Acme"])
+    limits: OrganisationLimitsInput | None = None
+
+
+class OrganisationChange(RequestBody):
+    """The fields to change. Absent fields keep their values."""
+
+    name: Omittable[Printable] = None
+    limits: Omittable[OrganisationLimitsInput] = None
 
 
 def audit_view(organisation: Organisation) -> dict[str, Any]:
@@ -104,7 +126,7 @@ async def change_organisation(
 
 async def organisation_usage_by_day(
     context: AppContext, organisation: str, first: date | None, last: date | None
-) -> Sequence[DayUsage]:
+) -> Sequence[usage.DayUsage]:
     """Return the usage of each day, by default of the last 30 days. Raises Refusal (404, 422)."""
     last = last or context.now().date()
     first = first or last - timedelta(days=29)

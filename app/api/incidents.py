@@ -6,8 +6,7 @@ from fastapi import Query
 
 from app.admin import Scope
 from app.admin import incidents as use_cases
-from app.admin.incidents import ChannelStatus
-from app.admin.incidents.alerting import NotificationPreference
+from app.admin.incidents import ChannelStatus, NotificationPreference
 from app.admin.inputs import Instant, Note, RequestBody
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.paging import Page, Paging

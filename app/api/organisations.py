@@ -10,7 +10,7 @@ from fastapi import Query, Response
 
 from app.admin import Scope
 from app.admin import organisations as use_cases
-from app.admin.inputs import DayRange, NewOrganisation, OrganisationChange
+from app.admin.inputs import DayRange
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.http.headers import Expected, tagged
 from app.api.http.responses import ResponseBody
@@ -58,7 +58,7 @@ class UsagePage(Page[DayUsage]):
 
 
 @router.post("/organisations", Scope.ORGANISATIONS_ADMIN, status_code=201, summary="Create an organisation")
-async def create(context: Context, body: NewOrganisation, response: Response) -> Organisation:
+async def create(context: Context, body: use_cases.NewOrganisation, response: Response) -> Organisation:
     """Create an organisation. Create its first key with `POST /keys?organisation_id=…`."""
     created = await use_cases.create_organisation(context, body)
     response.headers["Location"] = f"/organisations/{created.id}"
@@ -94,7 +94,7 @@ async def read(id: str, context: Context, response: Response) -> Organisation:
 
 @router.patch("/organisations/{id}", Scope.ORGANISATIONS_ADMIN, summary="Change an organisation")
 async def change(
-    context: Context, id: str, body: OrganisationChange, expected: Expected, response: Response
+    context: Context, id: str, body: use_cases.OrganisationChange, expected: Expected, response: Response
 ) -> Organisation:
     """Change the name or the limits. A lower limit on the number of destinations deletes no destination."""
     return tagged(response, await use_cases.change_organisation(context, id, body, expected))

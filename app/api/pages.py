@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from app.admin.audit import list_audit, number_of_entry
-from app.admin.events.rejections import list_rejections
+from app.admin.events.figures import list_rejections
 from app.admin.events.search import search_events
 from app.admin.privacy.consent_records import ConsentRecord, list_consent_records
 from app.api.events.models import EventSummaryPage, RejectionPage

@@ -8,11 +8,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field, create_model, model_validator
 
 from app.admin import Scope
-from app.admin.inputs import HashRequest, Instant, Omittable, RequestBody, validation_error
-from app.admin.privacy import erasure
+from app.admin.inputs import Instant, Omittable, RequestBody, validation_error
+from app.admin.privacy import subjects
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
-from app.admin.privacy.hash_value import HashResult, hash_value
-from app.admin.privacy.subject_search import NOT_SEARCHED, StoredStatus, find_person
+from app.admin.privacy.hash_value import HashRequest, HashResult, hash_value
 from app.api.access.secured_route import ONE, Context, SecuredRouter
 from app.api.export import Listing, exportable
 from app.api.http.responses import ResponseBody
@@ -91,17 +90,17 @@ class Subject(create_model("Identifiers", __base__=RequestBody, **_IDENTIFIERS))
 
     def identifiers(self) -> dict[str, str]:
         """Return the identifiers in the body."""
-        return {name: value for name in erasure.IDENTIFIERS if (value := getattr(self, name))}
+        return {name: value for name in subjects.IDENTIFIERS if (value := getattr(self, name))}
 
 
 @subject_router.post("/subjects/erase", Scope.ERASE, status_code=202, summary="Erase a person")
-async def erase(context: Context, body: Subject, response: Response) -> erasure.RequestedErasure:
+async def erase(context: Context, body: Subject, response: Response) -> subjects.RequestedErasure:
     """Erase a person's events under all destinations.
 
     After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
     delivered events keep their status without their content. Events that arrive later are not blocked.
     """
-    requested = await erasure.erase_person(context, body.identifiers())
+    requested = await subjects.erase_person(context, body.identifiers())
     response.headers["Location"] = f"/subjects/erasures/{requested.id}"
     return requested
 
@@ -116,7 +115,7 @@ class StoredEventsView(ResponseBody):
     """The number of a person's stored events in a destination, by status."""
 
     destination_id: str
-    status: StoredStatus
+    status: subjects.StoredStatus
     events: int
 
 
@@ -146,7 +145,7 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
     the identifiers.
     """
     after = ListQuery(context, cursor=body.cursor).record_id or 0
-    id, found = await find_person(context, body.identifiers(), after=after)  # noqa: A001
+    id, found = await subjects.find_person(context, body.identifiers(), after=after)  # noqa: A001
     return SubjectSearchView(
         id=id,
         identifiers=sorted(body.identifiers()),
@@ -157,15 +156,15 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
         ],
         batches_searched=found.batches,
         unreadable_batches=found.unreadable,
-        not_searched=list(NOT_SEARCHED),
+        not_searched=list(subjects.NOT_SEARCHED),
         next_cursor=None if found.cursor is None else cursor_of(context, found.cursor),
     )
 
 
 @subject_router.get("/subjects/erasures/{erasure_id}", Scope.ERASE, summary="Read an erasure receipt")
-async def read_receipt(context: Context, erasure_id: str) -> erasure.ErasureReceipt:
+async def read_receipt(context: Context, erasure_id: str) -> subjects.ErasureReceipt:
     """Read the state of an erasure.
 
     `signature` is the Ed25519 signature of the text in `signed`, in base64.
     """
-    return await erasure.find_receipt(context, erasure_id)
+    return await subjects.find_receipt(context, erasure_id)

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.admin import Scope
+from app.admin import replays as use_cases
 from app.admin.inputs import RequestBody
-from app.admin.replays import replay as use_cases
-from app.admin.replays.replay import Dismissal, ReplayResult
 from app.api.access.secured_route import ONE, OnDestination, SecuredRouter
 from app.api.events.filters import EventFilter, Id
 from app.api.paging import Page, Paging
@@ -42,7 +41,7 @@ class DeadLetterFilter(EventSelectionBody):
 
 
 @router.post(ONE + "/replay", Scope.REPLAY, summary="Replay dead or expired events")
-async def replay(on: OnDestination, body: ReplayRequest | None = None) -> ReplayResult:
+async def replay(on: OnDestination, body: ReplayRequest | None = None) -> use_cases.ReplayResult:
     """Send all matching dead or expired events again. Live events have priority. A dry run is the default.
 
     If the request reaches its time limit, `remaining` counts the events that are left: repeat the request.
@@ -57,7 +56,7 @@ async def replay(on: OnDestination, body: ReplayRequest | None = None) -> Replay
 
 
 @router.post(ONE + "/dead-letters/dismiss", Scope.REPLAY, summary="Dismiss dead letters")
-async def dismiss(on: OnDestination, body: DeadLetterFilter | None = None) -> Dismissal:
+async def dismiss(on: OnDestination, body: DeadLetterFilter | None = None) -> use_cases.Dismissal:
     """Mark dead letters as handled. Their status stays `dead`, but `dead_open` no longer counts them.
 
     A dry run is the default.

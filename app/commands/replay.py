@@ -4,7 +4,7 @@ import argparse
 from datetime import timedelta
 
 from app.admin import Caller, Refusal, Scope
-from app.admin.replays.replay import ReplayResult, replay_steps
+from app.admin.replays import ReplayResult, replay_steps
 from app.commands.argument_types import instant
 from app.commands.failure import CommandFailed
 from app.commands.organisation import actor, add_organisation_argument, engine_for

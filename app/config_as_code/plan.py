@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
 from app.admin.destinations.settings import settings_from, settings_of
-from app.admin.incidents.alerting import NotificationPreference
+from app.admin.incidents import NotificationPreference
 from app.config_as_code.model import DesiredDestination, DesiredMapping
 from app.config_as_code.read import FileProblem, InvalidFile
 from app.domain.destination import DestinationSettings, State

@@ -4,8 +4,8 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal, Scope, organisations
-from app.admin.inputs import NewOrganisation, OrganisationChange
 from app.admin.mappings.field_problems import field_problems
+from app.admin.organisations import NewOrganisation, OrganisationChange
 from app.api.paging import ListQuery
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging

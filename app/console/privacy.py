@@ -14,12 +14,10 @@ from starlette.responses import RedirectResponse, Response
 from app.admin import ErrorCode, FieldProblem, Refusal, Scope, catalog
 from app.admin.context import AppContext
 from app.admin.events.search import destination_names
-from app.admin.inputs import HashRequest
 from app.admin.mappings.drafts import list_published
+from app.admin.privacy import subjects
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
-from app.admin.privacy.erasure import IDENTIFIERS, erase_person, find_receipt, list_erasures
-from app.admin.privacy.hash_value import HashResult, hash_value
-from app.admin.privacy.subject_search import NOT_SEARCHED, find_person
+from app.admin.privacy.hash_value import HashRequest, HashResult, hash_value
 from app.api.export import ExportFormat, export
 from app.api.pages import consent_page
 from app.api.paging import Cursor, ListQuery
@@ -81,7 +79,7 @@ async def page(
 @router.get(_PAGE + "/receipt", Scope.ERASE)
 async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=40)] = "") -> Response:
     """Download the signed receipt of an erasure."""
-    found = await find_receipt(visit.context, erasure)
+    found = await subjects.find_receipt(visit.context, erasure)
     disposition = f'attachment; filename="{found.id}.json"'
     headers = {"Content-Disposition": disposition}
     return Response(msgspec.json.encode(found), media_type="application/json", headers=headers)
@@ -94,7 +92,7 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
     Continue a search that reached its time limit.
     """
     so_far = _begun(visit.context, form)
-    _, result = await find_person(visit.context, {so_far.kind: so_far.value}, after=so_far.cursor)
+    _, result = await subjects.find_person(visit.context, {so_far.kind: so_far.value}, after=so_far.cursor)
     for (destination, status), events in result.events.items():
         place = f"{destination} {status}"
         so_far.events[place] = so_far.events.get(place, 0) + events
@@ -109,13 +107,13 @@ async def find(visit: CurrentVisit, form: Form) -> Response:
 async def erase(visit: CurrentVisit, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
     kind, value = _identifier(form)
-    requested = await erase_person(visit.context, {kind: value})
+    requested = await subjects.erase_person(visit.context, {kind: value})
     return visit.done("erasure_requested", f"{_PAGE}?erasure={requested.id}")
 
 
 def _identifier(form: Form) -> tuple[str, str]:
     kind, value = form.text("kind"), form.text("value")
-    if kind not in IDENTIFIERS or not 1 <= len(value) <= 1024:
+    if kind not in subjects.IDENTIFIERS or not 1 <= len(value) <= 1024:
         problem = FieldProblem("value", "missing")
         raise Refusal(ErrorCode.INVALID, "Choose a kind and enter a value.", problem)
     if kind == "hash" and not _DIGEST.fullmatch(value.lower()):
@@ -143,19 +141,19 @@ async def _show(
     more: str | None = None,
 ) -> Response:
     paging = ListQuery(visit.context, _ROWS, cursor)
-    rows = await list_erasures(visit.context, limit=paging.most, below=paging.record_id)
+    rows = await subjects.list_erasures(visit.context, limit=paging.most, below=paging.record_id)
     return await visit.show(
         "privacy.html",
         **visit.listed(rows, lambda row: (row.number,), paging),
-        kinds=IDENTIFIERS,
+        kinds=subjects.IDENTIFIERS,
         labels=_LABELS,
         destinations=dict(await destination_names(visit.context)),
-        receipt=erasure and await find_receipt(visit.context, erasure),
+        receipt=erasure and await subjects.find_receipt(visit.context, erasure),
         names=await visit.names(each.requested_by for each in rows),
         found=found,
         found_total=0 if found is None else sum(found.events.values()),
         more=more,
-        not_searched=NOT_SEARCHED,
+        not_searched=subjects.NOT_SEARCHED,
     )
 
 

@@ -5,8 +5,7 @@ import logging
 
 import pytest
 
-from app.admin.inputs import HashRequest
-from app.admin.privacy.hash_value import hash_value
+from app.admin.privacy.hash_value import HashRequest, hash_value
 from tests.api.world import ApiWorld
 from tests.tables import cases
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin import Caller, Scope
 from app.admin.events.history import ATTEMPT
-from app.admin.privacy.erasure import erase_person
+from app.admin.privacy.subjects import erase_person
 from app.console.access.sessions import csrf_of
 from app.crypto import OpaqueTexts
 from app.domain.event import Rejection

@@ -6,8 +6,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from app.admin.events.description import EventRows, accepted_history, duplicate_history, rejected_history
-from app.admin.events.summary import EventAttempt, EventHistory, EventLocation, FirstEvent, OmittedMatchKey
+from app.admin.events.history import (
+    EventLocation,
+    EventRows,
+    accepted_history,
+    duplicate_history,
+    rejected_history,
+)
+from app.admin.events.summary import EventAttempt, EventHistory, FirstEvent, OmittedMatchKey
 from app.domain.batch import EventMetadata
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.domain.outcomes.event_history import AttemptRecord, EventReplay

@@ -4,6 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.admin import inputs
+from app.admin.destinations.settings import NewDestination
 from app.config_as_code import model as files
 from app.domain.strict_json import parse
 from app.processes import application
@@ -27,5 +28,5 @@ def test_no_member_is_read_from_a_fraction() -> None:
         b'{"name": "Acme", "advertiser_id": "580123", "region": "NA", "currency": "USD", "rate_limit": 1.5}'
     )
     with pytest.raises(ValidationError) as refused:
-        TypeAdapter(inputs.NewDestination).validate_python(body, from_attributes=True)
+        TypeAdapter(NewDestination).validate_python(body, from_attributes=True)
     assert [error["loc"] for error in refused.value.errors()] == [("rate_limit",)]

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin.privacy import erasure
+from app.admin.privacy import subjects
 from app.crypto import open_batch
 from app.store.database.damage import check
 from app.store.destinations.token_leases import access_place
@@ -243,7 +243,7 @@ async def test_erasures_pass_over_damaged_batches_and_their_receipts_count_them(
     found, other = await finished(world, first), await finished(world, second)
     assert (found.waiting, found.unreadable) == (2, 3)
     assert (other.waiting, other.unreadable) == (1, 3)
-    receipt = await erasure.find_receipt(world.context(), first)
+    receipt = await subjects.find_receipt(world.context(), first)
     assert (receipt.status, receipt.unreadable_batches) == ("finished", 3)
     await world.fetch("UPDATE destinations SET paused = false")
     await world.until(dst, erased=3, dead=2 * len(ERASED_AROUND) + MANY, delivered=1)
@@ -261,7 +261,7 @@ async def test_an_erasure_that_is_itself_damaged_stops_no_other(world: World) ->
     world.work()
     assert (await finished(world, good)).waiting == 1
     await world.until(dst, erased=1, delivered=1)
-    receipt = await erasure.find_receipt(world.context(), broken)
+    receipt = await subjects.find_receipt(world.context(), broken)
     assert receipt.status == "unreadable"
 
 

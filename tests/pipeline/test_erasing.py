@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy.exc import DBAPIError
 
-from app.admin.privacy import erasure
+from app.admin.privacy import subjects
 from app.crypto import open_batch
 from app.delivery.request_content import BatchSource, Claim, Unreadable
 from app.delivery.settlement import SettlementWriter
@@ -34,7 +34,7 @@ FAILED_CLAIMS = "amazon_conversions_claims_failed_total"
 
 
 async def erase(world: World, *, organisation: OrganisationId = DEFAULT_ORGANISATION, **values: str) -> str:
-    return (await erasure.erase_person(world.context(organisation), values or {"email": EMAIL})).id
+    return (await subjects.erase_person(world.context(organisation), values or {"email": EMAIL})).id
 
 
 async def finished(world: World, id: str) -> erasures.Erasure:
@@ -62,7 +62,7 @@ async def stored_bodies(world: World) -> list[bytes]:
 
 
 def persons(bodies: list[bytes]) -> list[bytes]:
-    return [body for body in bodies if carried_key(body, erasure.values_of({"email": EMAIL}))]
+    return [body for body in bodies if carried_key(body, subjects.values_of({"email": EMAIL}))]
 
 
 def sent_ids(world: World) -> set[str]:
@@ -286,7 +286,7 @@ async def test_every_profile_and_the_digest_itself_find_the_person(world: World)
     await erase(world, hash=hashlib.sha256(b"person2@example.com").hexdigest().upper())
     await world.work_until(dst, delivered=3, erased=2)
     assert sent_ids(world) == {"ord-0", "ord-3", "ord-4"}
-    looked_for = erasure.values_of({"phone": "(555) 010-0199"})
+    looked_for = subjects.values_of({"phone": "(555) 010-0199"})
     assert hashlib.sha256(b"15550100199").hexdigest() in looked_for
 
 
@@ -343,7 +343,7 @@ async def test_the_receipt_is_signed_and_names_nobody(world: World) -> None:
     id = await erase(world)  # noqa: A001
     world.work()
     await finished(world, id)
-    made = await erasure.find_receipt(world.context(), id)
+    made = await subjects.find_receipt(world.context(), id)
     signed = msgspec.json.decode(made.signed)
     assert signed["requested_at"].endswith("Z")
     assert signed["finished_at"].endswith("Z")

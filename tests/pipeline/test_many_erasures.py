@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.admin.privacy.subject_search import SubjectSearch, find_person
+from app.admin.privacy.subjects import SubjectSearch, find_person
 from app.crypto import Vault
 from app.delivery import erasure as scanning
 from app.delivery.database_gauges import DatabaseGauges

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.admin.privacy import erasure
+from app.admin.privacy import subjects
 from app.crypto import NamedKey, Vault, batch_place
 from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.results import DeploymentRules
@@ -148,7 +148,7 @@ async def test_nothing_leaves_while_a_process_cannot_read_whom_to_erase(world: W
     async with world.resources.pool.acquire() as c:
         await key_usage.note(c, "k2")
     await world.post(dst, event(3), event(4))
-    await erasure.erase_person(replace(world.context(), vault=NEW), {"email": EMAIL})
+    await subjects.erase_person(replace(world.context(), vault=NEW), {"email": EMAIL})
     await world.post(foreign, event(5), organisation="other")
     without = world.work()
     await world.until(foreign, organisation="other", delivered=1)

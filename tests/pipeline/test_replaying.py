@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.admin import Caller, Scope
-from app.admin.replays.replay import ReplayResult, replay_steps
+from app.admin.replays import ReplayResult, replay_steps
 from app.domain.event_query import EventQuery
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.domain.outcomes.status import Status

@@ -10,7 +10,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,7 +30,7 @@ from app.admin import (
 )
 from app.admin.context import AppContext
 from app.admin.copies import copied
-from app.admin.inputs import NewKey
+from app.admin.inputs import Instant, Printable, RequestBody
 from app.crypto import secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, KeyId
 from app.store import audit
@@ -40,6 +40,15 @@ from app.store.audit import AuditAction
 from app.store.destinations import destinations
 
 _DIGITS = string.digits + string.ascii_letters
+
+
+class NewKey(RequestBody):
+    """A key to create. Without `destination_ids` it can use every destination."""
+
+    name: Printable = Field(examples=["journey engine"])
+    scopes: Annotated[list[Literal[tuple(Scope)]], Field(min_length=1, max_length=len(Scope))]  # type: ignore[valid-type]
+    destination_ids: Annotated[list[str], Field(min_length=1, max_length=1000)] | None = None
+    expires_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,6 @@ from app.admin.events.search import reading_row
 from app.domain.destination import State
 from app.store import callbacks
 from app.store.audit import AuditAction
-from app.store.callbacks import CallbackStatus
 from app.store.database import partitions
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
@@ -88,7 +87,7 @@ async def set_status_callback(change: Update, destination: Destination, *, enabl
         await change.record(AuditAction.DESTINATION_CALLBACK_CHANGED, destination.id, old, new)
 
 
-async def read_status_callback(context: AppContext, destination_id: str) -> CallbackStatus:
+async def read_status_callback(context: AppContext, destination_id: str) -> callbacks.CallbackStatus:
     """Return whether a destination sends callbacks, and how many are not acknowledged yet."""
     async with reading_row(context, destination_id) as (connection, found):
         return await callbacks.read_status(connection, found.number, configured=context.callback_configured)
@@ -96,7 +95,7 @@ async def read_status_callback(context: AppContext, destination_id: str) -> Call
 
 async def switch_status_callback(
     context: AppContext, destination_id: str, *, enabled: bool
-) -> CallbackStatus:
+) -> callbacks.CallbackStatus:
     """Switch the callbacks for final states on or off. Switching off drops the callbacks that wait."""
     async with changing(context, destination_id) as (change, found):
         await set_status_callback(change, found, enabled=enabled)

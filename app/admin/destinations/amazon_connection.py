@@ -26,7 +26,6 @@ from app.store.access import keys
 from app.store.audit import AuditAction
 from app.store.destinations import destinations, sign_ins, token_leases
 from app.store.destinations.destinations import Destination
-from app.store.destinations.sign_ins import PendingSignIn
 from app.store.organisations.scope import EVERY
 
 
@@ -34,7 +33,7 @@ from app.store.organisations.scope import EVERY
 class SpentSignIn:
     """A sign-in whose `state` was marked as used, with the destination at that time."""
 
-    pending: PendingSignIn
+    pending: sign_ins.PendingSignIn
     state_hash: bytes
     destination: Destination
 

@@ -10,7 +10,6 @@ from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.outcomes.status import Status
 from app.store import PipelineConnection, attempts, batches, callbacks, counts, lanes
-from app.store.counts import CountWriter
 from app.store.organisations.scope import PipelinePool
 from app.telemetry import Telemetry
 
@@ -36,7 +35,7 @@ class DeliveryControl:
     """Delivery operations for use cases on a destination. Each API process has one instance."""
 
     pool: PipelinePool
-    writer: CountWriter
+    writer: counts.CountWriter
     telemetry: Telemetry
     monotonic: Callable[[], float] = monotonic
 

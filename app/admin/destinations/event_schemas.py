@@ -29,7 +29,6 @@ from app.domain.suggestions.suggest import (
 )
 from app.store.destinations import schema_samples
 from app.store.destinations.destinations import Destination
-from app.store.destinations.schema_samples import StoredSamples
 from app.store.mappings import event_names
 
 _BATCHES: Final = ("events", "rows")
@@ -89,7 +88,7 @@ async def read_test_event(context: AppContext, destination_id: str, mapping_id: 
 
 
 def _observed(
-    stored: StoredSamples, settings: SuggestionSettings, fingerprint: Fingerprint
+    stored: schema_samples.StoredSamples, settings: SuggestionSettings, fingerprint: Fingerprint
 ) -> ObservedEvents:
     samples = stored.counted()
     suggestion = suggest_from_samples(samples, settings, fingerprint)

@@ -16,9 +16,6 @@ from app.domain.outcomes.settle import PROBE_EVERY
 from app.store import driver_of, mappings
 from app.store.database import readiness
 from app.store.destinations import destinations, sign_ins, token_leases
-from app.store.destinations.destinations import Destination
-from app.store.destinations.sign_ins import AmazonAccount
-from app.store.mappings import StoredMapping
 
 Status = Literal["ok", "failed", "unknown"]
 CLOCK_TOLERANCE_SECONDS = 5.0
@@ -48,9 +45,9 @@ class PreflightFacts:
     `live_answer` is Amazon's response now; it is None if Amazon was not called.
     """
 
-    destination: Destination
+    destination: destinations.Destination
     configured: bool
-    account: AmazonAccount | None
+    account: sign_ins.AmazonAccount | None
     live_answer: Visible | NotVisible | CannotTell | None
     accepted: bool
     delivered: int
@@ -92,13 +89,13 @@ async def check_setup(context: AppContext, destination_id: str, *, ask: bool = F
     return Preflight(all(check.status != "failed" for check in checks), checks)
 
 
-def _with_literal_times(published: Sequence[StoredMapping]) -> list[str]:
+def _with_literal_times(published: Sequence[mappings.StoredMapping]) -> list[str]:
     """Return the names of the published mappings whose events all have the same time."""
     return [mapping.name for mapping in published if holds_literal_time(mapping.published)]
 
 
 async def _find_advertiser(
-    context: AppContext, destination: Destination, sealed: bytes
+    context: AppContext, destination: destinations.Destination, sealed: bytes
 ) -> Visible | NotVisible | CannotTell:
     if (token := opened_token(context, destination, sealed)) is None:
         return CannotTell("unreadable")
@@ -108,7 +105,7 @@ async def _find_advertiser(
     return CannotTell("unauthorized") if isinstance(answer, Unauthorized) else answer
 
 
-def opened_token(context: AppContext, destination: Destination, sealed: bytes) -> str | None:
+def opened_token(context: AppContext, destination: destinations.Destination, sealed: bytes) -> str | None:
     """Return the stored access token of a destination, or None if its encryption key was removed."""
     try:
         return context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()

@@ -22,7 +22,6 @@ from app.domain.outcomes.outcome import ResponseDetails
 from app.store import batches, lanes, replays
 from app.store.audit import AuditAction
 from app.store.destinations import figures
-from app.store.destinations.figures import RequestPage, RequestRow
 
 _MOST_CONVERSIONS: Final = 5  # on the page of a request
 
@@ -35,7 +34,7 @@ async def read_requests(
     before: tuple[datetime, int] | None,
     failed: bool,
     limit: int,
-) -> RequestPage:
+) -> figures.RequestPage:
     """Return a page of a destination's requests to Amazon, newest first. Raises Refusal (404)."""
     async with reading_row(context, destination_id) as (connection, destination):
         return await figures.request_page(
@@ -51,7 +50,7 @@ class RequestDetails:
     the data keys. `event_types` and `match_keys` say how many conversions have each of them.
     """
 
-    row: RequestRow
+    row: figures.RequestRow
     response: ResponseDetails | None
     conversions: Sequence[str]
     event_types: Mapping[str, int]

@@ -10,13 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.admin import ErrorCode, FieldProblem, Refusal, new_id, require_version
+from app.admin import ErrorCode, FieldProblem, Refusal, inputs, new_id, require_version
 from app.admin.context import AppContext, Update
 from app.admin.copies import copied
 from app.admin.destinations import audit_view, changing, find_visible
-from app.admin.incidents import change_alerting
-from app.admin.incidents.alerting import DestinationUpdate
-from app.admin.inputs import DestinationChange, NewDestination
+from app.admin.incidents import AlertingInput, change_alerting
 from app.admin.mappings.event_names import pin_for_advertiser
 from app.admin.organisations import require_destination_allowance
 from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, RequestRate, State
@@ -28,6 +26,40 @@ from app.store.audit import AuditAction
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
 from app.store.incidents import alerting
+
+
+class RateLimitInput(inputs.RequestBody):
+    """The maximum request rate to Amazon for this destination."""
+
+    requests_per_second: Annotated[float, Field(ge=0.1, le=1000, allow_inf_nan=False)] = 5.0
+    burst: Annotated[int, Field(ge=1, le=1000)] = 5
+
+
+class NewDestination(inputs.RequestBody):
+    """A destination to create: one advertiser's Amazon account."""
+
+    name: inputs.DestinationName = Field(examples=["Acme US"])
+    advertiser_id: inputs.AdvertiserIdText
+    region: inputs.RegionName
+    currency: inputs.Currency
+    identity_profile: inputs.ProfileName = "amazon"
+    dataset_name: inputs.DatasetName | None = None
+    rate_limit: RateLimitInput | None = None
+
+
+class DestinationUpdate(inputs.RequestBody):
+    """The fields of a destination to change, including its alerting."""
+
+    # Absent fields keep their values. `dataset_name: null` removes the name.
+
+    name: inputs.Omittable[inputs.DestinationName] = None
+    advertiser_id: inputs.Omittable[inputs.AdvertiserIdText] = None
+    region: inputs.Omittable[inputs.RegionName] = None
+    currency: inputs.Omittable[inputs.Currency] = None
+    identity_profile: inputs.Omittable[inputs.ProfileName] = None
+    dataset_name: inputs.DatasetName | None = None
+    rate_limit: RateLimitInput | None = None
+    alerting: AlertingInput | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +187,7 @@ async def change_destination(
     return result
 
 
-def _changed(before: Destination, body: DestinationChange) -> DestinationSettings:
+def _changed(before: Destination, body: DestinationUpdate) -> DestinationSettings:
     """Return the destination's settings after a change."""
     members = {name: getattr(body, name) for name in body.model_fields_set if name != "alerting"}
     if "rate_limit" in members:

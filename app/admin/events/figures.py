@@ -1,15 +1,16 @@
-"""Use cases: figures of a destination's events by journey and node, and of failed ones by cause."""
+"""Use cases: figures of a destination's events by journey, node and cause, and the rejected events."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
 from app.admin.context import AppContext
-from app.admin.events.scan import BatchReader, exceptions_of
+from app.admin.events.scan import BatchReader, exceptions_of, require_mapping
 from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.domain.batch import read_shapes
@@ -18,9 +19,8 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import AcceptedEventCounts, CountTotals, EventCounts, Status, tally
 from app.store import PipelineConnection
-from app.store.events import batches, failures, journey_figures
+from app.store.events import batches, failures, journey_figures, rejections
 from app.store.events.batches import DestinationRef, MappingRef
-from app.store.events.failures import FailureGroup
 
 _BATCHES: Final = 200  # per query
 _MOST_ROWS: Final = 120
@@ -113,7 +113,7 @@ async def count_stored(
 
 async def list_failures(
     context: AppContext, destination_id: str, *, since: datetime | None = None
-) -> list[tuple[FailureGroup, MappingRef | None]]:
+) -> list[tuple[failures.FailureGroup, MappingRef | None]]:
     """Return the groups of dead and expired events accepted since a time, with the mapping of each.
 
     A group of several mappings has none. Raises Refusal (404).
@@ -123,3 +123,33 @@ async def list_failures(
         only = next(iter(mappings)) if len(mappings) == 1 else None
         groups = await failures.groups(connection, destination.number, since=since, only_mapping=only)
     return [(group, None if group.mapping is None else mappings.get(group.mapping)) for group in groups]
+
+
+async def list_rejections(
+    context: AppContext, destination_id: str, wanted: EventQuery, *, limit: int, below: int | None = None
+) -> list[rejections.RejectionRecord]:
+    """Return up to `limit` records of a destination, newest first. Raises Refusal (404, 422).
+
+    With `below`, return only records with a lower id.
+    """
+    async with _reading(context, destination_id, wanted) as (connection, destination):
+        return await rejections.newest(connection, [destination.number], wanted, limit=limit, below=below)
+
+
+async def summarize_rejections(
+    context: AppContext, destination_id: str, wanted: EventQuery
+) -> Sequence[rejections.RejectionSummary]:
+    """Count rejected events by reason, mapping and source path. Raises Refusal (404, 422)."""
+    async with _reading(context, destination_id, wanted) as (connection, destination):
+        return await rejections.summary(connection, destination.number, wanted, days=context.rejection_days)
+
+
+@asynccontextmanager
+async def _reading(
+    context: AppContext, destination_id: str, wanted: EventQuery
+) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
+    await context.intake.recorder.write()
+    async with reading_row(context, destination_id) as (connection, destination):
+        if wanted.mapping_id is not None:
+            require_mapping(await batches.mappings(connection, [destination.id]), wanted.mapping_id)
+        yield connection, destination

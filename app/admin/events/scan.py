@@ -16,7 +16,6 @@ from app.domain.outcomes.status import Status
 from app.store import MAX_BIGINT, PipelineConnection
 from app.store.events import batches, id_digests
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, Mappings, Numbers
-from app.store.events.id_digests import BatchSpan
 
 BATCHES_PER_QUERY: Final = 50
 # At these limits a page ends, even if it has found few matching events. Its cursor continues the scan.
@@ -130,7 +129,7 @@ class BatchReader:
     connection: PipelineConnection
     numbers: Numbers
     wanted: EventQuery
-    _spans: list[BatchSpan] = field(default_factory=list)
+    _spans: list[id_digests.BatchSpan] = field(default_factory=list)
     _are_all: bool = False
 
     async def page(
@@ -155,9 +154,9 @@ class BatchReader:
             return found, found[-1].id
         return found, span.first if span.first > 0 else None
 
-    async def _span(self, highest: BatchId) -> BatchSpan | None:
+    async def _span(self, highest: BatchId) -> id_digests.BatchSpan | None:
         if (id_ := self.wanted.searched_id) is None:
-            return BatchSpan(BatchId(0), highest)
+            return id_digests.BatchSpan(BatchId(0), highest)
         self._spans = [span for span in self._spans if span.first <= highest]
         if not self._spans and not self._are_all:
             since = self.wanted.since

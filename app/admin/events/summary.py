@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from app.domain.batch import EventMetadata
 from app.domain.destination import State
 from app.domain.event import JOURNEY_IDS
-from app.domain.ids import BatchId, MappingId, MappingNumber
+from app.domain.ids import MappingId, MappingNumber
 from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.outcome import OUTCOMES
 from app.domain.outcomes.reasons import REASONS, JourneyCode, WarningView
@@ -62,17 +62,6 @@ class EventSummary:
         datetime | None, Field(description="When a person marked the dead letter as handled.")
     ] = None
     dismissed_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EventLocation:
-    """The position of an event according to the ledger: its batch, and its place in the batch."""
-
-    destination: DestinationRef
-    event_id: str
-    mapping_id: str
-    batch: BatchId
-    place: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,6 @@ from app.domain.observed.fingerprints import match_key_paths
 from app.store import mappings as stored_mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations, schema_samples
-from app.store.destinations.destinations import Destination
 from app.store.destinations.schema_samples import StoredSamples
 from app.store.mappings import Document, StoredMapping
 
@@ -64,7 +63,7 @@ def valid_draft(draft: Document) -> Document:
 
 
 async def find_mapping(
-    connection: AsyncConnection, destination: Destination, mapping: str, *, lock: bool = False
+    connection: AsyncConnection, destination: destinations.Destination, mapping: str, *, lock: bool = False
 ) -> StoredMapping:
     """Return a mapping of a destination. Raises Refusal: 404, or 409 if it is archived and `lock` is set."""
     require_id("map_", mapping)
@@ -98,7 +97,7 @@ def _details(mapping: StoredMapping, region: Region, samples: StoredSamples | No
 
 
 async def reread(
-    connection: AsyncConnection, destination: Destination, mapping: str
+    connection: AsyncConnection, destination: destinations.Destination, mapping: str
 ) -> Callable[[], MappingDetails]:
     """Read a mapping as stored now. Return its details as a function for `context.compute`."""
     stored = await find_mapping(connection, destination, mapping)

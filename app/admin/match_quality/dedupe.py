@@ -31,10 +31,7 @@ from app.domain.match_quality.dedupe import (
 )
 from app.store import PipelineConnection, batches, ledger
 from app.store.destinations import cache, schema_samples
-from app.store.destinations.cache import DestinationRow
-from app.store.destinations.schema_samples import StoredSamples
 from app.store.events import batches as event_batches
-from app.store.events.batches import BatchRow
 from app.store.mappings import StoredMapping, published_of
 from app.store.match_quality import repeated_ids
 
@@ -60,7 +57,7 @@ async def read_findings(context: AppContext, destination_id: str) -> list[Dedupe
     return found + list(repetition_findings(each for each in repeated if each.mapping in ids))
 
 
-def _findings_of(stored: StoredMapping, sampled: StoredSamples) -> list[DedupeFinding]:
+def _findings_of(stored: StoredMapping, sampled: schema_samples.StoredSamples) -> list[DedupeFinding]:
     compiled = compiled_or_none(stored.published or {})
     if compiled is None:
         return []
@@ -130,7 +127,7 @@ async def compare_ids(context: AppContext, destination_id: str, body: CompareIds
 
 
 def _keys(
-    ids: Iterable[str], destination: DestinationRow, mappings: Collection[MappingId]
+    ids: Iterable[str], destination: cache.DestinationRow, mappings: Collection[MappingId]
 ) -> dict[str, list[bytes]]:
     """Return the ledger keys that each id can have: as a mapped one, or as one that was derived here."""
     region, advertiser = destination.settings.region, destination.settings.advertiser_id
@@ -194,7 +191,7 @@ class _WithId(msgspec.Struct):
 
 def _ids_of(
     vault: Vault,
-    chosen: Sequence[BatchRow],
+    chosen: Sequence[event_batches.BatchRow],
     contents: Mapping[BatchId, tuple[bytes | None, bytes | None, bytes | None]],
 ) -> set[str]:
     found = set()

@@ -12,12 +12,11 @@ from app.domain.match_quality.match_keys import MatchQuality, match_quality
 from app.store import mappings
 from app.store.destinations import schema_samples
 from app.store.destinations.destinations import Destination
-from app.store.mappings import StoredMapping
 
 
 async def read_match_quality(
     context: AppContext, destination_id: str, *, limit: int, after: int | None = None
-) -> list[tuple[StoredMapping, MatchQuality | None]]:
+) -> list[tuple[mappings.StoredMapping, MatchQuality | None]]:
     """Return up to `limit` mappings with numbers above `after`, oldest first, with their match quality.
 
     A mapping without a published version has none.
@@ -32,7 +31,7 @@ async def read_match_quality(
 
 
 async def _computation(
-    context: AppContext, connection: AsyncConnection, destination: Destination, stored: StoredMapping
+    context: AppContext, connection: AsyncConnection, destination: Destination, stored: mappings.StoredMapping
 ) -> Callable[[], MatchQuality | None]:
     """Read what the match quality of a mapping depends on, and return its computation."""
     document = stored.published or {}

@@ -31,7 +31,6 @@ from app.domain.outcomes.status import WAITING, Status
 from app.store.events import batches as event_batches
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow
 from app.store.match_quality import reconciliation
-from app.store.match_quality.reconciliation import MappingVersion
 
 DAYS: Final = 7
 MOST_DAYS: Final = 31
@@ -137,11 +136,11 @@ async def _count_unsent(context: AppContext, destination_id: str, first: date, l
     return tally
 
 
-def _kinds_of(found: Sequence[MappingVersion]) -> dict[tuple[MappingNumber, int], EventKind]:
+def _kinds_of(found: Sequence[reconciliation.MappingVersion]) -> dict[tuple[MappingNumber, int], EventKind]:
     return {(each.mapping, each.version): _described(each) for each in found}
 
 
-def _described(version: MappingVersion) -> EventKind:
+def _described(version: reconciliation.MappingVersion) -> EventKind:
     """Return the event kind of a version. Type and source are None if they differ per event."""
     compiled = compiled_or_none(version.document)
     if compiled is None:

@@ -17,9 +17,7 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import MappingId, MappingNumber
 from app.domain.mapping.sources import Problems, compile_source
 from app.store import counts, mappings
-from app.store.counts import ConsentStops
 from app.store.events import batches as event_batches
-from app.store.mappings import Document
 
 _BATCHES_PER_QUERY = 20
 # For each consent mode, the member of a mapping's `consent` that says where the signal is in the event.
@@ -71,7 +69,7 @@ async def list_consent_records(
         destination = await find_visible(connection, context.caller, destination_id)
         ids = await event_batches.mappings(pipeline, [destination.id])
         reader = BatchReader(pipeline, [destination.number], EventQuery())
-        documents: dict[tuple[MappingId | None, int], Document] = {}
+        documents: dict[tuple[MappingId | None, int], mappings.Document] = {}
         while True:
             batches, below = await reader.page(highest_id(before), limit=_BATCHES_PER_QUERY)
             for batch in batches:
@@ -96,14 +94,14 @@ async def list_consent_records(
             before = (below, 0)
 
 
-async def blocked_by_consent(context: AppContext, destination_id: str) -> list[ConsentStops]:
+async def blocked_by_consent(context: AppContext, destination_id: str) -> list[counts.ConsentStops]:
     """Return how many events the consent check rejected, by reason and basis."""
     async with reading_row(context, destination_id) as (pipeline, destination):
         return await counts.consent_stops(pipeline, destination.number)
 
 
 def _record(
-    event: EventMetadata, accepted_at: datetime, mapping: MappingId | None, document: Document
+    event: EventMetadata, accepted_at: datetime, mapping: MappingId | None, document: mappings.Document
 ) -> ConsentRecord:
     rule = document.get("consent") or {}
     mode = Mode(rule.get("mode", Mode.GRANTED))
@@ -124,7 +122,7 @@ def _record(
     )
 
 
-async def _document(connection: AsyncConnection, mapping: MappingId | None, number: int) -> Document:
+async def _document(connection: AsyncConnection, mapping: MappingId | None, number: int) -> mappings.Document:
     """Return the mapping document that converted an event; empty if the mapping is unknown."""
     version = await mappings.version(connection, mapping, number) if mapping else None
     return version.document if version else {}

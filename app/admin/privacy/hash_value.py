@@ -9,12 +9,20 @@ from pydantic import Field
 
 from app.admin import invalid
 from app.admin.copies import copied
-from app.admin.inputs import HashRequest, RequestBody
+from app.admin.inputs import ProfileName, RequestBody
 from app.domain.conversion.amazon_codes import read_country
 from app.domain.identity import clean, match_key
-from app.domain.identity.keys import ALREADY_HASHED, RULES_BY_FIELD, DroppedKey, Profile
+from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, RULES_BY_FIELD, DroppedKey, Profile
 from app.domain.match_quality import foreign_hash
-from app.domain.match_quality.foreign_hash import HashExplanation
+
+
+class HashRequest(RequestBody):
+    """A value to hash. The value appears in no error, log line or row."""
+
+    field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
+    value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
+    country: Annotated[str, Field(max_length=20)] = "US"
+    identity_profile: ProfileName = "amazon"
 
 
 class ExplainHashRequest(RequestBody):
@@ -54,7 +62,7 @@ def hash_value(body: HashRequest) -> HashResult:
     return result(cleaned=cleaned, sent=key.value, rule=key.rule, dropped=None)
 
 
-def explain_hash(body: ExplainHashRequest) -> HashExplanation:
+def explain_hash(body: ExplainHashRequest) -> foreign_hash.HashExplanation:
     """Return the rules that reproduce the digest. Raises Refusal (422) for an unknown country."""
     rule, country = RULES_BY_FIELD[body.field], _country(body.country)
     return foreign_hash.explain_hash(rule, body.value, body.hash, country=country)

@@ -23,7 +23,6 @@ from app.domain.pacing.inbound_limit import InboundLimit, share_of
 from app.store import PipelineConnection
 from app.store.errors import DRIVER_ERRORS
 from app.store.organisations import inbound_demand, organisations
-from app.store.organisations.organisations import Organisation
 from app.store.organisations.scope import PipelinePool
 from app.telemetry import Telemetry
 
@@ -158,11 +157,11 @@ class InboundLimits:
                 telemetry.failed("inbound_limits.exchange_failed", error, level=30)
 
 
-class OrganisationCache(RecentRows[OrganisationId, Organisation]):
+class OrganisationCache(RecentRows[OrganisationId, organisations.Organisation]):
     """Caches organisations for a few seconds, and applies the limits on the events that they send."""
 
     def __init__(self, engine: AsyncEngine, *, monotonic: Callable[[], float]) -> None:
-        async def read(ids: Sequence[OrganisationId]) -> dict[OrganisationId, Organisation]:
+        async def read(ids: Sequence[OrganisationId]) -> dict[OrganisationId, organisations.Organisation]:
             async with engine.connect() as connection:
                 return await organisations.by_ids(connection, ids)
 

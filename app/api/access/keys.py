@@ -1,8 +1,7 @@
 """Create, list and revoke API keys over HTTP."""
 
 from app.admin import Scope
-from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
-from app.admin.inputs import NewKey
+from app.admin.access.keys import IssuedKey, NewKey, create_key, list_keys, revoke_key
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.paging import Page, Paging
 from app.store.access.keys import ApiKey

@@ -12,8 +12,8 @@ from app.admin import Scope
 from app.admin import destinations as use_cases
 from app.admin.destinations import settings
 from app.admin.destinations.preflight import Preflight, check_setup
-from app.admin.incidents.alerting import DestinationUpdate
-from app.admin.inputs import NewDestination, RequestBody
+from app.admin.destinations.settings import DestinationUpdate, NewDestination
+from app.admin.inputs import RequestBody
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.http.headers import Expected, tagged
 from app.api.paging import Page, Paging

@@ -8,8 +8,8 @@ from fastapi.responses import StreamingResponse
 
 from app.admin import Scope
 from app.admin.destinations import stats as use_cases
+from app.admin.events.figures import summarize_rejections
 from app.admin.events.history import read_event_history
-from app.admin.events.rejections import summarize_rejections
 from app.admin.events.summary import REJECTED, EventHistory, EventSummary
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter

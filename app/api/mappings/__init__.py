@@ -9,10 +9,8 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from app.admin import Scope, field_problem_of
-from app.admin.inputs import PublishRequest, RollbackRequest
+from app.admin.inputs import Note, RequestBody
 from app.admin.mappings import drafts, publishing
-from app.admin.mappings.drafts import MappingDetails
-from app.admin.mappings.publishing import PublishedVersion
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.api.access.secured_route import OnDestination, OnMapping, SecuredRouter
 from app.api.http.headers import Expected, etag
@@ -30,6 +28,18 @@ DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
 NewDraftBody = Annotated[
     dict[str, Any], Body(json_schema_extra={**DOCUMENT_SCHEMA, "title": "NewMapping", "required": ["name"]})
 ]
+
+
+class PublishRequest(RequestBody):
+    """Why this version is published: a note for other people, without personal data."""
+
+    note: Annotated[Note, Field(examples=["Reads the phone from its new field."])] | None = None
+
+
+class RollbackRequest(RequestBody):
+    """The published version to make current again."""
+
+    version: Annotated[int, Field(ge=1, le=2_000_000_000)]
 
 
 class DraftProblem(TypedDict):
@@ -87,11 +97,11 @@ class MappingPage(Page[MappingView]):
     """A page of mappings."""
 
 
-class MappingVersionPage(Page[PublishedVersion]):
+class MappingVersionPage(Page[publishing.PublishedVersion]):
     """A page of published versions."""
 
 
-def _mapping_body(details: MappingDetails) -> dict[str, Any]:
+def _mapping_body(details: drafts.MappingDetails) -> dict[str, Any]:
     """Return the body for a mapping: the members of the draft in their order, then the state."""
     mapping = details.mapping
     state: MappingState = {
@@ -112,7 +122,7 @@ def _mapping_body(details: MappingDetails) -> dict[str, Any]:
     return {**mapping.draft, **state}
 
 
-def _response(details: MappingDetails, status: int = 200, **headers: str) -> Response:
+def _response(details: drafts.MappingDetails, status: int = 200, **headers: str) -> Response:
     headers = {"ETag": etag(details.mapping.version), **headers}
     return ExactJsonResponse(_mapping_body(details), status, headers)
 

@@ -1,13 +1,21 @@
 """Event names over HTTP: list the pinned names of an advertiser, and rename an event type (R12)."""
 
+from pydantic import Field
+
 from app.admin import Scope
-from app.admin.inputs import EventNameChange
+from app.admin.inputs import RequestBody
 from app.admin.mappings.event_names import RenamedEvent, list_event_names, rename_event
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.paging import Page, Paging
 from app.store.mappings.event_names import Pin
 
 router = SecuredRouter("event names")
+
+
+class EventNameChange(RequestBody):
+    """The new name of an event type."""
+
+    to: str = Field(examples=["Added to cart"])
 
 
 class EventNamePage(Page[Pin]):

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from starlette.responses import Response
 
 from app.admin import Scope
 from app.admin.destinations.event_schemas import ObservedEvents, read_observed, suggest_mapping
-from app.admin.inputs import BacktestRequest, PreviewRequest, SuggestRequest
+from app.admin.inputs import RequestBody
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.mappings.trials import backtest_draft, preview_event, summary
 from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
@@ -22,6 +22,27 @@ from app.domain.observed.preview import ConversionPreview, RejectionPreview
 from app.domain.suggestions.suggest import SuggestedRow, Undecided, fields_by_path, paths_by_field
 
 router = SecuredRouter("mappings")
+
+
+class PreviewRequest(RequestBody):
+    """An event to preview, with the saved draft or an unsaved mapping."""
+
+    event: dict[str, Any]
+    mapping: dict[str, Any] | None = None
+
+
+class SuggestRequest(RequestBody):
+    """Events for which a mapping is suggested, and the time zone of times that name none."""
+
+    events: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=200)] | None = None
+    zone: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+
+class BacktestRequest(RequestBody):
+    """The number of newest events to test, with the draft or an unsaved mapping."""
+
+    events: Annotated[int, Field(ge=1, le=1000)] = 1000
+    mapping: dict[str, Any] | None = None
 
 
 class SuggestedMapping(ResponseBody):

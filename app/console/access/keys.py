@@ -5,10 +5,9 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from app.admin import Scope
-from app.admin.access.keys import IssuedKey, create_key, list_keys, revoke_key
+from app.admin.access.keys import IssuedKey, NewKey, create_key, list_keys, revoke_key
 from app.admin.access.people import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions
-from app.admin.inputs import NewKey
 from app.api.paging import ListQuery
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
 from app.console.pages import FORM_ERRORS

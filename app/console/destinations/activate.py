@@ -11,12 +11,11 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal, Scope
-from app.admin.access.keys import create_key, list_keys
+from app.admin.access.keys import NewKey, create_key, list_keys
 from app.admin.destinations.event_schemas import read_test_event
 from app.admin.events.history import read_event_history
 from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
-from app.admin.inputs import NewKey
 from app.admin.mappings.drafts import list_published
 from app.admin.mappings.trials import send_sample_event
 from app.console.access.secured_page import Form, PageRouter

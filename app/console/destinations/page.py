@@ -13,10 +13,9 @@ from app.admin import ErrorCode, Refusal, Scope
 from app.admin import destinations as use_cases
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.preflight import check_setup, why_unusable
-from app.admin.destinations.settings import change_destination
+from app.admin.destinations.settings import DestinationUpdate, change_destination
 from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
-from app.admin.incidents.alerting import DestinationUpdate
 from app.admin.mappings.drafts import list_mappings
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import view as present

@@ -4,9 +4,12 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin import Scope, catalog
 from app.admin.destinations.amazon_connection import begin_connection
-from app.admin.destinations.settings import change_destination, create_destination
-from app.admin.incidents.alerting import DestinationUpdate
-from app.admin.inputs import NewDestination
+from app.admin.destinations.settings import (
+    DestinationUpdate,
+    NewDestination,
+    change_destination,
+    create_destination,
+)
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, sign_in_origin
 from app.console.pages import FORM_ERRORS, problems_of

@@ -14,8 +14,7 @@ from pydantic import Field, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from app.admin import ErrorCode, Refusal, Scope
-from app.admin.events.figures import list_failures, read_journey_figures
-from app.admin.events.rejections import summarize_rejections
+from app.admin.events.figures import list_failures, read_journey_figures, summarize_rejections
 from app.admin.events.search import EventPage, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
 from app.api.events.filters import JOURNEY_LABELS, Id, MixedFilter

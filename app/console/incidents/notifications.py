@@ -11,8 +11,7 @@ from starlette.responses import Response
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin import incidents as use_cases
 from app.admin.destinations import read_status_callback, switch_status_callback
-from app.admin.destinations.settings import change_destination
-from app.admin.incidents.alerting import DestinationUpdate
+from app.admin.destinations.settings import DestinationUpdate, change_destination
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.pages import FORM_ERRORS

@@ -1,10 +1,14 @@
-"""Erase the events of a person, and read the receipt, which is signed with an Ed25519 key."""
+"""Erase the events of a person, read the signed receipt, and count the stored events of a person.
+
+A search compares the same match key values as an erasure. The receipt is signed with an Ed25519 key.
+"""
 
 import asyncio
 import base64
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -13,14 +17,16 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ConfigDict
 
-from app.admin import Caller, ErrorCode, FieldProblem, Refusal, require_found
+from app.admin import Caller, ErrorCode, FieldProblem, Refusal, new_id, require_found
 from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import until_settled
-from app.crypto import CannotDecrypt, Vault
+from app.crypto import CannotDecrypt, Vault, open_batch
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
+from app.domain.privacy.carried_key import carried_key
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
 from app.store.audit import AuditAction
+from app.store.database.damage import newest_batch
 from app.store.encryption import secrets as stored_secrets
 from app.store.privacy import erasures
 
@@ -31,6 +37,24 @@ STORED_ELSEWHERE = (
     "Amazon keeps what it accepted; ask Amazon to erase it there.",
     "Backups and write-ahead logs of the database contain the old, encrypted content until they are rotated.",
     "Event ids, times, kinds of match keys and keyed digests remain until their partition is dropped.",
+)
+_BATCHES = 20  # of up to 500 events, decrypted in a thread
+_SECONDS = 5.0  # of one request; the caller continues with the cursor
+StoredStatus = Literal["waiting", "delivered", "dead"]
+_STATUSES: Mapping[str | None, StoredStatus] = {
+    None: "waiting",
+    "sent": "delivered",
+    "expired": "dead",
+    "discarded": "dead",
+    "retrying": "waiting",
+    "delivered": "delivered",
+    "dead": "dead",
+}
+# Where data may be that the search does not read, and why.
+NOT_SEARCHED = (
+    "Amazon, which stores the events that it accepted.",
+    "Backups and write-ahead logs of the database.",
+    "Batches whose data key was deleted. They are unreadable.",
 )
 
 
@@ -152,6 +176,47 @@ async def list_erasures(
         return await erasures.newest(connection, limit=limit, below=below)
 
 
+@dataclass(slots=True)
+class SubjectSearch:
+    """The results of a search. The keys of `events` are destination and status.
+
+    `cursor` is the id of the last batch that was searched. It is None if every batch was searched.
+    """
+
+    events: Counter[tuple[str, StoredStatus]] = field(default_factory=Counter)
+    batches: int = 0
+    unreadable: int = 0
+    cursor: int | None = None
+
+
+async def find_person(
+    context: AppContext, identifiers: Mapping[str, str], *, after: int
+) -> tuple[str, SubjectSearch]:
+    """Search the batches with ids above `after` for a person, for some seconds. Raises Refusal (403, 422).
+
+    Return the id of the search and its results, with the cursor None if no batch is left to search. The
+    audit records the search and the kinds of identifiers, but not their values.
+    """
+    require_unlimited(context.caller)
+    values = await asyncio.to_thread(values_of, identifiers)
+    id_ = new_id("sub_")
+    async with context.transaction() as change:
+        await change.record(AuditAction.SUBJECT_SEARCHED, id_, after={"identifiers": sorted(identifiers)})
+    result, until = SubjectSearch(), context.monotonic() + _SECONDS
+    async with context.pool.acquire() as connection:
+        last = await newest_batch(connection)
+        while page := await erasures.next_batches(connection, after=after, last=last, limit=_BATCHES):
+            after = page.to
+            batches = await erasures.readable(connection, page.batches)
+            result.batches += len(batches)
+            result.unreadable += page.unreadable
+            await asyncio.to_thread(_count, context.vault, batches, values, result)
+            if context.monotonic() >= until:
+                result.cursor = after
+                break
+    return id_, result
+
+
 def require_unlimited(caller: Caller) -> None:
     """Raise Refusal (403) for a key that is limited to destinations, because an erasure covers all."""
     if caller.destination_ids is not None:
@@ -182,3 +247,17 @@ async def _key(context: AppContext) -> Ed25519PrivateKey:
 
 def _text(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
+
+
+def _count(
+    vault: Vault, batches: Sequence[erasures.ReadableBatch], values: frozenset[str], result: SubjectSearch
+) -> None:
+    for batch in batches:
+        bodies = open_batch(batch.id, batch.data_key, batch.content, vault)
+        if bodies is None:
+            result.unreadable += 1
+            continue
+        for place, body in bodies.items():
+            if carried_key(body, values) is not None:
+                status = _STATUSES.get(batch.exceptions.get(place, batch.disposition), "waiting")
+                result.events[batch.destination or "", status] += 1

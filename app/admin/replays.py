@@ -1,12 +1,17 @@
-"""Replay dead and expired events, show the progress of replays, and dismiss dead letters."""
+"""Replay dead and expired events, show the progress of replays, and dismiss dead letters.
 
+A request selects events by event id, journey, node, execution, mapping or event type.
+"""
+
+import asyncio
 import math
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import astuple, dataclass, replace
-from datetime import timedelta
-from typing import Annotated
+from datetime import date, timedelta
+from itertools import islice
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,22 +19,30 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin import Caller, require_found
 from app.admin.context import AppContext
 from app.admin.destinations import changing, lock_visible
+from app.admin.events.scan import require_mapping
 from app.admin.events.search import reading_row
-from app.admin.replays.selection import NOT_FOUND, SelectedEvents, selected
 from app.amazon.wire import MAX_EVENTS
+from app.domain.batch import EventMetadata, read_shapes
+from app.domain.event import event_key
 from app.domain.event_query import EventQuery
-from app.domain.ids import LaneId
+from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.order import REPLAY_SHARE
-from app.store import PipelineConnection, audit, batches, counts, due_work, replays, transaction
+from app.store import PipelineConnection, audit, batches, counts, due_work, ledger, replays, transaction
 from app.store.audit import AuditAction
+from app.store.database import damage
 from app.store.destinations.destinations import Destination
+from app.store.events import batches as event_batches
 from app.store.replays import ReplayProgress
 from app.store.replays import selection as selections
-from app.store.replays.selection import ReplayCount
+from app.store.replays.selection import ReplayCount, ReplaySelection, UnsentEvent
 
 MOST = 50_000  # events per transaction; further transactions replay the rest
 _TIME_LIMIT_S = 20.0  # for all transactions of a request
 _WRITER = 0  # the counter row that all API processes share for replays, which are rare
+_BATCHES: Final = 200  # of one query
+_MOST_NOT_FOUND: Final = 100  # event ids in a response
+NOT_FOUND: Final = "Ids of `event_ids` that no event of the destination has, at most 100."
+_KEYS: Final = 5_000  # of one query; computing them takes 5 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +66,19 @@ class ReplayResult:
     replay_id: str | None
     """The id of the replay in event histories; null for a dry run."""
     not_found: Annotated[Sequence[str], Field(description=NOT_FOUND)]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedEvents:
+    """The events of a selection.
+
+    `unsent` are those that share the status of their batch. `not_found` are up to 100 event ids that no event
+    has.
+    """
+
+    selection: ReplaySelection
+    unsent: list[UnsentEvent]
+    not_found: tuple[str, ...]
 
 
 async def replay_events(
@@ -102,7 +128,7 @@ async def replay_steps(
     """
     async with transaction(engine) as (connection, driver):
         destination = await lock_visible(connection, caller, destination_id)
-        events = await selected(driver, destination, wanted, max_age)
+        events = await select_events(driver, destination, wanted, max_age)
         found = await _count(driver, events)
         before = await batches.waiting(driver, destination.number, replays.QUEUE)
         replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
@@ -208,9 +234,84 @@ async def dismiss_dead_letters(
     Dismissed events stay `dead` and keep their history.
     """
     async with changing(context, destination_id) as (change, found):
-        events = await selected(change.driver, found, wanted)
+        events = await select_events(change.driver, found, wanted)
         matched = await selections.dismiss(change.driver, events.selection, by=change.by, dry_run=dry_run)
         if matched and not dry_run:
             after = {**wanted.document, "dismissed": matched}
             await change.record(AuditAction.DEAD_LETTERS_DISMISSED, found.id, after=after)
     return Dismissal(dry_run=dry_run, matched=matched, dismissed=matched, not_found=events.not_found)
+
+
+async def select_events(
+    connection: PipelineConnection,
+    destination: Destination,
+    wanted: EventQuery,
+    max_age: timedelta = timedelta(0),
+) -> SelectedEvents:
+    """Find the selected events. Raises Refusal (422) for an unknown mapping."""
+    found = ReplaySelection(destination.number, wanted, None, max_age)
+    if wanted.event_ids is None and wanted.mapping_id is None and not wanted.members:
+        return SelectedEvents(found, [], ())
+    mappings = await event_batches.mappings(connection, [destination.id])
+    require_mapping(mappings, wanted.mapping_id)
+    allowed = {
+        key: mapping.id for key, mapping in mappings.items() if wanted.mapping_id in (None, mapping.id)
+    }
+    named: set[tuple[BatchId, int]] | None = None
+    not_found: dict[str, None] = {}
+    if wanted.event_ids is not None:
+        not_found = dict.fromkeys(wanted.event_ids)
+        keys = (
+            (event_key(destination.id, mapping, event), event)
+            for event in wanted.event_ids
+            for mapping in allowed.values()
+        )
+        generation = await ledger.current_generation(connection)
+        named = set()
+        while some := dict(islice(keys, _KEYS)):
+            for key, row in (await ledger.find(connection, generation, list(some))).items():
+                named.add((row.batch, row.place))
+                not_found.pop(some[key], None)
+
+    def matches(batch: BatchId, shape: EventMetadata) -> bool:
+        return (
+            shape.mapping in allowed
+            and wanted.matches(shape)
+            and (named is None or (batch, shape.place) in named)
+        )
+
+    only = None if named is None else {batch for batch, _ in named}
+    unsent = [
+        UnsentEvent(batch, shape.place, shape.event_at, shape.mapping)
+        async for batch, shape in _events(selections.unsent_batches, connection, found, only)
+        if matches(batch, shape)
+    ]
+    places = named
+    if wanted.members or places is None:
+        places = {(event.batch, event.place) for event in unsent}
+        async for batch, shape in _events(selections.candidate_batches, connection, found, only):
+            if matches(batch, shape):
+                places.add((batch, shape.place))
+    exact = replace(found, places=sorted(places))
+    return SelectedEvents(exact, unsent, tuple(islice(not_found, _MOST_NOT_FOUND)))
+
+
+async def _events(
+    read: Callable[..., Awaitable[dict[BatchId, date]]],
+    connection: PipelineConnection,
+    found: ReplaySelection,
+    only: set[BatchId] | None,
+) -> AsyncIterator[tuple[BatchId, EventMetadata]]:
+    """Yield the metadata of the events that may match, from the batches that `read` returns in pages.
+
+    `only` limits the batches.
+    """
+    after = 0
+    while page := await read(connection, found, after=after, limit=_BATCHES):
+        after = max(page)
+        days = {batch: day for batch, day in page.items() if only is None or batch in only}
+        for batch, shapes in (await damage.read_shapes_of(connection, days)).items():
+            await asyncio.sleep(0)  # other requests of this process go on meanwhile
+            if found.wanted.may_contain(shapes):
+                for shape in read_shapes(shapes) or ():
+                    yield batch, shape

@@ -1,31 +1,33 @@
-"""Use cases on incidents, on the alerting and notifications of a destination, and on channels."""
+"""Use cases on incidents, on the alerting and notifications of a destination, and on channels.
+
+Also the `alerting` and the notifications of a destination as request bodies.
+"""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, create_model
 
 from app.admin import Caller, ErrorCode, Refusal, invalid, require_found, require_future
 from app.admin.context import AppContext, Update
 from app.admin.destinations import changing
 from app.admin.events.search import find_visible_row, reading_row
-from app.admin.incidents.alerting import NotificationPreference
-from app.admin.inputs import read_note
+from app.admin.inputs import REPORT_ONCE, Instant, RequestBody, read_note, validation_error
 from app.domain.incidents import thresholds
-from app.domain.incidents.thresholds import MUTED_UNTIL
+from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.thresholds import DEFAULTS, MUTED_UNTIL, RANGES, Threshold
 from app.domain.notifications.channels import Channel, ChannelType
 from app.domain.notifications.messages import Preference, SentMessages
 from app.store import PipelineConnection, incidents, transactions
 from app.store.audit import AuditAction
 from app.store.destinations import figures, outcome_history
 from app.store.destinations.destinations import Destination
-from app.store.destinations.figures import RequestRow
-from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import IncidentFilter, StoredIncident, notifications
 from app.store.incidents import alerting as stored_alerting
-from app.store.incidents.alerting import AlertingRow
 from app.store.incidents.notifications import ChannelHealth
 
 
@@ -55,8 +57,8 @@ class IncidentHistory:
     """
 
     messages: Mapping[str, SentMessages]
-    outcomes: Sequence[OutcomeBucket] = ()
-    requests: Sequence[RequestRow] = ()
+    outcomes: Sequence[outcome_history.OutcomeBucket] = ()
+    requests: Sequence[figures.RequestRow] = ()
     suspended: bool = False
 
 
@@ -121,6 +123,70 @@ def _audit_view(stored: StoredIncident) -> dict[str, Any]:
     }
 
 
+def _member(name: str, default: bool | float) -> Any:
+    """Return the type of a threshold's member: that of its default, within its range, or null."""
+    if isinstance(default, bool):
+        return bool | None
+    low, high = RANGES[name]
+    return Annotated[type(default), Field(ge=low, le=high)] | None
+
+
+def _threshold(kind: Kind, default: Threshold) -> Any:
+    members = {name: (_member(name, value), None) for name, value in default.members.items()}
+    title = f"{kind.value.title().replace('_', '')}Threshold"
+    return create_model(title, __base__=RequestBody, **members)  # type: ignore[call-overload]
+
+
+_KINDS: Final = {kind.value: (_threshold(kind, default) | None, None) for kind, default in DEFAULTS.items()}
+
+
+class AlertingInput(create_model("AlertingKinds", __base__=RequestBody, **_KINDS)):  # type: ignore[misc]
+    """Thresholds by kind of incident, merged member by member, and `muted_until`. Null restores a default."""
+
+    muted_until: Instant | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """Return the given members as they are stored."""
+        stored: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
+        return stored
+
+
+def _distinct(channels: list[str]) -> list[str]:
+    if len(set(channels)) != len(channels):
+        raise validation_error("duplicate")
+    return channels
+
+
+class NotificationPreference(RequestBody):
+    """The kinds of incident that cause messages, and the channels for these. Null means every channel."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    channels: Annotated[list[str], Field(max_length=100), AfterValidator(_distinct)] | None = None
+    kinds: Annotated[
+        Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)],  # type: ignore[valid-type]
+        REPORT_ONCE,
+    ] = "all"
+    min_severity: Literal[tuple(Severity)] = Severity.WARNING.value  # type: ignore[valid-type]
+
+    @classmethod
+    def of(cls, preference: Preference) -> "NotificationPreference":
+        """Return stored settings as the API shows them."""
+        return cls(
+            channels=None if preference.channels is None else sorted(preference.channels),
+            kinds="all" if preference.kinds is None else sorted(preference.kinds),
+            min_severity=preference.min_severity.value,
+        )
+
+    def preference(self) -> Preference:
+        """Return the settings as a value."""
+        return Preference(
+            None if self.channels is None else frozenset(self.channels),
+            None if self.kinds == "all" else frozenset(map(Kind, self.kinds)),
+            Severity(self.min_severity),
+        )
+
+
 async def change_alerting(
     change: Update, destination: Destination, members: Mapping[str, Any], *, replaces: bool = False
 ) -> bool:
@@ -141,7 +207,7 @@ async def change_alerting(
     return True
 
 
-async def read_alerting(context: AppContext, destination: str) -> AlertingRow:
+async def read_alerting(context: AppContext, destination: str) -> stored_alerting.AlertingRow:
     """Return the thresholds that are set for a destination, and its notification settings."""
     async with reading_row(context, destination) as (connection, found):
         return await stored_alerting.read(connection, found.id)

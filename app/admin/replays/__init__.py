@@ -1,1 +1,0 @@
-"""Use cases that replay or dismiss failed events, and show the progress of replays."""
