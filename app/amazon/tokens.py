@@ -13,7 +13,6 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from app.amazon import messages
-from app.amazon.messages import read_json
 from app.amazon.transport import open_pools
 from app.amazon.wire import endpoints, usable_token
 from app.domain.destination import Region
@@ -210,7 +209,7 @@ def read_token_reply(status: int, body: bytes) -> _Reply:
         return Unavailable("amazon_error")
     if status == 429:
         return Unavailable("throttled")
-    reply = read_json(body)
+    reply = messages.read_json(body)
     if not isinstance(reply, dict):
         return Unavailable("unreadable")
     if "error" in reply:

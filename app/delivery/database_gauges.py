@@ -16,9 +16,7 @@ from app.domain.destination import State
 from app.domain.outcomes.status import WAITING, Status, waiting_status
 from app.store import incidents, transactions, waiting_events
 from app.store.database import backups, balance
-from app.store.database.backups import BackupState
 from app.store.privacy import erasures
-from app.store.waiting_events import DestinationPace, WaitingCounts
 from app.telemetry import Telemetry
 
 READ_EVERY_S: Final = 15.0
@@ -41,9 +39,9 @@ class DatabaseGauges(Collector):
         self._monotonic = monotonic
         self._telemetry = telemetry
         self._labels = ["destination"] if per_destination else []
-        self._waiting: list[WaitingCounts] = []
-        self._paces: list[DestinationPace] = []
-        self._backups = BackupState()
+        self._waiting: list[waiting_events.WaitingCounts] = []
+        self._paces: list[waiting_events.DestinationPace] = []
+        self._backups = backups.BackupState()
         self._erasure_age_s: float | None = None
         self._monitor_age_s: float | None = None
         self._is_read = False
@@ -151,7 +149,7 @@ class DatabaseGauges(Collector):
         since_read = 0.0 if self._ages_are_current else self._monotonic() - self._ages_read_at
         return age_s and age_s + since_read
 
-    def _groups(self) -> Iterable[tuple[list[str], list[DestinationPace]]]:
+    def _groups(self) -> Iterable[tuple[list[str], list[waiting_events.DestinationPace]]]:
         if not self._is_read:
             return []
         if not self._labels:

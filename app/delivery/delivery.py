@@ -29,7 +29,6 @@ from app.store.counts import CountDelta
 from app.store.database.damage import is_damage
 from app.store.due_work import DestinationQueue
 from app.store.errors import DRIVER_ERRORS, is_transient
-from app.store.lanes import StaleOwner
 from app.telemetry import UNREADABLE_REASONS, describe_exception
 
 # An attempt without a result may still be in flight for this time. After this time its events are sent again.
@@ -211,7 +210,7 @@ class Delivery:
             if content is None or claim != Claim(content):
                 await self._write_unsent(connection, lane, queue, claim)
         except Exception as error:
-            if isinstance(error, StaleOwner) or is_transient(error):
+            if isinstance(error, lanes.StaleOwner) or is_transient(error):
                 raise
             reason = "damaged_data" if is_damage(error) else "defect"
             self.worker.telemetry.count_database_error(error)

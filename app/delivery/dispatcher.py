@@ -22,7 +22,6 @@ from app.domain.pacing.order import FULL_SCAN_SHARE
 from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
-from app.store.lanes import StaleOwner
 
 _LONGEST_SLEEP_S = 1.0
 _LAST_WRITES_S = 5.0  # how long a worker that stops tries to write what it knows about sign-ins
@@ -154,7 +153,7 @@ class Dispatcher:
         try:
             await work
             self.outcomes.succeeded()
-        except StaleOwner:
+        except lanes.StaleOwner:
             self.leases.lose(lane)
         except DRIVER_ERRORS as error:
             self.worker.telemetry.failed(
@@ -242,7 +241,7 @@ class Dispatcher:
             try:
                 await action()
                 took = self.worker.monotonic() - started_at
-            except (*DRIVER_ERRORS, StaleOwner) as error:
+            except (*DRIVER_ERRORS, lanes.StaleOwner) as error:
                 self.worker.telemetry.failed("worker.database_error", error, level=logging.WARNING)
             except Exception as error:
                 self.worker.telemetry.failed("worker.failed", error, level=logging.ERROR)

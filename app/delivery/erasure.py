@@ -21,7 +21,6 @@ from app.domain.ids import BatchId, OrganisationId
 from app.domain.privacy.carried_key import carried_key
 from app.store import PipelineConnection, batches, callbacks, counts
 from app.store.database import damage, job_leases
-from app.store.database.job_leases import Job
 from app.store.errors import is_transient
 from app.store.privacy import erasures
 from app.telemetry import describe_exception
@@ -93,7 +92,7 @@ class ErasureScanner:
             try:
                 await self._scan(connection)
             finally:
-                await job_leases.release(connection, Job.ERASURES, self.worker.name)
+                await job_leases.release(connection, job_leases.Job.ERASURES, self.worker.name)
 
     async def _has_lease(self, connection: PipelineConnection) -> bool:
         """Acquire or renew the lease of the scan. After its end another worker continues the scan.
@@ -101,7 +100,7 @@ class ErasureScanner:
         A worker that was killed delays the scan by no more than its requests to Amazon do.
         """
         lease = timedelta(seconds=self.worker.times.settled_within)
-        return await job_leases.acquire(connection, Job.ERASURES, self.worker.name, lease=lease)
+        return await job_leases.acquire(connection, job_leases.Job.ERASURES, self.worker.name, lease=lease)
 
     async def _scan(self, connection: PipelineConnection) -> None:
         if not (pending := await self.refresh(connection)):

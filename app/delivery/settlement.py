@@ -26,8 +26,6 @@ from app.domain.outcomes.settle import (
 )
 from app.domain.outcomes.status import FINAL, Status
 from app.store import PipelineConnection, attempts, batches, callbacks, counts, exceptions, lanes
-from app.store.counts import CountWriter
-from app.store.lanes import LaneLease
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,8 @@ class SettlementWriter:
     """
 
     connection: PipelineConnection
-    lease: LaneLease
-    count_writer: CountWriter
+    lease: lanes.LaneLease
+    count_writer: counts.CountWriter
     delta: counts.CountDelta = field(default_factory=counts.CountDelta)
 
     async def write_settlement(

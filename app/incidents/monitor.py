@@ -19,7 +19,6 @@ from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.planner import MessagePlanner
 from app.store import PipelineConnection, incidents
 from app.store.database import job_leases
-from app.store.database.job_leases import Job
 from app.store.destinations import outcome_history
 from app.store.incidents import StoredIncident, notifications
 from app.store.incidents.facts import forget_intake
@@ -82,7 +81,7 @@ class IncidentMonitor:
         connection = self._connection
         channels = await self._declare(connection)
         began = self.monotonic()
-        owned = await job_leases.acquire(connection, Job.INCIDENTS, self.owner, lease=LEASE)
+        owned = await job_leases.acquire(connection, job_leases.Job.INCIDENTS, self.owner, lease=LEASE)
         commit_s = self.monotonic() - began  # to acquire or renew a lease is to commit one row
         if owned and not self._excludes_earlier:
             owned = self._excludes_earlier = await job_leases.exclude_earlier_monitors(connection)
@@ -96,7 +95,7 @@ class IncidentMonitor:
     async def leave(self) -> None:
         """Release the lease, so that another process takes over immediately, and end the session."""
         if self._connection is not None and not self._connection.is_closed():
-            await job_leases.release(self._connection, Job.INCIDENTS, self.owner)
+            await job_leases.release(self._connection, job_leases.Job.INCIDENTS, self.owner)
             await self._connection.close()
 
     async def _declare(self, connection: asyncpg.Connection) -> Sequence[DeclaredChannel]:

@@ -11,13 +11,11 @@ from app.domain.ids import DestinationNumber
 from app.domain.incidents import thresholds
 from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
-from app.domain.incidents.thresholds import Alerting
 from app.domain.notifications.messages import Preference
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
 from app.store import PipelineConnection, transactions
 from app.store.incidents import facts as incident_facts
 from app.store.incidents import notifications
-from app.store.incidents.facts import VolumeFacts, WatchedDestination
 
 SLOW_COMMIT_S = 1.0
 _VOLUMES_EVERY_S = 10.0  # they are sums of complete hours, which rarely change
@@ -33,7 +31,7 @@ class ObservedDestination:
     number: DestinationNumber
     organisation: str
     facts: DestinationFacts
-    alerting: Alerting
+    alerting: thresholds.Alerting
     preference: Preference
 
     def releases(self, kind: Kind) -> bool:
@@ -81,7 +79,7 @@ class Observer:
     max_event_age: timedelta
     monotonic: Callable[[], float]
     _breakers: dict[int, Stopwatch] = field(default_factory=dict)
-    _volumes: Mapping[DestinationNumber, VolumeFacts] = field(default_factory=dict)
+    _volumes: Mapping[DestinationNumber, incident_facts.VolumeFacts] = field(default_factory=dict)
     _volumes_read_at: float | None = None
     _workers: Stopwatch = field(init=False)
     _commits: Stopwatch = field(init=False)
@@ -126,7 +124,7 @@ class Observer:
         return Observation(now, destinations, service, failing)
 
     async def _destinations(
-        self, connection: PipelineConnection, watched: Sequence[WatchedDestination]
+        self, connection: PipelineConnection, watched: Sequence[incident_facts.WatchedDestination]
     ) -> list[ObservedDestination]:
         settings = {each.number: thresholds.read(each.alerting.alerting) for each in watched}
         if self._volumes_read_at is None or self.monotonic() - self._volumes_read_at >= _VOLUMES_EVERY_S:
@@ -162,7 +160,7 @@ class Observer:
             )
         return found
 
-    def _breaker_times(self, watched: Sequence[WatchedDestination]) -> Mapping[int, timedelta]:
+    def _breaker_times(self, watched: Sequence[incident_facts.WatchedDestination]) -> Mapping[int, timedelta]:
         """Return for how long the breaker of each lane has been open."""
         states = {each.lane: each.breaker != "closed" for each in watched}
         self._breakers = {lane: self._breakers.get(lane) or Stopwatch(self.monotonic) for lane in states}

@@ -25,7 +25,6 @@ from app.store.errors import DRIVER_ERRORS
 from app.store.events import rejections
 from app.store.events.rejections import MOST_A_MINUTE, NewRejection
 from app.store.match_quality import repeated_ids
-from app.store.match_quality.repeated_ids import Repetition
 from app.telemetry import Telemetry
 
 _WRITE_REJECTIONS_EVERY_S: Final = 0.5
@@ -123,7 +122,7 @@ class RepeatedIdRecorder:
             async with self.pool.acquire() as connection:
                 earlier = await _earlier(connection, waiting)
                 counted = Counter(
-                    Repetition(
+                    repeated_ids.Repetition(
                         each.destination.stored.number,
                         each.mapping.number,
                         each.conversion.event_type,

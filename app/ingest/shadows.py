@@ -22,7 +22,6 @@ from app.ingest.destination_cache import CachedDestination, DestinationLookup
 from app.ingest.evaluate import SLICE_STEPS, Candidate, DedupResult, PendingRequest
 from app.store.errors import DRIVER_ERRORS
 from app.store.match_quality import shadows
-from app.store.match_quality.shadows import RunningShadow
 from app.telemetry import Telemetry
 
 READ_EVERY_S: Final = 1.0
@@ -36,7 +35,7 @@ _SLICE: Final = 50  # events that are converted without a pause
 class _Shadow:
     """A shadow in this process. The plan is compiled with the rules of the published version."""
 
-    running: RunningShadow
+    running: shadows.RunningShadow
     counts: ShadowCounts = field(default_factory=ShadowCounts)
     plan: ConversionPlan | None = None
 

@@ -22,7 +22,6 @@ from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
-from app.health import Readiness
 from app.outbound import Outbound
 from app.processes.database_wait import place_of, wait_for_database
 from app.processes.spans import OtlpSpans
@@ -37,7 +36,6 @@ from app.store.database.servers import Servers
 from app.store.encryption import key_usage
 from app.store.encryption import secrets as stored_secrets
 from app.store.organisations import scope
-from app.store.organisations.scope import EVERY, NONE
 from app.telemetry import VERSION, Telemetry, configure_logging
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ class Resources:
     servers: Servers
     outcomes: DatabaseResults
     clock: DatabaseClock
-    readiness: Readiness
+    readiness: health.Readiness
 
     async def connect(self) -> asyncpg.Connection:
         """Open a long-lived connection outside the pool. The caller closes it.
@@ -84,7 +82,7 @@ class Resources:
         Postgres plans each statement of this connection only once. Planning over all partitions would take a
         sixth of the time of a flush of ten events.
         """
-        settings = session_settings("own", plans_once=True, organisation=EVERY)
+        settings = session_settings("own", plans_once=True, organisation=scope.EVERY)
         return await self.servers.connect(
             self.dsn, server_settings=settings, timeout=connect_timeout(self.role)
         )
@@ -174,7 +172,7 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
             servers=servers,
             outcomes=outcomes,
             clock=clock,
-            readiness=Readiness(
+            readiness=health.Readiness(
                 await checks,
                 time.monotonic,
                 role=health.WORKER if role == "worker" else health.API,
@@ -337,11 +335,11 @@ async def _no_reset(connection: asyncpg.Connection) -> None:
 
 def pool_settings(role: str) -> dict[str, str]:
     """Return the settings of the sessions in the pool of a process."""
-    return session_settings(role, plans_once=role == "worker", organisation=EVERY)
+    return session_settings(role, plans_once=role == "worker", organisation=scope.EVERY)
 
 
 def session_settings(
-    role: str, *, plans_once: bool = False, organisation: OrganisationId = NONE
+    role: str, *, plans_once: bool = False, organisation: OrganisationId = scope.NONE
 ) -> dict[str, str]:
     """Return the settings of a database session.
 
@@ -366,7 +364,7 @@ def session_settings(
         "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
         # Statements of the pipeline find their rows by an index. Postgres would scan a table that was empty
         # at its last ANALYZE, however long it has become since.
-        "enable_seqscan": "off" if organisation == EVERY else "on",
+        "enable_seqscan": "off" if organisation == scope.EVERY else "on",
         # Postgres ends the session of an unreachable process, and so releases its locks.
         **keepalive.SERVER_SETTINGS,
     }
