@@ -66,18 +66,16 @@ class Spans(Protocol):
         """Record a span that ends now, if it is sampled. `parent` and `links` are values of `traceparent`."""
 
 
-def counter_from_zero(
+def counters_from_zero(
     registry: CollectorRegistry, name: str, help: str, label: str, values: Iterable[str]
-) -> Counter:
-    """Create a counter with one label, whose series for these values have the value 0.
+) -> Mapping[str, Counter]:
+    """Create a counter with one label, and return its series by the values of the label. They begin at 0.
 
     Prometheus calculates an increase from two samples: Prometheus would miss the first error of a series
-    that begins at 1.
+    that begins at 1. To look up a series by its label costs more than to count.
     """
     counter = Counter(name, help, [label], NAMESPACE, registry=registry)
-    for value in values:
-        counter.labels(value)
-    return counter
+    return {value: counter.labels(value) for value in values}
 
 
 class Telemetry:
@@ -95,16 +93,16 @@ class Telemetry:
         ProcessCollector(registry=self.registry)  # memory, CPU, open files
         build = Info("build", "Version of the program", namespace=NAMESPACE, registry=self.registry)
         build.info({"version": VERSION})
-        counter = partial(counter_from_zero, self.registry)
+        counters = partial(counters_from_zero, self.registry)
         gauge = partial(Gauge, namespace=NAMESPACE, registry=self.registry)
         histogram = partial(Histogram, namespace=NAMESPACE, registry=self.registry, buckets=_BUCKETS)
-        self.received = counter(
+        self.received = counters(
             "events_received",
             "Events received: `accepted`, `duplicate` or `rejected`",
             "result",
             ("accepted", "duplicate", "rejected"),
         )
-        self.rejected = counter("events_rejected", "Events rejected on receipt", "reason", INGEST_REASONS)
+        self.rejected = counters("events_rejected", "Events rejected on receipt", "reason", INGEST_REASONS)
         self.dropped_keys = Counter(
             "match_keys_dropped",
             "Match keys left out of accepted events",
@@ -112,30 +110,32 @@ class Telemetry:
             NAMESPACE,
             registry=self.registry,
         )
-        self.flushes = counter("flushes", "Commits of the events of posts", "result", ())
+        self.flushes = counters(
+            "flushes", "Commits of the events of posts", "result", ("stored", "refused", "failed")
+        )
         self.flush_seconds = histogram("flush_duration_seconds", "Duration of a flush")
         self.waiting_posts = gauge("flush_queue_events", "Events that wait for the next flush")
-        self.attempts = counter("attempts", "Requests to Amazon", "outcome", OUTCOMES.values())
+        self.attempts = counters("attempts", "Requests to Amazon", "outcome", OUTCOMES.values())
         self.attempt_seconds = histogram("request_duration_seconds", "Duration of a request to Amazon")
-        self.settled = counter(
+        self.settled = counters(
             "events_settled",
             "Events that reached a final status, by status",
             "status",
             ("delivered", "dead", "expired"),
         )
-        self.callbacks = counter(
+        self.callbacks = counters(
             "status_callbacks",
             "Status callbacks: `acknowledged`, `not_acknowledged` or `failed_permanently`",
             "result",
             ("acknowledged", "not_acknowledged", "failed_permanently"),
         )
-        self.unreadable_batches = counter(
+        self.unreadable_batches = counters(
             "unreadable_batches",
             "Batches `missing`, `not_opened`, with `damaged_data`, or with a key that the worker lacks",
             "reason",
             UNREADABLE_REASONS,
         )
-        self.claims_failed = counter(
+        self.claims_failed = counters(
             "claims_failed",
             "Failed claims of waiting events: `damaged_data`, `defect`, `nothing_claimed`, `unknown_key`",
             "reason",
@@ -154,7 +154,7 @@ class Telemetry:
             "claim_duration_seconds",
             "Time that a worker needs to reserve (claim) waiting events for a request",
         )
-        self.database_errors = counter(
+        self.database_errors = counters(
             "database_errors",
             "Database errors, by SQLSTATE class",
             "class",
@@ -163,7 +163,7 @@ class Telemetry:
         self.incidents_open = gauge(
             "incidents_open", "Open incidents; the same in every process", ["kind", "severity"]
         )
-        self.notifications = counter(
+        self.notifications = counters(
             "notifications",
             "Messages about incidents: `delivered` or `failed`",
             "result",
@@ -174,7 +174,7 @@ class Telemetry:
             "Notification channels that only another process has: its `NOTIFY_` settings differ",
         )
         self.age_limit = gauge("event_age_limit_seconds", "Age at which a waiting event expires")
-        self.lane_errors = counter(
+        self.lane_errors = counters(
             "lane_errors",
             "Requests not prepared (`defect`) or stored (`unsettled`), or with an error of the `database`",
             "kind",
@@ -201,7 +201,7 @@ class Telemetry:
     def count_database_error(self, error: BaseException) -> None:
         """Count a database error by its SQLSTATE class; ignore other errors."""
         if (error_class := class_of(error)) is not None:
-            self.database_errors.labels(error_class).inc()
+            self.database_errors[error_class].inc()
 
 
 class TextLines(logging.Formatter):

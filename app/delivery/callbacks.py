@@ -87,7 +87,7 @@ class CallbackSender:
                 links=sorted(traces)[:8],
             )
         result = "acknowledged" if isinstance(reply, Acknowledged) else "not_acknowledged"
-        self.worker.telemetry.callbacks.labels(result).inc()
+        self.worker.telemetry.callbacks[result].inc()
         self.worker.telemetry.log(
             "callback.sent",
             callback=due.id,
@@ -103,7 +103,7 @@ class CallbackSender:
         """Send a callback again later, with back-off. After FAILED_AFTER, drop it."""
         if due.age > FAILED_AFTER:
             await callbacks.acknowledge(connection, due.id)
-            self.worker.telemetry.callbacks.labels("failed_permanently").inc()
+            self.worker.telemetry.callbacks["failed_permanently"].inc()
             self.worker.telemetry.log(
                 "callback.failed_permanently", level=40, callback=due.id, tries=due.tries, reason=reply.why
             )

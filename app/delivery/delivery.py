@@ -9,7 +9,7 @@ import asyncpg
 
 from app.amazon.client import EventsClient
 from app.delivery.access_tokens import Access, AccessTokens, NoToken
-from app.delivery.attempt_log import AttemptLog
+from app.delivery.attempt_log import count_final, record_attempt
 from app.delivery.claim import ClaimRules, read_batches, read_exceptions
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
@@ -52,7 +52,6 @@ class Delivery:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
-        self._log = AttemptLog(self.worker.telemetry)
         # The attempts that this worker is sending or settling: their results are known, or will be soon.
         self._in_progress: set[AttemptId] = set()
 
@@ -82,9 +81,9 @@ class Delivery:
                 sent = SentRequest(NotSent(), None, None, 0)
             settlement = await self._react(lane, request, sent, begun_at)
             delta = await self._write(lane, request, sent, settlement)
-            self._log.record_attempt(lane.lease.id, request, sent, settlement)
+            record_attempt(self.worker.telemetry, lane.lease.id, request, sent, settlement)
             if delta is not None:
-                self._log.count_final(delta)
+                count_final(self.worker.telemetry, delta)
             if not (isinstance(settlement, PerItem) and settlement.delivered == len(request.content.items)):
                 # Otherwise nothing is due again: NOTIFY announces new events, and the lane wakes for events
                 # that did not fit into the request.
@@ -236,7 +235,7 @@ class Delivery:
         lane.wake(now)
         if error is None and backoff.failures == 1:
             return  # Probably the events were settled, paused or discarded between the poll and the claim.
-        self.worker.telemetry.claims_failed.labels(reason).inc()
+        self.worker.telemetry.claims_failed[reason].inc()
         self.worker.telemetry.log(
             "claim.failed",
             level=40,
@@ -258,17 +257,17 @@ class Delivery:
             await self.erasing.rewrite(connection, batch, day, in_flight=in_flight)
         if claim.postponed:
             await batches.postpone(connection, lane.lease, claim.postponed)
-            self.worker.telemetry.unreadable_batches.labels("unknown_key").inc(len(claim.postponed))
+            self.worker.telemetry.unreadable_batches["unknown_key"].inc(len(claim.postponed))
         if claim.expired or claim.unreadable or claim.too_old:
             async with connection.transaction():
                 settlement_writer = SettlementWriter(connection, lane.lease, self.worker.writer)
                 delta = await settlement_writer.write_unsent(queue.number, claim)
-            self._log.count_final(delta)
+            count_final(self.worker.telemetry, delta)
             for unreadable in claim.unreadable:
                 # An SQLSTATE appears only in the log and not as a label, because metrics need few label
                 # values.
                 reason = unreadable.problem if unreadable.problem in UNREADABLE_REASONS else "damaged_data"
-                self.worker.telemetry.unreadable_batches.labels(reason).inc()
+                self.worker.telemetry.unreadable_batches[reason].inc()
                 self.worker.telemetry.log(
                     "batch.unreadable",
                     level=40,
@@ -336,7 +335,7 @@ class Delivery:
                     attempt=request.attempt.id,
                     will_retry=pause is not None,
                 )
-                self.worker.telemetry.lane_errors.labels("unsettled").inc()
+                self.worker.telemetry.lane_errors["unsettled"].inc()
                 if pause is None:
                     return None
                 await asyncio.sleep(pause)
@@ -369,7 +368,7 @@ class Delivery:
         async with self.worker.pool.acquire() as connection, connection.transaction():
             settlement_writer = SettlementWriter(connection, lane.lease, self.worker.writer)
             delta = await settlement_writer.write_recovered(attempt, policy=self.policy, jitter=jitter)
-        self._log.count_final(delta)
+        count_final(self.worker.telemetry, delta)
         age_s = attempt.age.total_seconds()
         self.worker.telemetry.log(
             "attempt.recovered", attempt=attempt.id, lane=lane.lease.id, events_age_s=age_s

@@ -159,7 +159,7 @@ class Dispatcher:
             self.worker.telemetry.failed(
                 "lane.database_error", error, level=logging.WARNING, lane=lane.lease.id
             )
-            self.worker.telemetry.lane_errors.labels("database").inc()
+            self.worker.telemetry.lane_errors["database"].inc()
             self.outcomes.refused(error)
             if isinstance(error, asyncpg.CheckViolationError):
                 # There is no partition for today's attempts. Maintenance creates it.
@@ -167,7 +167,7 @@ class Dispatcher:
             lane.wake(self.worker.monotonic() + 1)
         except Exception as error:
             self.worker.telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.lease.id)
-            self.worker.telemetry.lane_errors.labels("defect").inc()
+            self.worker.telemetry.lane_errors["defect"].inc()
             lane.wake(self.worker.monotonic() + 5)
 
     def _done(self, task: "asyncio.Task[None]") -> None:

@@ -234,7 +234,7 @@ class Maintenance:
             deltas = await self._write_expired(connection) if is_free else {}
         # After the commit: a failed commit is repeated.
         for delta in deltas.values():
-            self.worker.telemetry.settled.labels("expired").inc(delta.expired)
+            self.worker.telemetry.settled["expired"].inc(delta.expired)
 
     async def _write_expired(
         self, connection: PipelineConnection

@@ -76,7 +76,7 @@ class NotificationDelivery:
             if isinstance(reply, Acknowledged):
                 await notifications.finish(connection, due.id)
                 await notifications.channel_succeeded(connection, organisation, key)
-                self.telemetry.notifications.labels("delivered").inc()
+                self.telemetry.notifications["delivered"].inc()
                 return True
             await notifications.channel_failed(connection, organisation, key, reply.why)
             if due.age > FAILED_AFTER:
@@ -90,7 +90,7 @@ class NotificationDelivery:
 
     def _report(self, event: str, level: int, message_id: str, reply: NotAcknowledged) -> None:
         """Log a failed delivery with the name of the channel, never with its address."""
-        self.telemetry.notifications.labels("failed").inc()
+        self.telemetry.notifications["failed"].inc()
         self.telemetry.log(
             event, level=level, channel=self.channel.key, message_id=message_id, reason=reply.why
         )

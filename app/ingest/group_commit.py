@@ -300,7 +300,7 @@ class GroupCommit:
                 request.evaluated, request.dedup, request.rejected_at = evaluated, results, flush.rejected_at
                 if not request.response.done():
                     request.response.set_result(True)
-            self.telemetry.flushes.labels("stored").inc()
+            self.telemetry.flushes["stored"].inc()
             self.database_results.succeeded()
         except asyncpg.PostgresError as error:
             is_locked = isinstance(error, asyncpg.LockNotAvailableError)
@@ -310,7 +310,7 @@ class GroupCommit:
                 # A request that cannot be written is a bug; it must not fail other requests.
                 self.telemetry.failed("flush.request_failed", error, level=40)
                 self.database_results.refused(error)
-                self.telemetry.flushes.labels("failed").inc()
+                self.telemetry.flushes["failed"].inc()
                 _refuse_all(requests)
             else:
                 # One request cannot be written, or another session has locked a row that it needs. Rows of
@@ -326,7 +326,7 @@ class GroupCommit:
     def _refuse(self, requests: Sequence[PendingRequest], error: Exception) -> None:
         self.telemetry.failed("flush.refused", error, level=30, posts=len(requests))
         self.database_results.refused(error)
-        self.telemetry.flushes.labels("refused").inc()
+        self.telemetry.flushes["refused"].inc()
         _refuse_all(requests)
         if self.session.has_connection:
             # The state of the database session is unknown, so the next flush opens another connection.

@@ -70,10 +70,6 @@ class Intake:
         self.evaluating_large = self.group_commit.evaluating_large
         # Matches and converts the events of a request, with pauses for other requests.
         self.evaluate = self.evaluator.evaluate
-        # Cached, because looking up a series by its label costs more than counting.
-        self._received = {
-            status: self.telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
-        }
 
     async def receive(self, request: PendingRequest) -> list[EventResult] | None:
         """Match, convert and store the events of a request; return one result per event, in order, after the
@@ -105,14 +101,14 @@ class Intake:
         duplicates = request.dedup.count(DedupResult.DUPLICATE)
         rejected = len(results) - accepted - duplicates
         if accepted:
-            self._received["accepted"].inc(accepted)
+            self.telemetry.received["accepted"].inc(accepted)
         if duplicates:
-            self._received["duplicate"].inc(duplicates)
+            self.telemetry.received["duplicate"].inc(duplicates)
         if rejected:
-            self._received["rejected"].inc(rejected)
+            self.telemetry.received["rejected"].inc(rejected)
             reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
-                self.telemetry.rejected.labels(reason).inc(number)
+                self.telemetry.rejected[reason].inc(number)
         for evaluated, result in zip(request.evaluated, request.dedup, strict=True):
             if result is DedupResult.ACCEPTED and type(evaluated) is Candidate:
                 for match_key, reason in evaluated.conversion.dropped_keys:

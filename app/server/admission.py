@@ -33,7 +33,7 @@ from app.domain.admission import (
 )
 from app.domain.outcomes.reasons import JourneyCode
 from app.server.request_head import EVENTS_PATH, RequestHead, route_cost
-from app.telemetry import NAMESPACE, counter_from_zero
+from app.telemetry import NAMESPACE, counters_from_zero
 
 # A sender that ignores Retry-After and repeats a refused post at once must not use the CPU of others.
 REFUSAL_DELAY_S: Final = 0.1
@@ -119,10 +119,9 @@ class AdmissionController:
     _senders: dict[str | None, SenderUsage] = field(default_factory=dict)
 
     def __post_init__(self, registry: CollectorRegistry) -> None:
-        shed = counter_from_zero(
+        self._shed = counters_from_zero(
             registry, "requests_shed", "Requests shed by admission control", "reason", ShedReason
         )
-        self._shed = {reason: shed.labels(reason) for reason in ShedReason}
         gauge = partial(Gauge, namespace=NAMESPACE, registry=registry)
         gauge("request_body_bytes_in_flight", "Bytes of request bodies in progress").set_function(
             lambda: self._process.body_bytes

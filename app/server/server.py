@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from app.server.admission import AdmissionController
 from app.server.connection import HttpConnection
 from app.server.connection_limits import CLOSED, ConnectionLimits, WaitingConnections
-from app.telemetry import counter_from_zero
+from app.telemetry import counters_from_zero
 
 _log = logging.getLogger(__name__)
 _DEADLINE_CHECK_INTERVAL_S: Final = 0.5
@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
         admission: AdmissionController | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        closed = counter_from_zero(
+        closed = counters_from_zero(
             registry, "connections_closed", "Connections that the server closed", "reason", CLOSED
         )
         self._waiting = WaitingConnections()
@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
         protocol: Any = partial(
             HttpConnection,
             limits=limits,
-            closed=lambda reason: closed.labels(reason).inc(),
+            closed=lambda reason: closed[reason].inc(),
             waiting=self._waiting,
             admission=admission,
         )

@@ -74,7 +74,7 @@ async def test_what_adds_up_is_not_reported(world: World) -> None:
 async def test_the_metric_of_discarded_events_follows_the_commit(database_url: str) -> None:
     """A call whose commit fails is repeated, and the events are counted once."""
     async with serving(database_url) as service:
-        dead = service.world.resources.telemetry.settled.labels("dead")._value
+        dead = service.world.resources.telemetry.settled["dead"]._value
         dst = await service.world.destination(event(1), event(2))
         before = dead.get()
         async with service.world.refused_commits():

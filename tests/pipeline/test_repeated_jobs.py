@@ -138,7 +138,7 @@ async def test_the_metric_of_expired_events_follows_the_commit(world: World) -> 
     elapsed = 0.0
     worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
     maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
-    expired = world.resources.telemetry.settled.labels("expired")._value
+    expired = world.resources.telemetry.settled["expired"]._value
     before = expired.get()
     async with world.refused_commits():
         await maintenance.run()

@@ -66,7 +66,7 @@ class DeliveryControl:
 
     def count_discarded(self, events: int) -> None:
         """Add the events of a committed discard to the metric."""
-        self.telemetry.settled.labels(Status.DEAD).inc(events)
+        self.telemetry.settled[Status.DEAD].inc(events)
 
     async def wake(self, lane: LaneId) -> None:
         """Notify workers that a destination of a lane changed. Without this, they notice it later."""
