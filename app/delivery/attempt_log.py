@@ -1,6 +1,6 @@
 """Log lines, metrics and spans of requests to Amazon. They contain only ids, codes and numbers."""
 
-from app.delivery.request_content import RequestInFlight
+from app.delivery.claim import RequestInFlight
 from app.domain.batch import sampled_traces
 from app.domain.ids import LaneId
 from app.domain.outcomes.outcome import SentRequest

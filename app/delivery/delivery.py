@@ -10,11 +10,17 @@ import asyncpg
 from app.amazon.client import EventsClient
 from app.delivery.access_tokens import Access, AccessTokens, NoToken
 from app.delivery.attempt_log import count_final, record_attempt
-from app.delivery.claim import ClaimRules, read_batches, read_exceptions
+from app.delivery.claim import (
+    Claim,
+    ClaimRules,
+    RequestContent,
+    RequestInFlight,
+    read_batches,
+    read_exceptions,
+)
 from app.delivery.erasure import ErasureScanner
-from app.delivery.lane import Lane
+from app.delivery.lane import Lane, Selection
 from app.delivery.lane_leases import content_of
-from app.delivery.request_content import Claim, RequestContent, RequestInFlight, Selection
 from app.delivery.settlement import SettlementWriter
 from app.delivery.worker import Worker
 from app.domain.destination import Region

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import count
+from typing import TYPE_CHECKING
 
-from app.delivery.request_content import RequestContent, Selection
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.outcome import Reply
 from app.domain.pacing.order import FULL, FairQueue, QueueKey, Turns, Watermarks, WorkKind
 from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary
 from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
+
+if TYPE_CHECKING:
+    from app.delivery.claim import RequestContent
 
 POLL_EVERY_S = 1.0  # how often a worker reads which lanes have due events, in addition to notifications
 LONGEST_BACKOFF_S = 30.0  # the longest back-off of a queue whose due events cannot be claimed
@@ -29,6 +32,16 @@ class Backoff:
 
 
 _NO_BACKOFF = Backoff(-math.inf, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The destination and the kind of request that a lane sends next."""
+
+    queue: DestinationQueue
+    kind: WorkKind
+    others_due: bool
+    watermarks: Mapping[QueueKey, datetime]  # where the poll and the claim start their scan for due batches
 
 
 class Alarms:
@@ -245,7 +258,7 @@ class Lane:
         """Whether no request is in flight or in preparation."""
         return not self._begun_at and not self.claiming
 
-    def begin_request(self, content: RequestContent, now: float, *, deadline: float) -> bool:
+    def begin_request(self, content: "RequestContent", now: float, *, deadline: float) -> bool:
         """Note a request whose attempt is stored. Its events are not claimed again while it is in flight.
 
         Returns whether it may be sent. It may not if something paused the lane since its claim, or if the
@@ -286,7 +299,7 @@ class Lane:
         """Serve the lane again, because events of a request are due again, now or soon."""
         self.wake(max(self.pace.paused_until, self._merged_at(now)))
 
-    def end_request(self, content: RequestContent, begun_at: float, *, is_settled: bool) -> None:
+    def end_request(self, content: "RequestContent", begun_at: float, *, is_settled: bool) -> None:
         """Note the end of a request. If it is not settled, its batches are due as before."""
         self._begun_at.remove(begun_at)
         self.batches_in_flight.difference_update(content.batches)

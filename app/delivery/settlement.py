@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import assert_never
 
-from app.delivery.request_content import QUEUES, Claim, Item, RequestContent, RequestInFlight, Unreadable
+from app.delivery.claim import QUEUES, Claim, Item, RequestContent, RequestInFlight, Unreadable
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.domain.outcomes.outcome import SentRequest, TransportError
 from app.domain.outcomes.reasons import REASONS, JourneyCode

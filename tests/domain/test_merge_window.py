@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
+from app.delivery.claim import RequestContent
 from app.delivery.lane import Lane
-from app.delivery.request_content import RequestContent
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import FULL, LONGEST_TURN, SMALL_PER_S, Turns, WorkKind
 from app.domain.pacing.pace import Pace, RateLimit

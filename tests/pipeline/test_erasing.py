@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.admin.privacy import subjects
 from app.crypto import open_batch
-from app.delivery.request_content import BatchSource, Claim, Unreadable
+from app.delivery.claim import BatchSource, Claim, Unreadable
 from app.delivery.settlement import SettlementWriter
 from app.domain.ids import DEFAULT_ORGANISATION, BatchId, OrganisationId
 from app.domain.privacy.carried_key import carried_key

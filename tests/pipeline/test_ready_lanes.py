@@ -12,9 +12,9 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from app.delivery.claim import RequestContent
 from app.delivery.dispatcher import Dispatcher
-from app.delivery.lane import LONGEST_BACKOFF_S, POLL_EVERY_S, Alarms, Lane
-from app.delivery.request_content import RequestContent, Selection
+from app.delivery.lane import LONGEST_BACKOFF_S, POLL_EVERY_S, Alarms, Lane, Selection
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import CAPACITY, WorkKind
 from app.domain.pacing.pace import SLOW_S, CircuitBreaker, Pace, RateLimit

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from app.delivery.access_tokens import Access
-from app.delivery.request_content import BatchSource, Item, RequestContent, RequestInFlight
+from app.delivery.claim import BatchSource, Item, RequestContent, RequestInFlight
 from app.delivery.settlement import SettlementWriter
 from app.domain.ids import (
     DEFAULT_ORGANISATION,
