@@ -39,8 +39,7 @@ from app.processes.listeners import listen
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources, outbound_of
 from app.server.connection_limits import ConnectionLimits, allowed_connections
-from app.server.secondary import respond_while_starting
-from app.server.server import HSTS_HEADERS, Server
+from app.server.server import HSTS_HEADERS, Server, respond_while_starting
 from app.settings import Settings
 from app.store.organisations.scope import NONE
 from app.telemetry import Telemetry, configure_logging

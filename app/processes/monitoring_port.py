@@ -29,7 +29,7 @@ async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool])
         stack.callback(asyncio.create_task(gauges.run(), name="gauges").cancel)
         if settings.metrics_port is not None:
             # These modules load the web framework (10 MB). A worker without the port does not need it.
-            from app.server.secondary import MonitoringServer, monitoring_application
+            from app.server.server import MonitoringServer, monitoring_application
 
             metrics = metrics_text(resources.telemetry.registry, time.monotonic)
             application = monitoring_application(

@@ -1,26 +1,39 @@
-"""The HTTP server: checks connection deadlines and shuts down gracefully.
+"""The HTTP servers of a process: the main one, the monitoring port, and 503 while an API process starts.
 
-At shutdown, the readiness check fails first. During the shutdown delay the server still answers requests,
-with `Connection: close`: the load balancer needs this time to notice. Then the server accepts no connection,
-answers the requests in progress, and `serve` returns.
+A server checks the deadlines of its connections. At shutdown, the readiness check fails first. During the
+shutdown delay the server still answers requests, with `Connection: close`: the load balancer needs this time
+to notice. Then the server accepts no connection, answers the requests in progress, and `serve` returns.
+
+API processes share one port for requests and workers have none, so each process has a separate port for its
+health and metrics. `app.processes.monitoring_port` imports this module only if the port is configured: other
+workers do not load the web framework.
+
+While an API process waits for its database at startup, its port is already open. Without a response, callers
+would wait until their timeout.
 """
 
 import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Generator, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from functools import partial
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import uvicorn
-from prometheus_client import CollectorRegistry
-from starlette.types import ASGIApp
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.admin import ErrorCode, Problem
+from app.api.errors import error_response, not_ready
+from app.health import CachedResult, Readiness
 from app.server.admission import AdmissionController
 from app.server.connection import HttpConnection
 from app.server.connection_limits import CLOSED, ConnectionLimits, WaitingConnections
+from app.server.middleware import HEADERS
 from app.telemetry import counters_from_zero
 
 _log = logging.getLogger(__name__)
@@ -29,6 +42,10 @@ _DEADLINE_CHECK_INTERVAL_S: Final = 0.5
 # hosts below PUBLIC_URL's host need not be ours; a proxy that knows them can add it.
 HSTS_HEADERS: Final = (("Strict-Transport-Security", "max-age=31536000"),)
 _GRACE_S: Final = 30  # for requests in progress at shutdown
+_MONITORING_LIMITS: Final = ConnectionLimits(head_s=5, body_s=5, connections=32)
+Result = TypeVar("Result")
+_START_AFTER_S: Final = 1.0  # a faster startup needs no responder
+_STARTING: Final = "The service is starting and waits for its database. Retry the request."
 
 
 class Server(uvicorn.Server):
@@ -128,3 +145,95 @@ class Server(uvicorn.Server):
 
     def _connections(self) -> list[HttpConnection]:
         return [each for each in self.server_state.connections if isinstance(each, HttpConnection)]
+
+
+def monitoring_application(
+    *, metrics: CachedResult[bytes], readiness: Readiness, stopping: Callable[[], bool]
+) -> ASGIApp:
+    """Return the application of the monitoring port. `stopping` returns whether shutdown was requested."""
+
+    async def answer(method: str, path: str) -> Response:
+        if method not in {"GET", "HEAD"}:
+            return error_response(Problem(ErrorCode.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"})
+        match path:
+            case "/metrics":
+                return Response(await metrics.get(), media_type=CONTENT_TYPE_LATEST)
+            case "/health/live":
+                return JSONResponse({"status": "ok"})
+            case "/health/ready":
+                reasons = ("stopping",) if stopping() else await readiness.reasons()
+                return not_ready(reasons) if reasons else JSONResponse({"status": "ready", "reasons": []})
+            case _:
+                return error_response(Problem(ErrorCode.NOT_FOUND))
+
+    return _application_of(answer)
+
+
+def _application_of(answer: Callable[[str, str], Awaitable[Response]]) -> ASGIApp:
+    """Return the ASGI application that answers requests by their method and path."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await answer(scope["method"], scope["path"])
+        response.headers.update(HEADERS)
+        await response(scope, receive, send)
+
+    return application
+
+
+class MonitoringServer(Server):
+    """A secondary server of a process: handles no signals and ends by `stop`."""
+
+    def __init__(self, application: ASGIApp, *, limits: ConnectionLimits = _MONITORING_LIMITS) -> None:
+        super().__init__(
+            application,
+            keep_alive_seconds=5,
+            shutdown_delay_s=0,
+            limits=limits,
+            registry=CollectorRegistry(),  # connections of this server do not count in the metrics
+        )
+
+    def stop(self) -> None:
+        """Request shutdown; `serve` returns when requests in progress are answered."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handle no signals, because the process handles them."""
+        yield
+
+
+async def respond_while_starting(
+    startup: Coroutine[Any, Any, Result], *, sockets: list[socket.socket], connections: int
+) -> Result:
+    """Await `startup` and return its result. Meanwhile, answer 503 on `sockets`, which stay open."""
+    task = asyncio.ensure_future(startup)
+    try:
+        await asyncio.wait({task}, timeout=_START_AFTER_S)
+        if task.done():
+            return task.result()
+        server = MonitoringServer(
+            _application_of(_unavailable),
+            limits=ConnectionLimits(head_s=5, body_s=5, connections=connections),
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener.dup() for listener in sockets]))
+        try:
+            return await task
+        finally:
+            server.stop()
+            await serving
+    finally:
+        task.cancel()
+
+
+async def _unavailable(_method: str, path: str) -> Response:
+    match path:
+        case "/health/live":
+            response: Response = JSONResponse({"status": "ok"})
+        case "/health/ready":
+            response = not_ready(("starting",))
+        case _:
+            problem = Problem(ErrorCode.UNAVAILABLE, _STARTING, extra={"code": "SERVICE_UNAVAILABLE"})
+            response = error_response(problem)
+    # The next request of this client must reach the application.
+    response.headers["Connection"] = "close"
+    return response

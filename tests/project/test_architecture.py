@@ -95,7 +95,7 @@ def test_a_worker_loads_nothing_that_only_the_api_needs() -> None:
     other = {"sqlalchemy", "jinja2", "phonenumbers", "app.console", "app.ingest", "app.domain.identity"}
     assert loaded & (web | other) == set()
     # With METRICS_PORT it serves HTTP, and still neither reads configuration nor converts events.
-    loaded = modules_after(f"{worker}, app.server.secondary")
+    loaded = modules_after(f"{worker}, app.server.server")
     assert web < loaded
     assert loaded & other == set()
 
