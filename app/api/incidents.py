@@ -12,7 +12,7 @@ from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRou
 from app.api.paging import Page, Paging
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
-from app.incidents.planner import PublicIncident, public_incident
+from app.incidents.outbox import PublicIncident, public_incident
 from app.store.incidents import IncidentFilter
 
 router = SecuredRouter("incidents")

@@ -16,7 +16,7 @@ from app.domain.incidents.health import STALLED_WITH_FAILURES_AFTER, UNANSWERED_
 from app.domain.incidents.kinds import KINDS, OTHERS, PAUSED, Kind
 from app.domain.notifications.channels import Channel, DeclaredChannel
 from app.incidents.observation import Observation, ObservedDestination, Observer
-from app.incidents.planner import MessagePlanner
+from app.incidents.outbox import MessagePlanner
 from app.store import PipelineConnection, incidents
 from app.store.database import job_leases
 from app.store.destinations import outcome_history

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
-from app.incidents.delivery import ChannelClients, NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
-from app.incidents.planner import MessagePlanner
+from app.incidents.outbox import ChannelClients, MessagePlanner, NotificationDelivery
 from app.processes.resources import Resources, outbound_of
 from app.settings import Settings
 from app.store.errors import DRIVER_ERRORS
@@ -37,7 +36,7 @@ async def incident_jobs(resources: Resources) -> AsyncIterator[None]:
     )
     async with AsyncExitStack() as stack:
         clients = channel_clients(settings)
-        stack.push_async_callback(clients.close)
+        stack.push_async_callback(clients.webhooks.aclose)
         deliveries = [
             NotificationDelivery(channel, resources.pool, clients, random.random, resources.telemetry)
             for channel in settings.notification_channels
@@ -56,7 +55,7 @@ async def incident_jobs(resources: Resources) -> AsyncIterator[None]:
 
 
 def channel_clients(settings: Settings) -> ChannelClients:
-    """Return the clients of all notification channels. The caller closes them."""
+    """Return the clients of all notification channels. The caller closes that of the webhooks."""
     server, sender = settings.mail_server, settings.smtp_from
     mails = None
     if server is not None and sender is not None:

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from app.domain.notifications.channels import Channel, read_webhooks
-from app.incidents.delivery import ChannelClients, NotificationDelivery
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
-from app.incidents.planner import MessagePlanner
+from app.incidents.outbox import ChannelClients, MessagePlanner, NotificationDelivery
 from app.webhook_client import WebhookClient
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
 from tests.pipeline.conftest import service
@@ -130,7 +129,7 @@ class Watch:
 
     async def close(self) -> None:
         await self.monitor.leave()
-        await self.clients.close()
+        await self.clients.webhooks.aclose()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
-from app.incidents.delivery import ChannelClients
+from app.incidents.outbox import ChannelClients
 from app.mail_client import MailClient
 from app.webhook_client import WebhookClient
 from dev.postgres.postmaster import free_port
@@ -111,7 +111,7 @@ async def test_a_webhook_is_acknowledged_or_named_by_a_word(mode: str, reply: An
         assert await clients.send(channel, "msg_1", BODY) == reply
         assert time.monotonic() - began < 5
         assert receiver.requests == 1
-        await clients.close()
+        await clients.webhooks.aclose()
 
 
 async def test_a_callback_receiver_that_drips_its_response_is_left_after_the_timeout() -> None:
@@ -213,7 +213,7 @@ async def test_mail_arrives_at_a_real_smtp_server() -> None:
         assert message["Message-ID"] == "<msg_1@ours.test>"
         assert "failing opened" in message["Subject"]
         assert b"10 of 10 requests" in message.get_payload(decode=True)
-        await clients.close()
+        await clients.webhooks.aclose()
         strict = MailClient(server, "ops@ours.test", now=now, require_tls=True)
         assert await strict.send(mail_channel(), "msg_2", BODY) == NotAcknowledged("tls_not_offered")
     finally:

@@ -1,24 +1,40 @@
-"""Write the due messages about incidents to the outbox, in the transaction that changes the incidents."""
+"""Messages about incidents: write the due ones to the outbox, and deliver those of the outbox.
+
+The planner writes in the transaction that changes the incidents. Each channel has its own loop of delivery,
+so a failing channel delays no other.
+"""
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, assert_never
 
+import asyncpg
 from pydantic import ConfigDict, Field
 
+from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications import messages
-from app.domain.notifications.channels import DeclaredChannel
+from app.domain.notifications.channels import Channel, DeclaredChannel
+from app.domain.outcomes.settle import RetryPolicy
 from app.incidents.observation import Observation, ObservedDestination
 from app.store import PipelineConnection, incidents
 from app.store.incidents import StoredIncident, notifications
+from app.telemetry import Telemetry
+from app.webhook_client import WebhookClient
+
+if TYPE_CHECKING:
+    from app.mail_client import MailClient
 
 # Incidents of delays send no message for this time after the end of the problem that explains them.
 _SILENT_AFTERWARDS: Final = timedelta(minutes=5)
+LEASE: Final = timedelta(seconds=60)  # longer than the maximum duration of a delivery
+FAILED_AFTER: Final = timedelta(hours=24)
+_WAITS: Final = RetryPolicy(first_wait=5.0, longest_wait=900.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +194,72 @@ def _is_explained(stored: Sequence[StoredIncident], now: datetime) -> bool:
         and (each.incident.resolved_at is None or now - each.incident.resolved_at < _SILENT_AFTERWARDS)
         for each in stored
     )
+
+
+@dataclass(eq=False, repr=False)
+class ChannelClients:
+    """Sends messages to channels: by webhook or by mail, as the channel's type requires."""
+
+    webhooks: WebhookClient
+    mails: "MailClient | None"
+
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
+        """Send one message. Network errors are returned, not raised."""
+        match channel.type:
+            case "webhook":
+                return await self.webhooks.post(channel.addresses[0], channel.secrets, id, body)
+            case "email":
+                if self.mails is None:
+                    return NotAcknowledged("not_configured")
+                return await self.mails.send(channel, id, body)
+            case _:
+                assert_never(channel.type)
+
+
+@dataclass(eq=False, repr=False)
+class NotificationDelivery:
+    """Delivers the messages of one channel. The processes share the work."""
+
+    every_s = 1.0
+
+    channel: Channel
+    pool: asyncpg.Pool
+    client: ChannelClients
+    jitter: Callable[[], float]
+    telemetry: Telemetry
+
+    async def run(self) -> None:
+        """Deliver the due messages. Stop at the first message that the channel does not accept."""
+        while await self._deliver_next():
+            pass
+
+    async def _deliver_next(self) -> bool:
+        """Deliver a due message. Return True if the channel works and another message may be due."""
+        organisation, key = self.channel.organisation, self.channel.key
+        async with self.pool.acquire() as connection:
+            due = await notifications.claim(connection, organisation, key, lease=LEASE)
+        if due is None:
+            return False
+        reply = await self.client.send(self.channel, due.id, due.body)
+        async with self.pool.acquire() as connection:
+            if isinstance(reply, Acknowledged):
+                await notifications.finish(connection, due.id)
+                await notifications.channel_succeeded(connection, organisation, key)
+                self.telemetry.notifications["delivered"].inc()
+                return True
+            await notifications.channel_failed(connection, organisation, key, reply.why)
+            if due.age > FAILED_AFTER:
+                await notifications.finish(connection, due.id)
+                self._report("notification.failed_permanently", logging.ERROR, due.id, reply)
+                return True
+            wait = max(_WAITS.wait(due.tries, jitter=self.jitter()), min(reply.retry_after or 0.0, 3_600.0))
+            await notifications.reschedule(connection, due.id, wait=timedelta(seconds=wait))
+            self._report("notification.rescheduled", logging.WARNING, due.id, reply)
+        return False
+
+    def _report(self, event: str, level: int, message_id: str, reply: NotAcknowledged) -> None:
+        """Log a failed delivery with the name of the channel, never with its address."""
+        self.telemetry.notifications["failed"].inc()
+        self.telemetry.log(
+            event, level=level, channel=self.channel.key, message_id=message_id, reason=reply.why
+        )
