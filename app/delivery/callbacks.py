@@ -7,10 +7,10 @@ the same id.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -33,12 +33,8 @@ LONGEST_PAUSE_S: Final = 3_600.0
 _WAITS: Final = RetryPolicy(first_wait=2.0, longest_wait=900.0)
 
 
-class CallbackPost(Protocol):
-    """Posts one callback to the journey engine."""
-
-    async def __call__(self, id: str, body: bytes, /) -> Acknowledged | NotAcknowledged:
-        """Post the body of a callback under its id. Network errors are returned, not raised."""
-        ...
+CallbackPost = Callable[[str, bytes], Awaitable[Acknowledged | NotAcknowledged]]
+"""Posts the body of a callback under its id to the journey engine. Returns network errors."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

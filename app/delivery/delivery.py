@@ -9,7 +9,6 @@ import asyncpg
 
 from app.amazon.client import EventsClient
 from app.delivery.access_tokens import Access, AccessTokens, NoToken
-from app.delivery.attempt_log import count_final, record_attempt
 from app.delivery.claim import (
     Claim,
     ClaimRules,
@@ -21,7 +20,7 @@ from app.delivery.claim import (
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane, Selection
 from app.delivery.lane_leases import content_of
-from app.delivery.settlement import SettlementWriter
+from app.delivery.settlement import SettlementWriter, count_final, record_attempt
 from app.delivery.worker import Worker
 from app.domain.destination import Region
 from app.domain.ids import AttemptId
@@ -56,10 +55,8 @@ class Delivery:
     erasing: ErasureScanner
     max_age: timedelta
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-
-    def __post_init__(self) -> None:
-        # The attempts that this worker is sending or settling: their results are known, or will be soon.
-        self._in_progress: set[AttemptId] = set()
+    # The attempts that this worker is sending or settling: their results are known, or will be soon.
+    _in_progress: set[AttemptId] = field(init=False, default_factory=set)
 
     async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
         """Send one request of a lane if events are due, write its result, and set when the lane is next.

@@ -1,6 +1,7 @@
-"""Write the results of attempts to the database.
+"""Write the results of attempts to the database, the log, the metrics and the spans.
 
-A settlement is one transaction or one statement. It writes nothing if the lane's fence has changed.
+A settlement is one transaction or one statement. It writes nothing if the lane's fence has changed. Log lines
+and spans contain only ids, codes and numbers.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from datetime import date, timedelta
 from typing import assert_never
 
 from app.delivery.claim import QUEUES, Claim, Item, RequestContent, RequestInFlight, Unreadable
-from app.domain.ids import AttemptId, BatchId, DestinationNumber
+from app.domain.batch import sampled_traces
+from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import SentRequest, TransportError
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.settle import (
@@ -26,6 +28,7 @@ from app.domain.outcomes.settle import (
 )
 from app.domain.outcomes.status import FINAL, Status
 from app.store import PipelineConnection, attempts, batches, callbacks, counts, exceptions, lanes
+from app.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,3 +296,47 @@ def _change(item: Item, status: str, reason: str) -> exceptions.ExceptionChange:
         code=REASONS[reason].code if reason in REASONS else None,
         mapping=item.mapping,
     )
+
+
+def record_attempt(
+    telemetry: Telemetry, lane: LaneId, request: RequestInFlight, sent: SentRequest, settlement: Settlement
+) -> None:
+    """Log a request with its reply and its settlement, and count it."""
+    content, outcome = request.content, sent.outcome
+    telemetry.attempts[outcome].inc()
+    duration_s = (sent.duration_ms or 0) / 1000
+    telemetry.attempt_seconds.observe(duration_s)
+    if (spans := telemetry.spans) is not None:
+        sources = {item.source.batch: item.source for item in content.items}
+        spans.record(
+            "amazon.request",
+            duration_s=duration_s,
+            attributes={
+                "outcome": outcome,
+                "http.response.status_code": sent.status,
+                "batches": [*sources],
+            },
+            links=[trace for source in sources.values() for trace in sampled_traces(source.shapes)][:8],
+        )
+    telemetry.log(
+        "attempt.finished",
+        attempt=request.attempt.id,
+        destination_id=content.queue.id,
+        lane=lane,
+        events=len(content.items),
+        kind=content.kind.value,
+        outcome=outcome,
+        settlement=type(settlement).__name__,
+        status=sent.status,
+        duration_ms=sent.duration_ms,
+        amazon_request_id=sent.request_id,
+        # The ids are the same as in the log line of the request that brought the events.
+        batches=content.batches or sorted({item.source.batch for item in content.items}),
+    )
+
+
+def count_final(telemetry: Telemetry, delta: counts.CountDelta) -> None:
+    """Count the events that became final, by status."""
+    for status, series in telemetry.settled.items():
+        if number := getattr(delta, status):
+            series.inc(number)
