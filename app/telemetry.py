@@ -1,4 +1,4 @@
-"""The metrics and the log lines of a process.
+"""The metrics, the log lines and the spans of a process.
 
 Metric labels have a limited set of values. Log lines are JSON and contain only ids, codes and numbers, never
 personal data.
@@ -6,14 +6,16 @@ personal data.
 
 import json
 import logging
+import random
 import sys
+import time
 import tomllib
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,6 +30,7 @@ from prometheus_client import (
 from app.domain.incidents.kinds import KINDS, Severity
 from app.domain.outcomes.outcome import OUTCOMES
 from app.domain.outcomes.reasons import INGEST_REASONS
+from app.domain.trace import is_sampled
 
 
 def _read_version() -> str:
@@ -51,8 +54,26 @@ UNREADABLE_REASONS = ("missing", "not_opened", "unknown_key", "damaged_data")
 _log = logging.getLogger("app")
 
 
-class Spans(Protocol):
-    """Records finished work as OpenTelemetry spans (`app.processes.spans`)."""
+class OtlpSpans:
+    """Sends OpenTelemetry spans over OTLP in the background. A span that is not accepted is dropped.
+
+    It is an optional extra (`requirements/otlp.txt`), off without OTLP_ENDPOINT. A sampled span is created
+    when its work has ended. Work that is not sampled costs one random number. If the caller sent a
+    `traceparent`, its sampling decision applies. Raises ImportError if the extra is not installed.
+    """
+
+    def __init__(self, endpoint: str, *, sample_percent: int, role: str) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        self._share = sample_percent / 100
+        resource = {"service.name": f"amazon-conversions-{role}", "service.version": VERSION}
+        self._provider = TracerProvider(resource=Resource.create(resource), shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=5)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("app")
 
     def record(
         self,
@@ -64,6 +85,29 @@ class Spans(Protocol):
         links: Sequence[str] = (),
     ) -> None:
         """Record a span that ends now, if it is sampled. `parent` and `links` are values of `traceparent`."""
+        known = [parent] if parent is not None else links
+        if not (any(map(is_sampled, known)) if known else random.random() < self._share):  # noqa: S311
+            return
+        from opentelemetry.trace import Link, set_span_in_context
+        from opentelemetry.trace.span import NonRecordingSpan, SpanContext, TraceFlags
+
+        def context(traceparent: str) -> SpanContext:
+            trace, span = int(traceparent[3:35], 16), int(traceparent[36:52], 16)
+            return SpanContext(trace, span, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+        ended = time.time_ns()
+        span = self._tracer.start_span(
+            name,
+            set_span_in_context(NonRecordingSpan(context(parent))) if parent is not None else None,
+            attributes={key: value for key, value in attributes.items() if value is not None},
+            links=[Link(context(each)) for each in links],
+            start_time=ended - round(duration_s * 1e9),
+        )
+        span.end(ended)
+
+    def close(self) -> None:
+        """Send the spans that are still queued, then stop."""
+        self._provider.shutdown()
 
 
 def counters_from_zero(
@@ -85,7 +129,7 @@ class Telemetry:
     so the number of series is limited.
     """
 
-    def __init__(self, spans: Spans | None = None) -> None:
+    def __init__(self, spans: OtlpSpans | None = None) -> None:
         self.spans = spans
         self.registry = CollectorRegistry()
         # A fifth of all series, which no query uses.

@@ -37,7 +37,7 @@ from app.store import PipelineConnection, audit, transaction
 from app.store.audit import AuditAction
 from app.store.destinations.destinations import Destination
 from app.store.organisations.scope import NONE, PipelinePool, scoped_engine, scoped_pool
-from app.telemetry import Spans, describe_exception
+from app.telemetry import OtlpSpans, describe_exception
 
 if TYPE_CHECKING:
     from app.admin.destinations.delivery_control import DeliveryControl
@@ -165,7 +165,7 @@ class AppContext(EvaluationSettings):
     callback_configured: bool = False
     bootstrap_key_digest: bytes | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    spans: Spans | None = None
+    spans: OtlpSpans | None = None
     monotonic: Callable[[], float] = monotonic
     # The OpenID Connect provider at which people sign in, if any, and the meaning of its claims.
     people: "OidcClient | None" = None

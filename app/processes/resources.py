@@ -24,7 +24,6 @@ from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
 from app.outbound import Outbound
 from app.processes.database_wait import place_of, wait_for_database
-from app.processes.spans import OtlpSpans
 from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
 from app.store import transactions
@@ -36,7 +35,7 @@ from app.store.database.servers import Servers
 from app.store.encryption import key_usage
 from app.store.encryption import secrets as stored_secrets
 from app.store.organisations import scope
-from app.telemetry import VERSION, Telemetry, configure_logging
+from app.telemetry import VERSION, OtlpSpans, Telemetry, configure_logging
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
@@ -147,7 +146,11 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
     async with AsyncExitStack() as stack:
         spans = None
         if is_process and settings.otlp_endpoint is not None:
-            spans = OtlpSpans(settings, role=role)
+            percent = settings.otlp_sample_percent
+            try:
+                spans = OtlpSpans(settings.otlp_endpoint, sample_percent=percent, role=role)
+            except ImportError:
+                raise SettingsError(["OTLP_ENDPOINT: the extra `otlp` is not installed."]) from None
             stack.callback(spans.close)
         # The check has its own connection, which it opens first when it is asked: a process is ready although
         # its other connections are in use.

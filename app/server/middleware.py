@@ -21,7 +21,7 @@ from app.domain.admission import ShedReason
 from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.request_head import RequestHead, read_head
-from app.telemetry import NAMESPACE, Spans
+from app.telemetry import NAMESPACE, OtlpSpans
 
 _log = logging.getLogger("app.requests")
 
@@ -50,7 +50,7 @@ class RequestMiddleware:
     app: ASGIApp
     registry: InitVar[CollectorRegistry]
     admission: AdmissionController
-    spans: Spans | None = None
+    spans: OtlpSpans | None = None
 
     def __post_init__(self, registry: CollectorRegistry) -> None:
         # The label `route` is the path template, which has few values and no personal data.

@@ -9,8 +9,8 @@ import pytest
 
 from app.domain.trace import is_sampled
 from app.processes import resources
-from app.processes.spans import OtlpSpans
 from app.settings import Settings, SettingsError
+from app.telemetry import OtlpSpans
 from dev.postgres.postmaster import free_port
 from tests.listening import SilentHandler, handling
 from tests.pipeline.world import settings_of
@@ -49,7 +49,7 @@ def test_the_caller_decides_what_is_sampled() -> None:
 def test_spans_reach_the_collector_with_their_trace(endpoint: str) -> None:
     """A sampled parent is continued, an unsampled one is not; without one the percentage decides."""
     pytest.importorskip("opentelemetry.sdk", reason="the extra otlp is not installed")
-    spans = OtlpSpans(Settings(otlp_endpoint=endpoint, otlp_sample_percent=0), role="api")
+    spans = OtlpSpans(endpoint, sample_percent=0, role="api")
     status = {"http.response.status_code": 202, "batches": [7], "request_id": None}
     spans.record("POST /events", duration_s=0.01, attributes=status, parent=TRACEPARENT)
     spans.record("unsampled", duration_s=0.01, attributes={}, parent=UNSAMPLED)
@@ -64,13 +64,20 @@ def test_spans_reach_the_collector_with_their_trace(endpoint: str) -> None:
     assert b"no parent" not in sent
 
 
-def test_a_missing_extra_is_one_sentence(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def settings_with(endpoint: str) -> Settings:
+    """Return settings with a collector and without a database."""
+    url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none"
+    return settings_of(url).model_copy(update={"otlp_endpoint": endpoint})
+
+
+async def test_a_missing_extra_is_one_sentence(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a traceback at start."""
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(SettingsError, match="OTLP_ENDPOINT: the extra"):
-        OtlpSpans(Settings(otlp_endpoint=endpoint), role="api")
+        async with resources.open_resources(settings_with(endpoint), role="api", pool_size=1):
+            pass
 
 
 class OpenExporter:
@@ -79,8 +86,8 @@ class OpenExporter:
     count = 0
     opened = asyncio.Event()
 
-    def __init__(self, settings: Settings, *, role: str) -> None:
-        assert (settings.otlp_endpoint, role) == ("http://127.0.0.1:1", "api")
+    def __init__(self, endpoint: str, *, sample_percent: int, role: str) -> None:
+        assert (endpoint, sample_percent, role) == ("http://127.0.0.1:1", 1, "api")
         OpenExporter.count += 1
         OpenExporter.opened.set()
 
@@ -94,9 +101,7 @@ async def test_a_start_that_ends_before_the_database_answers_closes_the_exporter
 ) -> None:
     """Its thread would outlive the start."""
     monkeypatch.setattr(resources, "OtlpSpans", OpenExporter)
-    settings = settings_of(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none").model_copy(
-        update={"otlp_endpoint": "http://127.0.0.1:1"}
-    )
+    settings = settings_with("http://127.0.0.1:1")
 
     async def start() -> None:
         async with resources.open_resources(settings, role="api", pool_size=1):
