@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import Final
 
@@ -15,19 +16,16 @@ TIMEOUT_S: Final = 10.0
 _USER_AGENT: Final = "amazon-conversions-destination"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class WebhookClient:
     """Posts messages. Uses httpx's transport directly: it follows no redirect and reads no body or cookie."""
 
-    def __init__(
-        self,
-        *,
-        now: Callable[[], datetime],
-        timeout_s: float = TIMEOUT_S,
-        connections: int = 100,
-        outbound: Outbound = DIRECT,
-    ) -> None:
-        self._now = now
-        self._timeout_s = timeout_s
+    now: Callable[[], datetime]
+    timeout_s: float = TIMEOUT_S
+    connections: InitVar[int] = 100
+    outbound: InitVar[Outbound] = DIRECT
+
+    def __post_init__(self, connections: int, outbound: Outbound) -> None:
         self._transport = outbound.transport(connections)
 
     async def post(
@@ -37,12 +35,12 @@ class WebhookClient:
 
         The message is signed with the current time and each secret; without secrets it is not signed.
         """
-        signed = callback.headers(secrets, id=id, at=self._now(), body=body) if secrets else {}
+        signed = callback.headers(secrets, id=id, at=self.now(), body=body) if secrets else {}
         headers = {"accept": "*/*", "content-type": "application/json", "user-agent": _USER_AGENT, **signed}
         try:
             request = httpx.Request("POST", url, content=body, headers=headers)
             # The only limit: the transport has none of its own.
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 response = await self._transport.handle_async_request(request)
                 await response.aclose()
                 if response.is_success:

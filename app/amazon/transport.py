@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections import defaultdict
+from dataclasses import InitVar, dataclass
 from typing import Final
 
 import h11
@@ -57,6 +58,7 @@ def open_pools(
     }
 
 
+@dataclass(eq=False, repr=False)
 class ConnectionPool(httpx.AsyncBaseTransport):
     """At most `connections` connections. Returns complete responses, without compression or cookies.
 
@@ -65,19 +67,13 @@ class ConnectionPool(httpx.AsyncBaseTransport):
     caller limits the complete call.
     """
 
-    def __init__(
-        self,
-        tls: ssl.SSLContext,
-        *,
-        connections: int,
-        limit: int,
-        keep_alive_s: float = 20.0,
-        proxy: httpcore.Proxy | None = None,
-    ) -> None:
-        self._tls = tls
-        self._limit = limit
-        self._keep_alive_s = keep_alive_s
-        self._proxy = proxy
+    tls: ssl.SSLContext
+    connections: InitVar[int]
+    limit: int
+    keep_alive_s: float = 20.0
+    proxy: httpcore.Proxy | None = None
+
+    def __post_init__(self, connections: int) -> None:
         self._free = asyncio.Semaphore(connections)
         # By scheme, host and port. The last one was used last.
         self._idle: defaultdict[tuple[str, str, int], list[_Connection]] = defaultdict(list)
@@ -89,8 +85,8 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         origin = url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
         request.headers["Accept-Encoding"] = "identity"
         target, headers = url.raw_path, request.headers.raw
-        if self._proxy is not None and url.scheme == "http":
-            target, headers = str(url).encode(), [*headers, *self._proxy.headers]
+        if self.proxy is not None and url.scheme == "http":
+            target, headers = str(url).encode(), [*headers, *self.proxy.headers]
         try:
             async with asyncio.timeout(timeouts.get("pool")):
                 await self._free.acquire()
@@ -100,7 +96,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
             connection = self._take(origin) or await self._open(origin, timeouts.get("connect"))
             try:
                 head, content = await connection.ask(
-                    request.method, target, headers, body, limit=max(self._limit, ECHO * len(body))
+                    request.method, target, headers, body, limit=max(self.limit, ECHO * len(body))
                 )
             except BaseException:
                 connection.close()
@@ -122,7 +118,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
 
     def _take(self, origin: tuple[str, str, int]) -> "_Connection | None":
         """Return the connection that was used last; close those that were idle for too long."""
-        connections, oldest = self._idle[origin], time.monotonic() - self._keep_alive_s
+        connections, oldest = self._idle[origin], time.monotonic() - self.keep_alive_s
         while connections and (connections[0].idle_since <= oldest or not connections[0].is_reusable):
             connections.pop(0).close()
         while connections:
@@ -133,16 +129,16 @@ class ConnectionPool(httpx.AsyncBaseTransport):
     async def _open(self, origin: tuple[str, str, int], timeout: float | None) -> "_Connection":  # noqa: ASYNC109
         """Connect, through the proxy if there is one, and encrypt the connection."""
         scheme, host, port = origin
-        tls = self._tls if scheme == "https" else None
+        tls = self.tls if scheme == "https" else None
         try:
             async with asyncio.timeout(timeout):
-                if self._proxy is None:
+                if self.proxy is None:
                     return await _connect(host, port, tls, timeout)
-                proxy = self._proxy.url
+                proxy = self.proxy.url
                 connection = await _connect(proxy.host.decode(), proxy.port or 80, None, timeout)
                 if tls is not None:
                     try:
-                        await connection.open_tunnel(f"{host}:{port}".encode(), self._proxy.headers)
+                        await connection.open_tunnel(f"{host}:{port}".encode(), self.proxy.headers)
                         await connection.start_tls(tls, host)
                     except BaseException:
                         connection.close()
