@@ -132,11 +132,7 @@ class AccessTokens:
             )
         return is_parked
 
-    async def _record(
-        self,
-        destination: DestinationId,
-        write: Callable[[PipelineConnection, DestinationId], Awaitable[bool | None]],
-    ) -> bool | None:
+    async def _record(self, destination: DestinationId, write: _Write) -> bool | None:
         """Change the sign-in, and return the result. After an error of the database, log it and return None.
 
         The caller goes on. The result of a request must be stored: otherwise events that Amazon accepted

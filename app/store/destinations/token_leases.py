@@ -81,9 +81,12 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
     return bool(await connection.fetchval(SQL["record_refusal"], destination, generation))
 
 
-async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:
-    """Record that Amazon accepted the access token of a generation, so that the next 401 is the first."""
-    await connection.execute(SQL["confirm_token"], destination, generation)
+async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> bool:
+    """Record that Amazon accepted the access token of a generation, so that the next 401 is the first.
+
+    Return False if the sign-in has changed meanwhile.
+    """
+    return await execute(connection, SQL["confirm_token"], destination, generation) == 1
 
 
 async def park(
