@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from app.amazon import messages
@@ -28,13 +29,6 @@ _TRIES = 3
 _TRY_S = 8.0  # per call
 _DEADLINE_S = 20.0  # for all calls and the waits between them
 _FORM = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8"}
-
-
-class Secret(Protocol):
-    """A secret whose `repr` hides its value, such as pydantic's SecretStr."""
-
-    def get_secret_value(self) -> str:
-        """Return the secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +92,7 @@ class SignIn:
     """
 
     client_id: str
-    client_secret: Secret
+    client_secret: SecretStr
     redirect_uri: str
     base_url: str | None = None
     transport: httpx.AsyncBaseTransport | None = None

@@ -150,21 +150,17 @@ class LaneLeases:
         if lease is None:
             return None
         self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
-        configured = (await due_work.pace_settings(session, id)).limit
-        limit = configured or RateLimit(1, 1)
-        estimate = (
-            RateEstimate()
-            if lease.learned_rate is None
-            else RateEstimate.from_former_owner(lease.learned_rate, acquired_at)
-        )
+        limit = (await due_work.pace_settings(session, id)).limit or RateLimit(1, 1)
+        estimate = RateEstimate()
+        if lease.learned_rate is not None:
+            estimate = RateEstimate.from_former_owner(lease.learned_rate, acquired_at)
+        # A longer block was written while the database's clock was ahead.
+        is_blocked = 0 < lease.blocked_for <= LONGEST_BLOCK.total_seconds()
         # The former owner may just have used the burst of the rate limit: start with an empty token bucket.
         pace = Pace(
             limit,
             arrival=acquired_at + limit.burst / limit.per_second,
-            # A longer block was written while the database's clock was ahead.
-            blocked_until=acquired_at + lease.blocked_for
-            if 0 < lease.blocked_for <= LONGEST_BLOCK.total_seconds()
-            else 0.0,
+            blocked_until=acquired_at + lease.blocked_for if is_blocked else 0.0,
             estimate=estimate,
         )
         lane = Lane(lease, acquired_at + self.worker.times.lease, pace, self.alarms, self.turns)

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from app.incidents.monitor import IncidentMonitor
@@ -34,22 +34,20 @@ async def incident_jobs(resources: Resources) -> AsyncIterator[None]:
         telemetry=resources.telemetry,
         retention=timedelta(days=settings.incident_retention_days),
     )
-    async with AsyncExitStack() as stack:
-        clients = channel_clients(settings)
-        stack.push_async_callback(clients.webhooks.aclose)
-        deliveries = [
-            NotificationDelivery(channel, resources.pool, clients, random.random, resources.telemetry)
-            for channel in settings.notification_channels
-        ]
-        runs = [_repeat(monitor.run, monitor.every_s, resources.telemetry)]
-        runs += [_repeat(each.run, each.every_s, resources.telemetry) for each in deliveries]
-        jobs = [asyncio.create_task(run) for run in runs]
+    clients = channel_clients(settings)
+    jobs: list[IncidentMonitor | NotificationDelivery] = [
+        NotificationDelivery(channel, resources.pool, clients, random.random, resources.telemetry)
+        for channel in settings.notification_channels
+    ]
+    jobs.append(monitor)
+    async with aclosing(clients.webhooks):
+        tasks = [asyncio.create_task(_repeat(job, resources.telemetry)) for job in jobs]
         try:
             yield
         finally:
-            for task in jobs:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(*DRIVER_ERRORS):
                 await monitor.leave()
 
@@ -70,15 +68,15 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def _repeat(action: Callable[[], Awaitable[None]], every_s: float, telemetry: Telemetry) -> None:
+async def _repeat(job: IncidentMonitor | NotificationDelivery, telemetry: Telemetry) -> None:
     """Run a job every `every_s` seconds until cancelled. Log its errors."""
     while True:
         began = time.monotonic()
         try:
-            await action()
+            await job.run()
         except DRIVER_ERRORS as error:
             telemetry.failed("incidents.database_error", error, level=logging.WARNING)
         except Exception as error:
             telemetry.failed("incidents.failed", error, level=logging.ERROR)
         took = time.monotonic() - began
-        await asyncio.sleep(max(every_s, min(took, _LONGEST_PAUSE_S)))
+        await asyncio.sleep(max(job.every_s, min(took, _LONGEST_PAUSE_S)))
