@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.organisations.scope import prepare_engine
-from tests.api.world import ApiWorld, make_world
+from tests.api.world import JSON, ApiWorld, make_world
 from tests.databases import ROLES, acting_as
 
 
@@ -19,3 +19,15 @@ async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[ApiWorl
     yield made
     await made.client.aclose()
     await limited.dispose()
+
+
+@pytest.fixture
+async def acme(world: ApiWorld) -> JSON:
+    """A destination that was just created: a draft."""
+    return await world.create_destination()
+
+
+@pytest.fixture
+def acme_id(acme: JSON) -> str:
+    """Its id."""
+    return str(acme["id"])

@@ -1,16 +1,15 @@
 """`/audit`: changes of the configuration, newest first."""
 
-from tests.api.world import ApiWorld
+from tests.api.world import JSON, ApiWorld
 
 
-async def test_the_audit_shows_what_changed_newest_first(world: ApiWorld) -> None:
+async def test_the_audit_shows_what_changed_newest_first(world: ApiWorld, acme: JSON) -> None:
     """`before` and `after` hold the members that changed and no others."""
-    made = await world.create_destination()
-    await world.call("PATCH", f"/destinations/{made['id']}", {"currency": "EUR"})
+    await world.call("PATCH", f"/destinations/{acme['id']}", {"currency": "EUR"})
     items = (await world.call("GET", "/audit")).json()["items"]
     assert [item["action"] for item in items] == ["destination.changed", "destination.created"]
     assert (items[0]["before"], items[0]["after"]) == ({"currency": "USD"}, {"currency": "EUR"})
-    assert (items[0]["actor"], items[0]["destination_id"]) == ("bootstrap", made["id"])
+    assert (items[0]["actor"], items[0]["destination_id"]) == ("bootstrap", acme["id"])
 
 
 async def test_the_audit_is_read_in_pages_and_by_destination_and_act(world: ApiWorld) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, SchemaSample, pack, take_sample
-from tests.api.world import EVENT, MAPPING, ApiWorld
+from tests.api.world import EVENT, JSON, MAPPING, ApiWorld
 
 PHONE = {**MAPPING["fields"], "phone": {"path": "user.phone"}}
 SAMPLED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -117,13 +117,12 @@ async def test_a_damaged_schema_sample_is_left_out(world: ApiWorld) -> None:
     await world.call("POST", f"{mapping}/backtest", status=200)
 
 
-async def test_what_another_path_would_add(world: ApiWorld) -> None:
+async def test_what_another_path_would_add(world: ApiWorld, acme: JSON) -> None:
     """Six of ten events have a phone number that the mapping does not read."""
-    made = await world.create_destination()
-    mapping = await world.publish_mapping(made["id"])
-    await world.create_mapping(made["id"], name="A draft")
+    mapping = await world.publish_mapping(acme["id"])
+    await world.create_mapping(acme["id"], name="A draft")
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
-    answer = await world.call("GET", f"/destinations/{made['id']}/match-quality", status=200)
+    answer = await world.call("GET", f"/destinations/{acme['id']}/match-quality", status=200)
     (item,) = answer.json()["items"]
     assert (item["mapping_id"], item["events"], item["sendable_share"]) == (mapping["id"], 10, 1.0)
     assert item["coverage"]["EMAIL"] == {"hashed_here": 10, "came_hashed": 0, "unhashed": 0, "changed": 0}
@@ -141,14 +140,13 @@ async def test_what_another_path_would_add(world: ApiWorld) -> None:
     assert "ada@example.com" not in answer.text
 
 
-async def test_pages_and_a_mapping_that_reads_the_path(world: ApiWorld) -> None:
+async def test_pages_and_a_mapping_that_reads_the_path(world: ApiWorld, acme: JSON) -> None:
     """A path that is mapped adds nothing; the cursor leads over drafts."""
-    made = await world.create_destination()
-    first = await world.publish_mapping(made["id"], fields=PHONE)
-    await world.create_mapping(made["id"], name="A draft")
-    second = await world.publish_mapping(made["id"], name="Second", prehashed="refuse")
+    first = await world.publish_mapping(acme["id"], fields=PHONE)
+    await world.create_mapping(acme["id"], name="A draft")
+    second = await world.publish_mapping(acme["id"], name="Second", prehashed="refuse")
     await saw(world, first["id"], (WITH, 6))
-    found = await world.pages(f"/destinations/{made['id']}/match-quality", limit=1)
+    found = await world.pages(f"/destinations/{acme['id']}/match-quality", limit=1)
     assert [(each["mapping_id"], each["events"], each["prehashed"]) for each in found] == [
         (first["id"], 6, "unknown"),
         (second["id"], 0, "refuse"),

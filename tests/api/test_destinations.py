@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.api.paging import cursor_of
-from tests.api.world import DESTINATION, ApiWorld
+from tests.api.world import DESTINATION, JSON, ApiWorld
 
 
 async def test_a_post_that_creates_answers_201_with_id_and_state(world: ApiWorld) -> None:
@@ -125,12 +125,11 @@ async def test_a_currency_that_is_not_the_accounts_is_warned_of(world: ApiWorld)
     assert await warnings(currency="EUR") == []
 
 
-async def test_reading_gives_the_same_as_making_and_an_etag(world: ApiWorld) -> None:
+async def test_reading_gives_the_same_as_making_and_an_etag(world: ApiWorld, acme: JSON) -> None:
     """GET answers the destination, without warnings."""
-    made = await world.create_destination()
-    answer = await world.call("GET", f"/destinations/{made['id']}", status=200)
+    answer = await world.call("GET", f"/destinations/{acme['id']}", status=200)
     assert answer.headers["etag"] == '"1"'
-    assert answer.json() == {name: value for name, value in made.items() if name != "warnings"}
+    assert answer.json() == {name: value for name, value in acme.items() if name != "warnings"}
 
 
 @pytest.mark.reads_only
@@ -200,39 +199,35 @@ async def test_a_change_of_half_the_rate_limit_keeps_the_other_half(world: ApiWo
     assert answer.json()["rate_limit"] == {"requests_per_second": 2.0, "burst": 9}
 
 
-async def test_a_change_that_changes_nothing_leaves_version_and_audit(world: ApiWorld) -> None:
+async def test_a_change_that_changes_nothing_leaves_version_and_audit(world: ApiWorld, acme: JSON) -> None:
     """An empty PATCH, or one with the values that stand there, is no act."""
-    made = await world.create_destination()
-    for body in ({}, {"name": made["name"]}):
-        answer = await world.call("PATCH", f"/destinations/{made['id']}", body)
+    for body in ({}, {"name": acme["name"]}):
+        answer = await world.call("PATCH", f"/destinations/{acme['id']}", body)
         assert answer.headers["etag"] == '"1"'
     assert await world.actions() == ["destination.created"]
 
 
-async def test_null_is_refused_where_a_value_is_needed(world: ApiWorld) -> None:
+async def test_null_is_refused_where_a_value_is_needed(world: ApiWorld, acme: JSON) -> None:
     """A destination cannot lose its name."""
-    made = await world.create_destination()
-    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"name": None, "region": None})
+    answer = await world.call("PATCH", f"/destinations/{acme['id']}", {"name": None, "region": None})
     assert answer.status_code == 422
     assert {field["field"] for field in answer.json()["fields"]} == {"name", "region"}
 
 
-async def test_of_twenty_changes_at_once_from_one_reading_one_wins(world: ApiWorld) -> None:
+async def test_of_twenty_changes_at_once_from_one_reading_one_wins(world: ApiWorld, acme: JSON) -> None:
     """The version is compared under the row's lock."""
-    made = await world.create_destination()
     answers = await asyncio.gather(
         *(
-            world.call("PATCH", f"/destinations/{made['id']}", {"name": f"n{n}"}, headers={"If-Match": '"1"'})
+            world.call("PATCH", f"/destinations/{acme['id']}", {"name": f"n{n}"}, headers={"If-Match": '"1"'})
             for n in range(20)
         )
     )
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 19
 
 
-async def test_advertiser_and_region_can_change_on_a_draft(world: ApiWorld) -> None:
+async def test_advertiser_and_region_can_change_on_a_draft(world: ApiWorld, acme: JSON) -> None:
     """A wrong value can be corrected before anything was sent; the lane follows."""
-    made = await world.create_destination()
-    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42", "region": "EU"})
+    answer = await world.call("PATCH", f"/destinations/{acme['id']}", {"advertiser_id": "42", "region": "EU"})
     assert answer.status_code == 200
     lane = await world.sql(
         "SELECT l.region, l.advertiser_id FROM destinations d JOIN lanes l ON l.id = d.lane"
@@ -240,44 +235,40 @@ async def test_advertiser_and_region_can_change_on_a_draft(world: ApiWorld) -> N
     assert tuple(lane[0]) == ("EU", "42")
 
 
-async def test_advertiser_and_region_are_fixed_once_connected(world: ApiWorld) -> None:
+async def test_advertiser_and_region_are_fixed_once_connected(world: ApiWorld, acme: JSON) -> None:
     """What was accepted for one account must not arrive at another."""
-    made = await world.create_destination()
-    await world.connect(made)
-    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42"})
+    await world.connect(acme)
+    answer = await world.call("PATCH", f"/destinations/{acme['id']}", {"advertiser_id": "42"})
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_fixed")
     assert answer.json()["fields"] == [{"field": "advertiser_id", "problem": "not_allowed"}]
-    await world.call("PATCH", f"/destinations/{made['id']}", {"name": "Other"}, status=200)
+    await world.call("PATCH", f"/destinations/{acme['id']}", {"name": "Other"}, status=200)
 
 
-async def test_advertiser_is_fixed_once_an_event_was_accepted(world: ApiWorld) -> None:
+async def test_advertiser_is_fixed_once_an_event_was_accepted(world: ApiWorld, acme: JSON) -> None:
     """A draft that was connected once and took events keeps its account."""
-    made = await world.create_destination()
     await world.sql(
         "INSERT INTO counts (destination, day, writer, accepted) "
         "SELECT number, current_date, 32767, 1 FROM destinations"
     )
-    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"region": "EU"})
+    answer = await world.call("PATCH", f"/destinations/{acme['id']}", {"region": "EU"})
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_fixed")
 
 
-async def test_resume_returns_to_the_state_before_the_pause(world: ApiWorld) -> None:
+async def test_resume_returns_to_the_state_before_the_pause(world: ApiWorld, acme: JSON) -> None:
     """From every state that can be paused."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}"
+    path = f"/destinations/{acme['id']}"
     for expected in ("draft", "connected", "active"):
         assert (await world.call("GET", path)).json()["state"] == expected
         assert (await world.call("POST", f"{path}/pause")).json()["state"] == "paused"
         assert (await world.call("POST", f"{path}/resume")).json()["state"] == expected
         if expected == "draft":
-            await world.connect(made)
+            await world.connect(acme)
         if expected == "connected":
-            await world.publish_mapping(made["id"])
+            await world.publish_mapping(acme["id"])
 
 
-async def test_a_pause_answers_only_after_started_requests_have_settled(world: ApiWorld) -> None:
+async def test_a_pause_answers_only_after_started_requests_have_settled(world: ApiWorld, acme: JSON) -> None:
     """The fact is committed first, then the pipeline is waited for."""
-    made = await world.create_destination()
     seen: list[bool] = []
     quiesce = world.delivery_control.quiesce
 
@@ -286,68 +277,61 @@ async def test_a_pause_answers_only_after_started_requests_have_settled(world: A
         await quiesce(destination)  # type: ignore[arg-type]
 
     world.delivery_control.quiesce = read_state  # type: ignore[method-assign]
-    assert (await world.call("POST", f"/destinations/{made['id']}/pause")).status_code == 200
+    assert (await world.call("POST", f"/destinations/{acme['id']}/pause")).status_code == 200
     assert seen == [True]
 
 
-async def test_pausing_twice_is_one_act(world: ApiWorld) -> None:
+async def test_pausing_twice_is_one_act(world: ApiWorld, acme: JSON) -> None:
     """And the second answers only once all has settled, too."""
-    made = await world.create_destination()
-    await world.call("POST", f"/destinations/{made['id']}/pause")
-    await world.call("POST", f"/destinations/{made['id']}/pause")
+    await world.call("POST", f"/destinations/{acme['id']}/pause")
+    await world.call("POST", f"/destinations/{acme['id']}/pause")
     assert await world.actions() == ["destination.created", "destination.paused"]
     assert [calls for calls, _ in world.delivery_control.calls] == ["quiesce", "quiesce"]
 
 
-async def test_a_pause_survives_a_reconnect(world: ApiWorld) -> None:
+async def test_a_pause_survives_a_reconnect(world: ApiWorld, acme: JSON) -> None:
     """Connecting a paused destination leaves it paused."""
-    made = await world.create_destination()
-    await world.call("POST", f"/destinations/{made['id']}/pause")
-    assert (await world.connect(made))["state"] == "paused"
-    assert (await world.call("POST", f"/destinations/{made['id']}/resume")).json()["state"] == "connected"
+    await world.call("POST", f"/destinations/{acme['id']}/pause")
+    assert (await world.connect(acme))["state"] == "paused"
+    assert (await world.call("POST", f"/destinations/{acme['id']}/resume")).json()["state"] == "connected"
 
 
-async def test_an_action_takes_no_body_but_an_empty_one(world: ApiWorld) -> None:
+async def test_an_action_takes_no_body_but_an_empty_one(world: ApiWorld, acme: JSON) -> None:
     """A POST without a body needs no Content-Type; an unknown field is refused as everywhere."""
-    made = await world.create_destination()
     for action in ("replay", "dead-letters/dismiss", "pause"):
-        path = f"/destinations/{made['id']}/{action}"
+        path = f"/destinations/{acme['id']}/{action}"
         assert (await world.call("POST", path)).status_code == 200
         assert (await world.call("POST", path, {})).status_code == 200
     answer = await world.call("POST", path, {"until": "tomorrow"}, status=422)
     assert answer.json()["fields"] == [{"field": "until", "problem": "unknown_field"}]
 
 
-async def test_disconnect_gives_draft_when_nothing_waits(world: ApiWorld) -> None:
+async def test_disconnect_gives_draft_when_nothing_waits(world: ApiWorld, acme: JSON) -> None:
     """And the tokens are gone."""
-    made = await world.create_destination()
-    await world.connect(made)
-    answer = await world.call("POST", f"/destinations/{made['id']}/disconnect")
+    await world.connect(acme)
+    answer = await world.call("POST", f"/destinations/{acme['id']}/disconnect")
     assert (answer.status_code, answer.json()["state"]) == (200, "draft")
     assert await world.sql("SELECT * FROM sign_ins") == []
 
 
-async def test_disconnect_gives_needs_reconnect_when_events_wait(world: ApiWorld) -> None:
+async def test_disconnect_gives_needs_reconnect_when_events_wait(world: ApiWorld, acme: JSON) -> None:
     """They are kept, and reconnecting releases them."""
-    made = await world.create_destination()
-    await world.connect(made)
+    await world.connect(acme)
     world.delivery_control.owed[1] = 3
-    answer = await world.call("POST", f"/destinations/{made['id']}/disconnect")
+    answer = await world.call("POST", f"/destinations/{acme['id']}/disconnect")
     assert (answer.json()["state"], answer.json()["reason"]) == ("needs_reconnect", "disconnected")
-    assert (await world.connect(made))["state"] == "connected"
+    assert (await world.connect(acme))["state"] == "connected"
 
 
-async def test_disconnecting_a_draft_changes_nothing(world: ApiWorld) -> None:
+async def test_disconnecting_a_draft_changes_nothing(world: ApiWorld, acme: JSON) -> None:
     """200, no act."""
-    made = await world.create_destination()
-    assert (await world.call("POST", f"/destinations/{made['id']}/disconnect")).json()["state"] == "draft"
+    assert (await world.call("POST", f"/destinations/{acme['id']}/disconnect")).json()["state"] == "draft"
     assert await world.actions() == ["destination.created"]
 
 
-async def test_delete_archives(world: ApiWorld) -> None:
+async def test_delete_archives(world: ApiWorld, acme: JSON) -> None:
     """It leaves the list, stays readable, and nothing about it changes any more."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}"
+    path = f"/destinations/{acme['id']}"
     answer = await world.call("DELETE", path)
     assert (answer.status_code, answer.json()["state"]) == (200, "archived")
     assert (await world.call("GET", path)).json()["state"] == "archived"
@@ -367,54 +351,49 @@ async def test_delete_archives(world: ApiWorld) -> None:
     ],
 )
 async def test_an_archived_destination_does_not_change(
-    world: ApiWorld, method: str, action: str, body: object
+    world: ApiWorld, method: str, action: str, body: object, acme: JSON
 ) -> None:
     """409 `destination_archived` for every act."""
-    made = await world.create_destination()
-    await world.call("DELETE", f"/destinations/{made['id']}")
-    answer = await world.call(method, f"/destinations/{made['id']}{action}", body)
+    await world.call("DELETE", f"/destinations/{acme['id']}")
+    answer = await world.call(method, f"/destinations/{acme['id']}{action}", body)
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_archived")
 
 
-async def test_delete_is_refused_while_events_wait(world: ApiWorld) -> None:
+async def test_delete_is_refused_while_events_wait(world: ApiWorld, acme: JSON) -> None:
     """409 with the number, and the destination stays as it was."""
-    made = await world.create_destination()
     world.delivery_control.owed[1] = 7
-    answer = await world.call("DELETE", f"/destinations/{made['id']}")
+    answer = await world.call("DELETE", f"/destinations/{acme['id']}")
     assert (answer.status_code, answer.json()["error"], answer.json()["waiting"]) == (
         409,
         "events_waiting",
         7,
     )
-    assert (await world.call("GET", f"/destinations/{made['id']}")).json()["state"] == "draft"
+    assert (await world.call("GET", f"/destinations/{acme['id']}")).json()["state"] == "draft"
 
 
 async def test_delete_with_discard_gives_up_what_waits_after_started_requests_settled(
-    world: ApiWorld,
+    world: ApiWorld, acme: JSON
 ) -> None:
     """Archived, waited for, discarded: in this order."""
-    made = await world.create_destination()
     world.delivery_control.owed[1] = 7
-    answer = await world.call("DELETE", f"/destinations/{made['id']}?discard=true")
+    answer = await world.call("DELETE", f"/destinations/{acme['id']}?discard=true")
     assert (answer.status_code, answer.json()["discarded"]) == (200, 7)
     calls = ["waiting", "quiesce", "discard", "count_discarded"]
     assert [name for name, _ in world.delivery_control.calls] == calls
 
 
-async def test_deleting_again_finishes_a_discard_that_was_cut_short(world: ApiWorld) -> None:
+async def test_deleting_again_finishes_a_discard_that_was_cut_short(world: ApiWorld, acme: JSON) -> None:
     """An archived destination still owing events gives them up on the second try."""
-    made = await world.create_destination()
-    await world.call("DELETE", f"/destinations/{made['id']}")
+    await world.call("DELETE", f"/destinations/{acme['id']}")
     world.delivery_control.owed[1] = 2
-    answer = await world.call("DELETE", f"/destinations/{made['id']}?discard=true")
+    answer = await world.call("DELETE", f"/destinations/{acme['id']}?discard=true")
     assert (answer.status_code, answer.json()["discarded"]) == (200, 2)
 
 
-async def test_deleting_deletes_the_tokens(world: ApiWorld) -> None:
+async def test_deleting_deletes_the_tokens(world: ApiWorld, acme: JSON) -> None:
     """An archived destination keeps nothing that opens the advertiser's account."""
-    made = await world.create_destination()
-    await world.connect(made)
-    await world.call("DELETE", f"/destinations/{made['id']}")
+    await world.connect(acme)
+    await world.call("DELETE", f"/destinations/{acme['id']}")
     assert await world.sql("SELECT * FROM sign_ins") == []
 
 

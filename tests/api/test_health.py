@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from app.health import Readiness
 from app.telemetry import Telemetry
-from tests.api.world import ApiWorld, make_world
+from tests.api.world import JSON, ApiWorld, make_world
 
 
 @pytest.mark.reads_only
@@ -82,17 +82,16 @@ async def test_ready_is_red_when_the_database_is_away(world: ApiWorld) -> None:
         assert await Readiness(nowhere, lambda: 0.0).reasons() == ("database_unavailable",)
 
 
-async def test_metrics_count_by_route_template(world: ApiWorld) -> None:
+async def test_metrics_count_by_route_template(world: ApiWorld, acme: JSON) -> None:
     """No id and no key is a label."""
-    made = await world.create_destination()
-    await world.call("GET", f"/destinations/{made['id']}")
+    await world.call("GET", f"/destinations/{acme['id']}")
     await world.call("GET", "/ada@example.com")
     await world.call("GET", "/ada2@example.com")
     text = (await world.call("GET", "/metrics", key=None)).text
     requests = 'amazon_conversions_http_requests_total{method="GET"'
     assert f'{requests},route="/destinations/{{destination_id}}",status="200"}} 1.0' in text
     assert f'{requests},route="unknown",status="404"}} 2.0' in text
-    assert made["id"] not in text
+    assert acme["id"] not in text
     assert "example.com" not in text
 
 

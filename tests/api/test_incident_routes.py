@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.notifications.channels import read_emails, read_webhooks
-from tests.api.world import ApiWorld
+from tests.api.world import JSON, ApiWorld
 
 INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
 MEMBERS = {
@@ -37,13 +37,10 @@ async def opened(
     )
 
 
-async def test_an_incident_is_listed_read_acknowledged_and_muted(world: ApiWorld) -> None:
+async def test_an_incident_is_listed_read_acknowledged_and_muted(world: ApiWorld, acme_id: str) -> None:
     """Both acts are audited once; a repetition changes nothing."""
-    destination = (await world.create_destination())["id"]
-    await opened(world, destination)
-    page = (
-        await world.call("GET", f"/incidents?state=open&destination_id={destination}&kind=backlog")
-    ).json()
+    await opened(world, acme_id)
+    page = (await world.call("GET", f"/incidents?state=open&destination_id={acme_id}&kind=backlog")).json()
     assert [item["id"] for item in page["items"]] == [INCIDENT]
     assert set(page["items"][0]) == MEMBERS
     for _ in range(2):
@@ -83,12 +80,11 @@ async def test_a_limited_key_sees_its_own_incidents_only(world: ApiWorld) -> Non
     assert len((await world.call("GET", "/incidents")).json()["items"]) == 3
 
 
-async def test_thresholds_are_merged_and_audited(world: ApiWorld) -> None:
+async def test_thresholds_are_merged_and_audited(world: ApiWorld, acme: JSON) -> None:
     """A change bumps the ETag; a bad member names the problem."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}"
+    path = f"/destinations/{acme['id']}"
     body = {"alerting": {"failing": {"share": 0.25, "min_requests": 3}, "dead_letters": {"enabled": False}}}
-    assert (await world.call("PATCH", path, body, status=200)).json()["version"] > made["version"]
+    assert (await world.call("PATCH", path, body, status=200)).json()["version"] > acme["version"]
     answer = await world.call("PATCH", path, {"alerting": {"failing": {"window_seconds": 30}}})
     failing = answer.json()["alerting"]["failing"]
     assert (failing["share"], failing["min_requests"], failing["window_seconds"]) == (0.25, 3, 30)

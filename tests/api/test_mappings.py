@@ -8,15 +8,14 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from tests.api.world import EVENT, MAPPING, ApiWorld
+from tests.api.world import EVENT, JSON, MAPPING, ApiWorld
 
 RENAME = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
 
 
-async def test_a_mapping_is_made_on_a_draft_destination(world: ApiWorld) -> None:
+async def test_a_mapping_is_made_on_a_draft_destination(world: ApiWorld, acme: JSON) -> None:
     """201 with `id`; the draft's own members come back as they were sent."""
-    made = await world.create_destination()
-    answer = await world.call("POST", f"/destinations/{made['id']}/mappings", MAPPING, status=201)
+    answer = await world.call("POST", f"/destinations/{acme['id']}/mappings", MAPPING, status=201)
     mapping = answer.json()
     assert mapping["id"].startswith("map_")
     assert {name: mapping[name] for name in MAPPING} == MAPPING
@@ -26,13 +25,12 @@ async def test_a_mapping_is_made_on_a_draft_destination(world: ApiWorld) -> None
     assert answer.headers["etag"] == '"1"'
 
 
-async def test_a_draft_may_lack_what_publishing_needs(world: ApiWorld) -> None:
+async def test_a_draft_may_lack_what_publishing_needs(world: ApiWorld, acme: JSON) -> None:
     """A name suffices; `problems` says what publishing needs."""
-    made = await world.create_destination()
-    answer = await world.call("POST", f"/destinations/{made['id']}/mappings", {"name": "Empty"}, status=201)
+    answer = await world.call("POST", f"/destinations/{acme['id']}/mappings", {"name": "Empty"}, status=201)
     lacking = {problem["field"] for problem in answer.json()["problems"]}
     assert lacking >= {"country_code", "event_type", "event_source", "event_name", "consent"}
-    published = await world.call("POST", f"/destinations/{made['id']}/mappings/{answer.json()['id']}/publish")
+    published = await world.call("POST", f"/destinations/{acme['id']}/mappings/{answer.json()['id']}/publish")
     assert (published.status_code, published.json()["error"]) == (422, "not_publishable")
     assert {field["field"] for field in published.json()["fields"]} == lacking
 
@@ -69,35 +67,32 @@ async def test_what_a_draft_says_must_be_right(world: ApiWorld, change: dict[str
     assert (await world.call("GET", f"{path}/{mapping['id']}")).json()["version"] == 1
 
 
-async def test_a_mapping_needs_a_name(world: ApiWorld) -> None:
+async def test_a_mapping_needs_a_name(world: ApiWorld, acme: JSON) -> None:
     """Missing, null and taken away by PATCH: refused."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}/mappings"
+    path = f"/destinations/{acme['id']}/mappings"
     for body in ({}, {"name": None}):
         answer = await world.call("POST", path, body, status=422)
         assert answer.json()["fields"] == [{"field": "name", "problem": "missing"}]
-    mapping = await world.create_mapping(made["id"])
+    mapping = await world.create_mapping(acme["id"])
     assert (await world.call("PATCH", f"{path}/{mapping['id']}", {"name": None})).status_code == 422
 
 
-async def test_exact_numbers_survive(world: ApiWorld) -> None:
+async def test_exact_numbers_survive(world: ApiWorld, acme: JSON) -> None:
     """A constant comes back as it was sent, and unchanged it is no change."""
-    made = await world.create_destination()
     fields = {**MAPPING["fields"], "value": {"const": 19.99}}
-    mapping = await world.create_mapping(made["id"], fields=fields)
+    mapping = await world.create_mapping(acme["id"], fields=fields)
     assert mapping["fields"]["value"] == {"const": 19.99}
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    path = f"/destinations/{acme['id']}/mappings/{mapping['id']}"
     assert (await world.call("PATCH", path, {"fields": fields})).headers["etag"] == '"1"'
 
 
-async def test_a_path_that_names_another_field_is_warned_of(world: ApiWorld) -> None:
+async def test_a_path_that_names_another_field_is_warned_of(world: ApiWorld, acme: JSON) -> None:
     """Email from user.maid breaks no rule; it is accepted with a hint."""
-    made = await world.create_destination()
-    mapping = await world.create_mapping(made["id"], fields={**MAPPING["fields"], "email": "user.maid"})
+    mapping = await world.create_mapping(acme["id"], fields={**MAPPING["fields"], "email": "user.maid"})
     assert {"code": "path_names_another_field", "field": "fields.email"} in mapping["warnings"]
     for path in (
-        f"/destinations/{made['id']}/mappings",
-        f"/destinations/{made['id']}/mappings/{mapping['id']}",
+        f"/destinations/{acme['id']}/mappings",
+        f"/destinations/{acme['id']}/mappings/{mapping['id']}",
     ):
         shown = (await world.call("GET", path)).json()
         assert shown.get("items", [shown])[0]["warnings"] == mapping["warnings"]
@@ -220,11 +215,10 @@ async def test_rename_changes_the_pin_and_published_mappings_follow(world: ApiWo
     assert (action["before"]["name"], action["after"]["name"]) == ("Added to cart", "In the cart")
 
 
-async def test_rename_names_the_mappings_that_cannot_follow(world: ApiWorld) -> None:
+async def test_rename_names_the_mappings_that_cannot_follow(world: ApiWorld, acme: JSON) -> None:
     """A mapping with a mapped type carries one name for all of them: it is listed under `mappings_left`."""
-    made = await world.create_destination()
-    await world.publish_mapping(made["id"])
-    mapped = await world.publish_mapping(made["id"], event_type={"path": "event.kind"})
+    await world.publish_mapping(acme["id"])
+    mapped = await world.publish_mapping(acme["id"], event_type={"path": "event.kind"})
     answer = (await world.call("POST", RENAME, {"to": "In the cart"})).json()
     assert [one["id"] for one in answer["mappings_left"]] == [mapped["id"]]
 
@@ -320,17 +314,16 @@ async def test_rollback_takes_the_pinned_name(world: ApiWorld) -> None:
     assert (await world.call("GET", path)).json()["event_name"] == "In the cart"
 
 
-async def test_delete_archives_and_the_destination_is_no_longer_active(world: ApiWorld) -> None:
+async def test_delete_archives_and_the_destination_is_no_longer_active(world: ApiWorld, acme: JSON) -> None:
     """It leaves the list, stays readable with its versions, and does not change any more."""
-    made = await world.create_destination()
-    await world.connect(made)
-    mapping = await world.publish_mapping(made["id"])
-    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    await world.connect(acme)
+    mapping = await world.publish_mapping(acme["id"])
+    path = f"/destinations/{acme['id']}/mappings/{mapping['id']}"
     answer = await world.call("DELETE", path)
     assert (answer.status_code, answer.json()["state"]) == (200, "archived")
     assert (await world.call("DELETE", path)).status_code == 200
-    assert (await world.call("GET", f"/destinations/{made['id']}")).json()["state"] == "connected"
-    assert (await world.call("GET", f"/destinations/{made['id']}/mappings")).json()["items"] == []
+    assert (await world.call("GET", f"/destinations/{acme['id']}")).json()["state"] == "connected"
+    assert (await world.call("GET", f"/destinations/{acme['id']}/mappings")).json()["items"] == []
     assert (await world.call("GET", f"{path}/versions")).status_code == 200
     for method, action in (("PATCH", ""), ("POST", "/publish")):
         answer = await world.call(method, path + action, {})
@@ -393,12 +386,11 @@ async def test_preview_refuses_a_bad_request(world: ApiWorld, body: dict[str, An
     assert (await world.call("POST", path, body)).status_code == 422
 
 
-async def test_preview_judges_names_by_the_pins(world: ApiWorld) -> None:
+async def test_preview_judges_names_by_the_pins(world: ApiWorld, acme: JSON) -> None:
     """What publishing or ingest would refuse is refused here."""
-    made = await world.create_destination()
-    await world.publish_mapping(made["id"])
-    other = await world.create_mapping(made["id"], event_name="In the cart")
-    path = f"/destinations/{made['id']}/mappings/{other['id']}/preview"
+    await world.publish_mapping(acme["id"])
+    other = await world.create_mapping(acme["id"], event_name="In the cart")
+    path = f"/destinations/{acme['id']}/mappings/{other['id']}/preview"
     shown = (await world.call("POST", path, {"event": EVENT})).json()
     assert (shown["ok"], shown["reason"]) == (False, "event_name_conflict")
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from tests.api.world import ApiWorld
+from tests.api.world import JSON, ApiWorld
 
 PUBLISHERS = 20
 
@@ -26,23 +26,21 @@ async def test_of_twenty_publishers_one_wins_and_the_others_see_the_winner(world
     assert published == [(1,)]
 
 
-async def test_a_near_miss_is_called_out(world: ApiWorld) -> None:
+async def test_a_near_miss_is_called_out(world: ApiWorld, acme: JSON) -> None:
     """Mostly it is the pinned name, misspelt."""
-    made = await world.create_destination()
-    await world.publish_mapping(made["id"])
-    other = await world.create_mapping(made["id"], name="Other", event_name="added to cart")
-    answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{other['id']}/publish")
+    await world.publish_mapping(acme["id"])
+    other = await world.create_mapping(acme["id"], name="Other", event_name="added to cart")
+    answer = await world.call("POST", f"/destinations/{acme['id']}/mappings/{other['id']}/publish")
     assert answer.json()["near_miss"] == "case"
     assert "capital letters" in answer.json()["detail"]
 
 
-async def test_a_name_that_cannot_be_meant_is_not_pinned(world: ApiWorld) -> None:
+async def test_a_name_that_cannot_be_meant_is_not_pinned(world: ApiWorld, acme: JSON) -> None:
     """The first use is refused, also of a type from the event and of a rename. A pinned name stays usable."""
-    made = await world.create_destination()
     odd = {"event_name": "Added\u00a0to cart"}
     for number, event_type in enumerate(("ADD_TO_SHOPPING_CART", {"path": "type"})):
-        mapping = await world.create_mapping(made["id"], name=f"Cart {number}", event_type=event_type, **odd)
-        path = f"/destinations/{made['id']}/mappings/{mapping['id']}/publish"
+        mapping = await world.create_mapping(acme["id"], name=f"Cart {number}", event_type=event_type, **odd)
+        path = f"/destinations/{acme['id']}/mappings/{mapping['id']}/publish"
         answer = await world.call("POST", path)
         assert (answer.status_code, answer.json()["fields"]) == (
             422,
@@ -57,7 +55,7 @@ async def test_a_name_that_cannot_be_meant_is_not_pinned(world: ApiWorld) -> Non
     rename = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
     answer = await world.call("POST", rename, {"to": "\ufb01ne"})
     assert (answer.status_code, answer.json()["fields"][0]["problem"]) == (422, "event_name_invalid")
-    other = await world.create_mapping(made["id"], name="Other", event_name="Added to cart")
-    answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{other['id']}/publish")
+    other = await world.create_mapping(acme["id"], name="Other", event_name="Added to cart")
+    answer = await world.call("POST", f"/destinations/{acme['id']}/mappings/{other['id']}/publish")
     assert answer.json()["near_miss"] == "unicode"
     assert "“Added\u00a0to cart”" in answer.json()["detail"]

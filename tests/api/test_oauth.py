@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.amazon.tokens import SignIn
 from app.store.destinations.token_leases import access_place, refresh_place
 from sandbox import create_sandbox
-from tests.api.world import ACCESS, PUBLIC, REFRESH, ApiWorld, make_world
+from tests.api.world import ACCESS, JSON, PUBLIC, REFRESH, ApiWorld, make_world
 from tests.clock import Clock
 from tests.tables import cases
 
@@ -32,10 +32,9 @@ async def unchanged(world: ApiWorld, made: dict[str, object]) -> bool:
     return (now["state"], now["version"]) == ("draft", 1) and await world.sql("SELECT * FROM sign_ins") == []
 
 
-async def test_connect_gives_the_page_where_the_user_clicks_allow(world: ApiWorld) -> None:
+async def test_connect_gives_the_page_where_the_user_clicks_allow(world: ApiWorld, acme: JSON) -> None:
     """With a state and an S256 challenge; the state is kept as a hash, the verifier sealed."""
-    made = await world.create_destination()
-    answer = await world.call("POST", f"/destinations/{made['id']}/connect")
+    answer = await world.call("POST", f"/destinations/{acme['id']}/connect")
     assert (answer.status_code, set(answer.json())) == (200, {"authorize_url"})
     query = parse_qs(urlsplit(answer.json()["authorize_url"]).query)
     assert query["code_challenge_method"] == ["S256"]
@@ -68,12 +67,11 @@ async def test_a_client_that_asks_for_json_gets_json(world: ApiWorld) -> None:
     assert answer.json() == {"status": "connected", "destination_id": made["id"]}
 
 
-async def test_no_answer_and_no_audit_holds_a_token(world: ApiWorld) -> None:
+async def test_no_answer_and_no_audit_holds_a_token(world: ApiWorld, acme: JSON) -> None:
     """Neither in clear nor sealed."""
-    made = await world.create_destination()
-    await world.connect(made)
+    await world.connect(acme)
     shown = [
-        (await world.call("GET", path)).text for path in ("/audit", f"/destinations/{made['id']}", "/metrics")
+        (await world.call("GET", path)).text for path in ("/audit", f"/destinations/{acme['id']}", "/metrics")
     ]
     for text in shown:
         for secret in ("Atza|", "Atzr|", "refresh_token", "ciphertext", "client_secret"):
@@ -182,11 +180,10 @@ async def test_what_amazon_does_not_confirm_changes_nothing(
     assert await unchanged(world, made)
 
 
-async def test_a_sign_in_begun_with_a_key_that_was_revoked_is_refused(world: ApiWorld) -> None:
+async def test_a_sign_in_begun_with_a_key_that_was_revoked_is_refused(world: ApiWorld, acme: JSON) -> None:
     """The state is bound to the key that began it."""
-    made = await world.create_destination()
     key = await world.key("destinations:write")
-    url = (await world.call("POST", f"/destinations/{made['id']}/connect", key=key)).json()["authorize_url"]
+    url = (await world.call("POST", f"/destinations/{acme['id']}/connect", key=key)).json()["authorize_url"]
     await world.sql("UPDATE api_keys SET revoked_at = now()")
     answer = await world.back(state=parse_qs(urlsplit(url).query)["state"][0], code="abc")
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_state")
@@ -234,15 +231,14 @@ async def test_tokens_are_stored_only_for_the_requested_sign_in(world: ApiWorld)
 
 
 @pytest.mark.parametrize("reason", ["revoked", "unauthorized", "forbidden", "disconnected"])
-async def test_reconnecting_heals_needs_reconnect(world: ApiWorld, reason: str) -> None:
+async def test_reconnecting_heals_needs_reconnect(world: ApiWorld, reason: str, acme: JSON) -> None:
     """The reason is cleared, the generation grows, the workers are notified."""
-    made = await world.create_destination()
-    await world.connect(made)
+    await world.connect(acme)
     before = (await world.sql("SELECT generation FROM sign_ins"))[0].generation
     await world.sql("UPDATE destinations SET sign_in = 'broken', sign_in_reason = :reason", reason=reason)
-    now = (await world.call("GET", f"/destinations/{made['id']}")).json()
+    now = (await world.call("GET", f"/destinations/{acme['id']}")).json()
     assert (now["state"], now["reason"]) == ("needs_reconnect", reason)
-    now = await world.connect(made)
+    now = await world.connect(acme)
     assert (now["state"], now["reason"]) == ("connected", None)
     assert (await world.sql("SELECT generation FROM sign_ins"))[0].generation > before
     assert world.delivery_control.calls[-1] == ("wake", 1)

@@ -32,13 +32,12 @@ EMAIL, PHONE = "for ada@example.com", "call +1 (206) 555-0142"
     ],
 )
 async def test_is_refused(
-    world: ApiWorld, method: str, path: str, body: dict[str, Any], field: str, text: str
+    world: ApiWorld, method: str, path: str, body: dict[str, Any], field: str, text: str, acme_id: str
 ) -> None:
     """With the field and the problem `personal`."""
-    made = (await world.create_destination())["id"]
-    saved = (await world.call("POST", f"/destinations/{made}/mappings", MAPPING)).json()["id"]
-    await opened(world, made)
-    answer = await world.call(method, path.format(dst=made, map=saved), _filled(body, text), status=422)
+    saved = (await world.call("POST", f"/destinations/{acme_id}/mappings", MAPPING)).json()["id"]
+    await opened(world, acme_id)
+    answer = await world.call(method, path.format(dst=acme_id, map=saved), _filled(body, text), status=422)
     assert answer.json()["fields"] == [{"field": field, "problem": "personal"}]
     assert "ada" not in answer.text
     assert "555" not in answer.text

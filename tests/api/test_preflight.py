@@ -10,7 +10,7 @@ from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.domain.destination import DEFAULT_RATE, Region, State
 from app.store.destinations.destinations import Destination
 from app.store.destinations.sign_ins import AmazonAccount
-from tests.api.world import ApiWorld
+from tests.api.world import JSON, ApiWorld
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -78,23 +78,21 @@ async def lines(world: ApiWorld, path: str, query: str = "") -> dict[str, str]:
     return {line["name"]: line["status"] for line in answer["checks"]}
 
 
-async def test_what_amazon_shows_at_the_sign_in_is_remembered(world: ApiWorld) -> None:
+async def test_what_amazon_shows_at_the_sign_in_is_remembered(world: ApiWorld, acme: JSON) -> None:
     """Another currency than the destination's is red from then on, until it is changed."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}"
+    path = f"/destinations/{acme['id']}"
     world.advertisers.currency = "CAD"
-    await world.connect(made)
+    await world.connect(acme)
     found = await lines(world, path)
     assert (found["account"], found["region"], found["currency"]) == ("ok", "ok", "failed")
     await world.call("PATCH", path, {"currency": "CAD"})
     assert (await lines(world, path))["currency"] == "ok"
 
 
-async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld) -> None:
+async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld, acme: JSON) -> None:
     """An advertiser that is gone since shows, with the ids that are visible."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}"
-    await world.connect(made)
+    path = f"/destinations/{acme['id']}"
+    await world.connect(acme)
     world.advertisers.visible = {("NA", "42")}
     assert (await lines(world, path))["account"] == "ok"
     answer = (await world.call("GET", f"{path}/preflight?ask=true")).json()
@@ -105,12 +103,11 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld) -> None
     assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
 
 
-async def test_what_amazon_answers_anew_is_remembered(world: ApiWorld) -> None:
+async def test_what_amazon_answers_anew_is_remembered(world: ApiWorld, acme: JSON) -> None:
     """The check and the warnings compare with it, not with its answer at the sign-in."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}"
+    path = f"/destinations/{acme['id']}"
     world.advertisers.currency = "USD"
-    await world.connect(made)
+    await world.connect(acme)
     world.advertisers.currency = "EUR"
     assert (await lines(world, path))["currency"] == "ok"
     assert (await lines(world, path, "?ask=true"))["currency"] == "failed"
@@ -131,10 +128,9 @@ async def test_a_wrong_advertiser_is_answered_with_those_that_are_visible(world:
     assert "ENTITY" in answer["detail"]
 
 
-async def test_preflight_lists_what_is_missing_and_who_can_help(world: ApiWorld) -> None:
+async def test_preflight_lists_what_is_missing_and_who_can_help(world: ApiWorld, acme: JSON) -> None:
     """From a draft to an active destination."""
-    made = await world.create_destination()
-    path = f"/destinations/{made['id']}/preflight"
+    path = f"/destinations/{acme['id']}/preflight"
     answer = (await world.call("GET", path)).json()
     assert answer["ready"] is False
     assert {line["name"]: line["status"] for line in answer["checks"]} == {
@@ -152,8 +148,8 @@ async def test_preflight_lists_what_is_missing_and_who_can_help(world: ApiWorld)
     }
     assert all(line["detail"] and line["who"] for line in answer["checks"])
 
-    await world.connect(made)
-    await world.publish_mapping(made["id"])
+    await world.connect(acme)
+    await world.publish_mapping(acme["id"])
     world.now = (await world.sql("SELECT clock_timestamp() AS at"))[0].at
     answer = (await world.call("GET", path)).json()
     assert answer["ready"] is True, answer

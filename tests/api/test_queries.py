@@ -22,7 +22,7 @@ from app.api.http.query_parameters import (
 )
 from app.api.paging import cursor_of
 from app.console.access.secured_page import SecuredPage
-from tests.api.world import BOOTSTRAP, STREAMS, ApiWorld
+from tests.api.world import BOOTSTRAP, JSON, STREAMS, ApiWorld
 
 # They take what another server wrote, or answer 404 to whatever address.
 IGNORING = {"/oauth/amazon/callback", "/console/oidc/callback", "/console/{anywhere:path}"}
@@ -112,20 +112,18 @@ async def test_what_a_name_holds_is_not_repeated(world: ApiWorld) -> None:
     assert "1555" not in answer.text
 
 
-async def test_a_since_that_is_no_time_is_named(world: ApiWorld) -> None:
+async def test_a_since_that_is_no_time_is_named(world: ApiWorld, acme: JSON) -> None:
     """With the same word as in bodies."""
-    made = await world.create_destination()
     for since in ("1795615270", "yesterday", "2026-11-24", "2026-11-24T10:00:00", "2026-W48-2T10:00:00Z", ""):
         for list_of in ("events", "consent-records"):
-            answer = await world.call("GET", f"/destinations/{made['id']}/{list_of}", params={"since": since})
+            answer = await world.call("GET", f"/destinations/{acme['id']}/{list_of}", params={"since": since})
             assert refused(answer, ("since", "not_a_time")), answer.text
 
 
 @pytest.mark.parametrize("day", ["20261124", "2026-W48-2", "0001-01-01", "9999-12-31", "24.11.2026", "5"])
-async def test_a_day_is_a_date_of_this_time(world: ApiWorld, day: str) -> None:
+async def test_a_day_is_a_date_of_this_time(world: ApiWorld, day: str, acme: JSON) -> None:
     """The driver sends the last day of the calendar as infinity: a series of days up to it has no end."""
-    made = await world.create_destination()
-    reconciliation = f"/destinations/{made['id']}/reconciliation"
+    reconciliation = f"/destinations/{acme['id']}/reconciliation"
     for address in ("/organisations/default/usage", reconciliation):
         for end in ("from", "to"):
             answer = await world.call("GET", address, params={end: day})

@@ -28,11 +28,10 @@ def order(number: int) -> dict[str, Any]:
     }
 
 
-async def test_a_suggested_mapping_is_saved_and_published_as_it_is(world: ApiWorld) -> None:
+async def test_a_suggested_mapping_is_saved_and_published_as_it_is(world: ApiWorld, acme_id: str) -> None:
     """It converts an event, too."""
-    destination = (await world.create_destination())["id"]
     body = {"events": [order(n) for n in range(12)], "zone": "Europe/Berlin"}
-    answer = await world.call("POST", f"/destinations/{destination}/mappings/suggest", body, status=200)
+    answer = await world.call("POST", f"/destinations/{acme_id}/mappings/suggest", body, status=200)
     found = answer.json()
     assert {(each["field"], each["reason"]) for each in found["undecided"]} == {
         ("event_source", "assumed_website"),
@@ -41,8 +40,8 @@ async def test_a_suggested_mapping_is_saved_and_published_as_it_is(world: ApiWor
     rows = {row["field"]: row for row in found["rows"]}
     assert rows["value"]["source"] == found["mapping"]["fields"]["value"]
     assert rows["value"]["share"] == 1
-    made = await world.call("POST", f"/destinations/{destination}/mappings", found["mapping"], status=201)
-    mapping = f"/destinations/{destination}/mappings/{made.json()['id']}"
+    made = await world.call("POST", f"/destinations/{acme_id}/mappings", found["mapping"], status=201)
+    mapping = f"/destinations/{acme_id}/mappings/{made.json()['id']}"
     assert (await world.call("POST", f"{mapping}/publish")).status_code == 200
     preview = (await world.call("POST", f"{mapping}/preview", {"event": order(3)})).json()
     assert preview["ok"] is True, preview
@@ -68,14 +67,13 @@ async def test_the_names_of_the_zones_are_read_once(world: ApiWorld, monkeypatch
 
 
 async def test_nothing_of_the_events_is_stored_or_logged(
-    world: ApiWorld, caplog: pytest.LogCaptureFixture
+    world: ApiWorld, caplog: pytest.LogCaptureFixture, acme_id: str
 ) -> None:
     """No action is recorded, no row is written, and the answer holds no value of a person."""
-    destination = (await world.create_destination())["id"]
     before = await world.actions()
     with caplog.at_level(logging.DEBUG):
         answer = await world.call(
-            "POST", f"/destinations/{destination}/mappings/suggest", {"events": [order(n) for n in range(3)]}
+            "POST", f"/destinations/{acme_id}/mappings/suggest", {"events": [order(n) for n in range(3)]}
         )
     assert NAME not in answer.text
     assert "example.com" not in answer.text
@@ -84,10 +82,9 @@ async def test_nothing_of_the_events_is_stored_or_logged(
     assert (await world.sql("SELECT count(*) FROM schema_samples"))[0][0] == 0
 
 
-async def test_without_a_zone_the_time_is_left_out(world: ApiWorld) -> None:
+async def test_without_a_zone_the_time_is_left_out(world: ApiWorld, acme_id: str) -> None:
     """The mapping can be saved, but not published."""
-    destination = (await world.create_destination())["id"]
-    url = f"/destinations/{destination}/mappings"
+    url = f"/destinations/{acme_id}/mappings"
     found = (await world.call("POST", f"{url}/suggest", {"events": [order(1)]})).json()
     assert {"field": "event_timestamp", "reason": "zone_needed"} in found["undecided"]
     made = await world.call("POST", url, found["mapping"])
@@ -105,12 +102,11 @@ async def test_samples_are_used_without_events(world: ApiWorld) -> None:
     assert (answer.status_code, answer.json()) == (200, {"mapping": {}, "rows": [], "undecided": []})
 
 
-async def test_a_batch_is_read_as_events_are(world: ApiWorld) -> None:
+async def test_a_batch_is_read_as_events_are(world: ApiWorld, acme_id: str) -> None:
     """A GA4 body with `events` is a batch: its members are the events."""
-    destination = (await world.create_destination())["id"]
     batch = {"client_id": "1", "events": [order(1), order(2), "no event"]}
     one, other = [
-        (await world.call("POST", f"/destinations/{destination}/mappings/suggest", {"events": events})).json()
+        (await world.call("POST", f"/destinations/{acme_id}/mappings/suggest", {"events": events})).json()
         for events in ([batch], [order(1), order(2)])
     ]
     assert one == other
@@ -127,17 +123,15 @@ async def test_a_batch_is_read_as_events_are(world: ApiWorld) -> None:
     ],
 )
 async def test_a_wrong_body_is_refused_with_its_place(
-    world: ApiWorld, body: dict[str, Any], problem: dict[str, str]
+    world: ApiWorld, body: dict[str, Any], problem: dict[str, str], acme_id: str
 ) -> None:
     """422 with the member that is wrong."""
-    destination = (await world.create_destination())["id"]
-    answer = await world.call("POST", f"/destinations/{destination}/mappings/suggest", body, status=422)
+    answer = await world.call("POST", f"/destinations/{acme_id}/mappings/suggest", body, status=422)
     assert answer.json()["fields"] == [problem]
 
 
-async def test_two_hundred_large_events_fit_into_a_body(world: ApiWorld) -> None:
+async def test_two_hundred_large_events_fit_into_a_body(world: ApiWorld, acme_id: str) -> None:
     """As many bytes as `POST /events` takes."""
-    destination = (await world.create_destination())["id"]
     events = [order(n % 60) | {"note": "x" * 10_000} for n in range(200)]
     assert len(json.dumps(events)) > 2_000_000
-    await world.call("POST", f"/destinations/{destination}/mappings/suggest", {"events": events}, status=200)
+    await world.call("POST", f"/destinations/{acme_id}/mappings/suggest", {"events": events}, status=200)

@@ -33,6 +33,7 @@ from app.store import PipelineConnection, driver_of
 from tests.api.description import check_responses
 from tests.domain.conversions import DOCUMENT
 
+JSON = dict[str, Any]
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
 PUBLIC = "https://conversions.example"
 ACCESS, REFRESH = "Atza|access-token-of-the-test", "Atzr|refresh-token-of-the-test"

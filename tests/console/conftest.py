@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.api.conftest import acme, acme_id
 from tests.console.test_confirmations import case
 from tests.console.test_sessions import world
 from tests.databases import Office
 from tests.pipeline.processes import Product
 
-__all__ = ["case", "world"]  # fixtures of several modules
+__all__ = ["acme", "acme_id", "case", "world"]  # fixtures of several modules
 
 # Imported by the fixtures that need it: it takes half a second, and fast tests open no browser.
 if TYPE_CHECKING:

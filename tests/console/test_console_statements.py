@@ -139,9 +139,8 @@ async def test_a_repeated_check_is_compared_with_from_then_on(world: ApiWorld) -
     assert "Someone else changed this" in stale.text
 
 
-async def test_a_hold_keeps_its_beginning(world: ApiWorld) -> None:
+async def test_a_hold_keeps_its_beginning(world: ApiWorld, acme_id: str) -> None:
     """A later change of a setting does not move it; resuming ends it."""
-    made = (await world.create_destination())["id"]
     await world.sql("UPDATE destinations SET sign_in = 'valid', paused = true")
     ((paused,),) = await world.sql("SELECT paused_since FROM destinations")
     await world.sql("UPDATE destinations SET name = 'Other', updated_at = now() + interval '1 hour'")
@@ -149,7 +148,7 @@ async def test_a_hold_keeps_its_beginning(world: ApiWorld) -> None:
     ((since, broken),) = await world.sql("SELECT paused_since, broken_since FROM destinations")
     assert since == paused
     assert timedelta(0) <= broken - paused < timedelta(minutes=1)
-    await world.sql("UPDATE destinations SET paused = false WHERE id = :id", id=made)
+    await world.sql("UPDATE destinations SET paused = false WHERE id = :id", id=acme_id)
     assert await world.sql("SELECT paused_since, broken_since FROM destinations") == [(None, broken)]
 
 

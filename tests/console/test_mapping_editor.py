@@ -326,15 +326,14 @@ def text_of(name: str, page: str) -> str:
     return html.unescape(found[1])
 
 
-async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: ApiWorld) -> None:
+async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: ApiWorld, acme_id: str) -> None:
     """The built-in example has other paths, so that a mapping for other events would reject it."""
-    made = (await world.create_destination())["id"]
     await sign_in(world)
     orders, leads = [
-        (await world.publish_mapping(made, name=name, event_type=type_, event_name=name))["id"]
+        (await world.publish_mapping(acme_id, name=name, event_type=type_, event_name=name))["id"]
         for name, type_ in (("Orders", "CONTACT"), ("Leads", "LEAD"))
     ]
-    here = f"/console/destinations/{made}/activate"
+    here = f"/console/destinations/{acme_id}/activate"
     assert json.loads(text_of("event", (await world.client.get(here)).text))["user"]["first_name"] == "Ada"
     order, lead = [
         take_sample(
@@ -350,7 +349,7 @@ async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: Api
         assert event.keys() == {member, "event_id"}
         assert f"&#34;{member}&#34;" in page.partition('id="body-one"')[2].partition("</pre>")[0]
     context = world.context.of_caller(Caller(BOOTSTRAP, frozenset(Scope)))
-    test_event = await read_test_event(context, made, leads)
+    test_event = await read_test_event(context, acme_id, leads)
     assert test_event.keys() == {"lead", "event_id"}
     assert test_event["lead"].keys() == {"mail", "total"}
 

@@ -113,12 +113,11 @@ async def test_activate_and_consent_show_what_comes_after_200_others(world: ApiW
 
 
 @pytest.mark.parametrize("page", ["/settings", "/mappings/{}", "/mappings/{}/publish"])
-async def test_a_viewer_gets_a_reason_in_place_of_a_button(world: ApiWorld, page: str) -> None:
+async def test_a_viewer_gets_a_reason_in_place_of_a_button(world: ApiWorld, page: str, acme_id: str) -> None:
     """A form without a button and without a word looks broken."""
-    made = (await world.create_destination())["id"]
-    mapping = (await world.create_mapping(made))["id"]
+    mapping = (await world.create_mapping(acme_id))["id"]
     await sign_in(world, await world.key(*ROLES[PersonRole.VIEWER]))
-    shown = (await world.client.get(f"/console/destinations/{made}{page.format(mapping)}")).text
+    shown = (await world.client.get(f"/console/destinations/{acme_id}{page.format(mapping)}")).text
     assert re.search(r"Your role is viewer.*requires? an editor", shown)
 
 

@@ -141,4 +141,22 @@ async def watch(database_url: str) -> AsyncIterator[Watch]:
         await made.close()
 
 
+@pytest.fixture
+async def watched(watch: Watch) -> str:
+    """The id of a destination that the monitor watches."""
+    return await watch.world.destination()
+
+
+@pytest.fixture
+def world(service: Service) -> World:
+    """The pipeline behind the API."""
+    return service.world
+
+
+@pytest.fixture
+async def destination(world: World) -> str:
+    """The id of a destination that is connected and has a mapping."""
+    return await world.destination()
+
+
 __all__ = ["Service", "Watch", "service", "stamp"]

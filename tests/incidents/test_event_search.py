@@ -63,9 +63,8 @@ async def test_an_id_finds_only_events_that_match_the_other_filters(service: Ser
     assert await ids(service, q="no-2", dismissed="false") == [("no-2", "rejected")]
 
 
-async def test_the_request_id_of_a_post_finds_its_accepted_events(service: Service) -> None:
+async def test_the_request_id_of_a_post_finds_its_accepted_events(service: Service, destination: str) -> None:
     """The caller's own or ours, in search, lists and history."""
-    destination = await service.world.destination()
     body = json.dumps([event(1), event(2)])
     posted = await service.client.post(f"/events?destination_id={destination}", content=body)
     ours = posted.headers["x-request-id"]
@@ -99,9 +98,8 @@ async def test_the_traffic_of_others_does_not_hide_a_request(service: Service) -
     assert await ids(service, q="amzn-2") == []
 
 
-async def test_amazons_request_id_finds_the_events_of_the_request(service: Service) -> None:
+async def test_amazons_request_id_finds_the_events_of_the_request(service: Service, destination: str) -> None:
     """All events that the request carried."""
-    destination = await service.world.destination()
 
     def answer(request: Request) -> httpx.Response:
         success = [{"index": index} for index in range(len(request.events))]

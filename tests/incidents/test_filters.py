@@ -64,9 +64,8 @@ async def test_the_list_of_events_has_accepted_ones_or_rejected_ones(service: Se
         assert [item["event_id"] for item in items] == ids, query
 
 
-async def test_ids_that_no_event_has_are_not_found(service: Service) -> None:
+async def test_ids_that_no_event_has_are_not_found(service: Service, destination: str) -> None:
     """At most 100 of them; an event that is not dead exists."""
-    destination = await service.world.destination()
     await service.post(destination, event(1))
     ids = ["ord-1", *(f"none-{number}" for number in range(150))]
     for action in ("replay", "dead-letters/dismiss"):

@@ -42,12 +42,11 @@ async def announced(watch: Watch, kind: str, destination: str | None) -> dict[st
     return found
 
 
-async def test_nothing_opens_under_healthy_load(watch: Watch) -> None:
+async def test_nothing_opens_under_healthy_load(watch: Watch, watched: str) -> None:
     """Events that are delivered cause no incident and no message."""
-    destination = await watch.world.destination()
     watch.world.work()
-    await watch.world.post(destination, *(event(number) for number in range(40)))
-    await watch.world.until(destination, delivered=40)
+    await watch.world.post(watched, *(event(number) for number in range(40)))
+    await watch.world.until(watched, delivered=40)
     for _ in range(3):
         await watch.tick()
     assert await watch.incidents() == {}
@@ -120,37 +119,34 @@ async def test_a_throttled_lane_opens(watch: Watch) -> None:
     await watch.resolved("throttled")
 
 
-async def test_a_backlog_opens_and_resolves_when_drained(watch: Watch) -> None:
+async def test_a_backlog_opens_and_resolves_when_drained(watch: Watch, watched: str) -> None:
     """Its events wait for a worker."""
-    destination = await watch.world.destination()
-    await set_alerting(watch, destination, backlog={"minutes": 0.01})
-    await watch.world.post(destination, event(1), event(2))
-    found = await announced(watch, "backlog", destination)
+    await set_alerting(watch, watched, backlog={"minutes": 0.01})
+    await watch.world.post(watched, event(1), event(2))
+    found = await announced(watch, "backlog", watched)
     assert found["affected_events"] == 2
     assert found["oldest_event_at"] is not None
     assert found["expires_at"] > found["oldest_event_at"] + timedelta(days=20)
-    await watch.world.work_until(destination, delivered=2)
+    await watch.world.work_until(watched, delivered=2)
     await watch.resolved("backlog")
 
 
-async def test_expiring_events_open(watch: Watch) -> None:
+async def test_expiring_events_open(watch: Watch, watched: str) -> None:
     """An event of twenty days and one hour has less than a day left."""
-    destination = await watch.world.destination()
     await watch.world.fetch("UPDATE destinations SET paused = true")
     old = {**event(1), "event": {"timestamp": stamp(ago=timedelta(days=20, hours=1)), "total": 1}}
-    await watch.world.post(destination, old)
-    found = await announced(watch, "expiring", destination)
+    await watch.world.post(watched, old)
+    found = await announced(watch, "expiring", watched)
     assert found["severity"] == "critical"
     assert found["expires_at"] is not None
 
 
-async def test_rejections_open_and_resolve_by_good_events(watch: Watch) -> None:
+async def test_rejections_open_and_resolve_by_good_events(watch: Watch, watched: str) -> None:
     """Twenty per cent of fifty events. A pause does not resolve the incident."""
-    destination = await watch.world.destination()
     await watch.tick()
-    await watch.world.post(destination, *(event(number) for number in range(40)))
-    await watch.world.post(destination, *({"event_id": f"no-{number}"} for number in range(12)))
-    found = await announced(watch, "rejections", destination)
+    await watch.world.post(watched, *(event(number) for number in range(40)))
+    await watch.world.post(watched, *({"event_id": f"no-{number}"} for number in range(12)))
+    found = await announced(watch, "rejections", watched)
     assert found["affected_events"] == 12
     assert found["reason"] == "timestamp_missing"
     await watch.let_pass(400)
@@ -158,7 +154,7 @@ async def test_rejections_open_and_resolve_by_good_events(watch: Watch) -> None:
     await watch.let_pass(31)
     await watch.tick()
     assert (await watch.incidents())["rejections"]["state"] == "open"
-    await watch.world.post(destination, *(event(number) for number in range(100, 110)))
+    await watch.world.post(watched, *(event(number) for number in range(100, 110)))
     await watch.tick()
     await watch.resolved("rejections")
 
@@ -209,30 +205,28 @@ async def test_a_drop_of_volume_opens(watch: Watch) -> None:
     await watch.resolved("volume_drop")
 
 
-async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch) -> None:
+async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch, watched: str) -> None:
     """Other kinds open silently meanwhile."""
-    destination = await watch.world.destination()
-    await set_alerting(watch, destination, backlog={"minutes": 0.5})
-    await watch.world.post(destination, event(1))
+    await set_alerting(watch, watched, backlog={"minutes": 0.5})
+    await watch.world.post(watched, event(1))
     await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '2 minutes'")
     await watch.tick()
     await watch.let_pass(10)
-    assert (await announced(watch, "no_worker", None))["destination"] is None
-    await watch.world.work_until(destination, delivered=1)
+    assert (await announced(watch, "no_worker", None))["watched"] is None
+    await watch.world.work_until(watched, delivered=1)
     await watch.resolved("no_worker")
     kinds = {message["data"]["kind"] for message in watch.receiver.of_type("resolved")}
     assert "no_worker" in kinds
 
 
-async def test_the_lease_of_a_crashed_worker_does_not_prolong_the_wait(watch: Watch) -> None:
+async def test_the_lease_of_a_crashed_worker_does_not_prolong_the_wait(watch: Watch, watched: str) -> None:
     """Events wait since the crash, not since its lease ended up to a minute later."""
-    destination = await watch.world.destination()
-    await watch.world.post(destination, event(1))
+    await watch.world.post(watched, event(1))
     await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '1 minute'")
     await watch.world.fetch("UPDATE lanes SET owner = 'crashed', leased_until = now()")
     await watch.tick()
     await watch.let_pass(10)
-    assert (await announced(watch, "no_worker", None))["destination"] is None
+    assert (await announced(watch, "no_worker", None))["watched"] is None
 
 
 async def test_a_delay_during_an_outage_of_the_service_is_silent(watch: Watch) -> None:

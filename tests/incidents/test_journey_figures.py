@@ -83,11 +83,9 @@ async def test_figures_count_erased_events_apart(
 
 @pytest.mark.parametrize("event_of", [mixed, uniform])
 async def test_a_place_without_an_event_has_no_figure(
-    service: Service, event_of: Callable[[int], dict[str, Any]]
+    service: Service, event_of: Callable[[int], dict[str, Any]], world: World, destination: str
 ) -> None:
     """A place stays empty if the ledger refuses its event after it has assigned the places of a batch."""
-    world = service.world
-    destination = await world.destination()
     await service.post(destination, event_of(6))
     conflict = event_of(6) | {"other": True}
     await service.post(destination, conflict, *(event_of(number) for number in (2, 4, 8)))
@@ -102,9 +100,8 @@ async def test_a_place_without_an_event_has_no_figure(
     assert await figures(world, destination, node_id="n2") == n2
 
 
-async def test_figures_equal_the_stored_events_after_each_change(service: Service) -> None:
+async def test_figures_equal_the_stored_events_after_each_change(service: Service, world: World) -> None:
     """Retried, refused, replayed, discarded and expired, in whole batches and alone."""
-    world = service.world
     destination = await world.destination()
     await service.post(destination, *(mixed(number) for number in range(12)))
     timeless = {"journey": {"id": "j1", "node_id": "n1"}}
@@ -130,10 +127,9 @@ async def test_figures_equal_the_stored_events_after_each_change(service: Servic
 @pytest.mark.parametrize("event_of", [mixed, uniform])
 @pytest.mark.parametrize("disposition", ["discarded", "expired"])
 async def test_batches_that_were_never_sent_are_counted(
-    service: Service, disposition: str, event_of: Callable[[int], dict[str, Any]]
+    service: Service, disposition: str, event_of: Callable[[int], dict[str, Any]], world: World
 ) -> None:
     """Discarded or expired whole, then replayed."""
-    world = service.world
     destination = await world.destination()
     await service.post(destination, *(event_of(number) for number in range(6)))
     status = {"discarded": "dead", "expired": "expired"}[disposition]
@@ -155,10 +151,8 @@ async def test_batches_that_were_never_sent_are_counted(
     await exact(world, destination)
 
 
-async def test_a_day_has_at_most_a_thousand_nodes(service: Service) -> None:
+async def test_a_day_has_at_most_a_thousand_nodes(service: Service, world: World, destination: str) -> None:
     """The rest is one row without ids, also in another process that registers at the same time."""
-    world = service.world
-    destination = await world.destination()
     number = await world.number(destination)
     async with world.pool.acquire() as one, world.pool.acquire() as other:
         nodes = [(number, "j", f"n{node}") for node in range(MOST_NODES + 5)]
@@ -182,9 +176,8 @@ async def test_a_day_has_at_most_a_thousand_nodes(service: Service) -> None:
     }
 
 
-async def test_a_flush_of_the_next_day_registers_its_nodes_again(service: Service) -> None:
+async def test_a_flush_of_the_next_day_registers_its_nodes_again(service: Service, world: World) -> None:
     """A process that numbered its nodes yesterday does not use these numbers today."""
-    world = service.world
     destination = await world.destination()
     await service.post(destination, of_node(1, "n1"))
     journeys = world.intake.writer.journeys
@@ -216,10 +209,8 @@ async def test_a_failover_that_lost_a_node_counts_its_events_for_no_other(servic
     assert (await figures(world, dst, node_id="n2")) == {}
 
 
-async def test_the_rows_of_earlier_days_are_merged(service: Service) -> None:
+async def test_the_rows_of_earlier_days_are_merged(service: Service, world: World, destination: str) -> None:
     """The sums stay equal; rows of today stay apart."""
-    world = service.world
-    destination = await world.destination()
     await service.post(destination, of_node(1, "n1"))
     number = await world.number(destination)
     await world.fetch(
@@ -241,9 +232,8 @@ async def test_the_rows_of_earlier_days_are_merged(service: Service) -> None:
     assert sorted(rows.values()) == [1, 1, 5]
 
 
-async def test_the_status_of_a_filter_decides_nothing(service: Service) -> None:
+async def test_the_status_of_a_filter_decides_nothing(service: Service, destination: str) -> None:
     """An unknown journey has no members of the whole destination."""
-    destination = await service.world.destination()
     await service.post(destination, of_node(1, "n1"))
     for name in ("journey_id", "node_id", "execution_id"):
         stats = await service.get(f"/destinations/{destination}/stats", **{name: "nope"})
@@ -254,10 +244,8 @@ async def test_the_status_of_a_filter_decides_nothing(service: Service) -> None:
     assert stats["counts"] == {"accepted": 1, **dict.fromkeys(Status, 0), "queued": 1}
 
 
-async def test_counting_an_execution_ends_in_time(service: Service) -> None:
+async def test_counting_an_execution_ends_in_time(service: Service, world: World, destination: str) -> None:
     """Executions are counted batch by batch. The answer says back to when, if that took too long."""
-    world = service.world
-    destination = await world.destination()
     await service.post(destination, of_node(1, "n1", execution="x1"))
     await world.fetch(
         "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
@@ -285,9 +273,8 @@ MILLION = """
 """
 
 
-async def test_figures_of_a_million_events_are_exact_and_cheap(service: Service) -> None:
+async def test_figures_of_a_million_events_are_exact_and_cheap(service: Service, destination: str) -> None:
     """What a week of single posts to a thousand nodes leaves: rows of four sessions for each node and day."""
-    destination = await service.world.destination()
     number = await service.world.number(destination)
     await service.world.fetch(
         "INSERT INTO journey_nodes (destination, day, number, journey_id, node_id) SELECT $1, "

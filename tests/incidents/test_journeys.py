@@ -32,9 +32,8 @@ async def figures(service: Service, destination: str, **query: str) -> dict[str,
     return {name: counts[name] for name in shown if counts[name]}
 
 
-async def test_figures_of_a_node_stay_exact_under_replay(service: Service) -> None:
+async def test_figures_of_a_node_stay_exact_under_replay(service: Service, destination: str) -> None:
     """Accepted, rejected, delivered and dead, per journey and node."""
-    destination = await service.world.destination()
     await service.post(
         destination,
         *(of_node(number, "n1") for number in range(4)),

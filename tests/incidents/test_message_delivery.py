@@ -175,13 +175,12 @@ async def test_a_silent_amazon_opens_an_incident_within_a_minute(watch: Watch, s
     never.set()
 
 
-async def test_a_lost_sign_in_is_one_incident_also_after_hours(watch: Watch) -> None:
+async def test_a_lost_sign_in_is_one_incident_also_after_hours(watch: Watch, watched: str) -> None:
     """The events that wait are a line of it, with their expiry."""
-    destination = await watch.world.destination()
-    await set_alerting(watch, destination, backlog={"minutes": 0.01})
-    await watch.world.post(destination, event(1))
+    await set_alerting(watch, watched, backlog={"minutes": 0.01})
+    await watch.world.post(watched, event(1))
     await watch.until_open("backlog")
-    await watch.world.fetch(BREAK, destination)
+    await watch.world.fetch(BREAK, watched)
     await watch.tick()
     found = await watch.incidents()
     assert found["sign_in_lost"]["consequences"] == [Kind.BACKLOG]

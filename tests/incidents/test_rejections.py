@@ -18,9 +18,8 @@ def nameless(number: int, **more: Any) -> dict[str, Any]:
     return {"event_id": f"no-{number}", "user": {"email": SECRET}, **more}
 
 
-async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service) -> None:
+async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service, destination: str) -> None:
     """By event id, execution, journey, node, request id, reason, field and mapping."""
-    destination = await service.world.destination()
     journey = {"id": "j1", "node_id": "n7", "execution_id": "x1"}
     await service.post(destination, nameless(1, journey=journey), event(2), **{"X-Request-Id": "req-1"})
     await service.post(destination, nameless(3))
@@ -106,9 +105,8 @@ async def test_what_is_no_event_counts_for_the_destination_of_its_batch(service:
     assert second["next_cursor"] is None
 
 
-async def test_what_leaves_no_record(service: Service) -> None:
+async def test_what_leaves_no_record(service: Service, destination: str) -> None:
     """Dry runs, unknown destinations, and those that a key may not see."""
-    destination = await service.world.destination()
     body = json.dumps([nameless(1)])
     await service.client.post(f"/events?destination_id={destination}&dry_run=true", content=body)
     await service.client.post("/events?destination_id=dst_00000000000000000099", content=body)
@@ -130,9 +128,8 @@ async def test_six_hundred_a_minute_are_recorded_and_all_are_counted(service: Se
     assert row["count"] == 2_000
 
 
-async def test_old_records_are_deleted(service: Service) -> None:
+async def test_old_records_are_deleted(service: Service, destination: str) -> None:
     """By the maintenance of a worker."""
-    destination = await service.world.destination()
     await service.post(destination, nameless(1), nameless(2))
     await service.get(f"/destinations/{destination}/rejections")
     await service.world.fetch(
@@ -165,9 +162,8 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
-async def test_no_record_holds_a_value_of_a_hostile_event(service: Service) -> None:
+async def test_no_record_holds_a_value_of_a_hostile_event(service: Service, destination: str) -> None:
     """Whatever stands in the members of an event, as their names, or in a header."""
-    destination = await service.world.destination()
     events: list[Any] = []
 
     @settings(

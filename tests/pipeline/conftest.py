@@ -22,3 +22,9 @@ async def service(database_url: str) -> AsyncIterator[Service]:
     async with serving(database_url) as made:
         made.client.event_hooks = {"response": [check_responses(made.application)]}
         yield made
+
+
+@pytest.fixture
+async def dst(world: World) -> str:
+    """The id of a destination that is connected and has a mapping."""
+    return await world.destination()

@@ -95,10 +95,9 @@ def refuse_odd(request: Request) -> httpx.Response:
 
 
 async def test_final_states_are_delivered_in_batches_with_valid_signatures(
-    world: World, receiver: Receiver
+    world: World, receiver: Receiver, dst: str
 ) -> None:
     """1,000 events, half refused: each is reported once, and the code in the docs verifies every callback."""
-    dst = await world.destination()
     await tell(world, dst)
     world.amazon.script = refuse_odd
     await world.post(dst, *(event(n) for n in range(1000)))
@@ -129,10 +128,9 @@ async def nothing_owed(world: World) -> bool:
 
 
 async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
-    world: World, receiver: Receiver
+    world: World, receiver: Receiver, dst: str
 ) -> None:
     """After a 500, a redirect and a hang-up; the signature is fresh, the notice the same."""
-    dst = await world.destination()
     await tell(world, dst)
     receiver.answers = ["500 No", "302 Elsewhere\r\nLocation: http://127.0.0.1:1/"]
     await world.post(dst, event(1))
@@ -191,9 +189,8 @@ async def test_nothing_is_written_without_a_receiver(world: World, receiver: Rec
     assert [one["event_id"] for one in await received(receiver, 1)] == ["ord-2"]
 
 
-async def test_expiry_and_discarding_are_reported_too(world: World, receiver: Receiver) -> None:
+async def test_expiry_and_discarding_are_reported_too(world: World, receiver: Receiver, dst: str) -> None:
     """Whatever ends an event writes its notice in the same transaction."""
-    dst = await world.destination()
     await tell(world, dst)
     await world.post(dst, event(1), event(2))
     await world.fetch("UPDATE destinations SET paused = true")
@@ -218,10 +215,9 @@ async def test_expiry_and_discarding_are_reported_too(world: World, receiver: Re
 
 
 async def test_an_erased_event_is_reported_as_erased_and_its_neighbours_as_delivered(
-    world: World, receiver: Receiver
+    world: World, receiver: Receiver, dst: str
 ) -> None:
     """The callback contains the id only; the event is erased."""
-    dst = await world.destination()
     await tell(world, dst)
     await world.post(dst, *(event(n) for n in range(5)))
     await erase(world)
@@ -232,9 +228,8 @@ async def test_an_erased_event_is_reported_as_erased_and_its_neighbours_as_deliv
     assert receiver.states() == {"delivered": 4, "erased": 1}
 
 
-async def test_a_callback_whose_commit_was_rolled_back_is_never_sent(world: World) -> None:
+async def test_a_callback_whose_commit_was_rolled_back_is_never_sent(world: World, dst: str) -> None:
     """The notice lives and dies with the transaction that makes it true."""
-    dst = await world.destination()
     await tell(world, dst)
     await world.post(dst, event(1))
     with pytest.raises(ZeroDivisionError):
@@ -284,10 +279,9 @@ class DyingJourney:
 
 
 async def test_a_callback_without_acknowledgement_is_repeated_with_its_id(
-    world: World, receiver: Receiver
+    world: World, receiver: Receiver, dst: str
 ) -> None:
     """At least once: a death lies between answer and commit, and the receiver can tell it by the id."""
-    dst = await world.destination()
     await tell(world, dst)
     await world.post(dst, event(1))
     world.work(journey=DyingJourney(engine_of(receiver), 1))

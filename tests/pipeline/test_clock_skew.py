@@ -106,10 +106,9 @@ FAR = [timedelta(hours=1), timedelta(hours=-1), timedelta(days=40), timedelta(da
 
 @pytest.mark.parametrize("by", FAR, ids=str)
 async def test_however_far_a_clock_is_off_events_are_judged_by_the_databases(
-    world: World, by: timedelta
+    world: World, by: timedelta, dst: str
 ) -> None:
     """By the API what is new and what is old, also in a dry run; by a worker what has expired."""
-    dst = await world.destination()
     set_api_clock(world, off(by))
     ages = {"new": 0, "old": 20, "too old": 22, "future": -1}
     events = [

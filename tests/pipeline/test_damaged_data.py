@@ -179,9 +179,8 @@ RETRIED = (
 
 
 @pytest.mark.parametrize("damage", [pytest.param(UNREADABLE[name], id=name) for name in RETRIED])
-async def test_what_is_retried_alone_is_named_too(world: World, damage: Damage) -> None:
+async def test_what_is_retried_alone_is_named_too(world: World, damage: Damage, dst: str) -> None:
     """An event that waits for its own retry lies in the batch that is damaged meanwhile."""
-    dst = await world.destination()
     world.amazon.script = refuse
     await world.post(dst, *(event(n) for n in range(MANY)))
     await world.work_until(dst, dead=MANY)
@@ -283,10 +282,9 @@ async def test_a_damaged_token_stops_no_sister(world: World, column: str) -> Non
 
 @pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ä", "t" * 2_049, "a\n"])
 async def test_a_token_that_no_header_can_carry_is_fetched_anew_without_a_request(
-    world: World, token: str
+    world: World, token: str, dst: str
 ) -> None:
     """An exception would stop the lane."""
-    dst = await world.destination()
     sealed = world.resources.vault.seal(token.encode(), place=access_place(dst))
     await world.fetch("UPDATE sign_ins SET access_token = $2 WHERE destination = $1", dst, sealed)
     await world.post(dst, event(1))
@@ -294,9 +292,8 @@ async def test_a_token_that_no_header_can_carry_is_fetched_anew_without_a_reques
     assert len(world.amazon.requests) == len(world.amazon.tokens) == 1
 
 
-async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None:
+async def test_the_check_names_every_damaged_batch_and_why(world: World, dst: str) -> None:
     """In bounded statements over ranges of ids, and it can go on where it stopped."""
-    dst = await world.destination()
     await world.post_apart(dst, 7)
     ids = [row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")]
     await world.post(dst, *(event(n) for n in range(200, 200 + MANY)))
@@ -341,9 +338,8 @@ async def test_a_missing_state_is_reported_as_damage(world: World, api: web.ApiW
     await every_view_answers(api, dst)
 
 
-async def test_a_damaged_row_does_not_stop_maintenance(world: World) -> None:
+async def test_a_damaged_row_does_not_stop_maintenance(world: World, dst: str) -> None:
     """Keys of the other batches are deleted in time, and partitions are made ahead."""
-    dst = await world.destination()
     await world.post_apart(dst, 3)
     await world.fetch("UPDATE batch_states SET disposition = 'sent', settled_at = now() - interval '3 days'")
     await spoil(world, dst, raise_on_update)

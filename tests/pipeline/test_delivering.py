@@ -46,9 +46,8 @@ async def test_events_are_delivered_in_one_request_where_they_fit(world: World) 
     ]
 
 
-async def test_the_halves_of_a_refused_request_stay_apart_after_a_failure(world: World) -> None:
+async def test_the_halves_of_a_refused_request_stay_apart_after_a_failure(world: World, dst: str) -> None:
     """Sent together again, they would be refused again, and the events that Amazon accepts would wait on."""
-    dst = await world.destination()
     await world.post(dst, *(event(number) for number in range(8)))
     world.amazon.script = once(httpx.Response(400), httpx.Response(503), httpx.Response(503))
     world.work()
@@ -112,9 +111,8 @@ async def test_an_item_that_amazon_wants_again_travels_alone(world: World) -> No
 
 
 @pytest.mark.parametrize("status", [400, 413])
-async def test_one_bad_event_is_isolated_in_logarithmic_rounds(world: World, status: int) -> None:
+async def test_one_bad_event_is_isolated_in_logarithmic_rounds(world: World, status: int, dst: str) -> None:
     """⌈log2 n⌉ + 1 requests hold the poison; everybody else is delivered once."""
-    dst = await world.destination()
     n = 100
     await world.post(dst, *(event(number) for number in range(n)))
 
@@ -185,9 +183,8 @@ async def test_a_401_that_a_fresh_token_does_not_cure_parks(world: World) -> Non
     assert len(world.amazon.requests) == requests
 
 
-async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world: World) -> None:
+async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world: World, dst: str) -> None:
     """invalid_grant means reconnect; nothing else does."""
-    dst = await world.destination()
     await world.fetch("UPDATE sign_ins SET access_until = now()")
     world.amazon.token_answer = lambda form: httpx.Response(400, json={"error": "invalid_grant"})
     await world.post(dst, *(event(number) for number in range(10)))
@@ -202,9 +199,8 @@ async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world:
     assert set(world.amazon.times.values()) == {1}
 
 
-async def test_a_refresh_lease_from_before_the_clock_went_back_is_over(world: World) -> None:
+async def test_a_refresh_lease_from_before_the_clock_went_back_is_over(world: World, dst: str) -> None:
     """Its owner has ended. No lease lasts as long as the database's clock was wrong."""
-    dst = await world.destination()
     await world.fetch(
         "UPDATE sign_ins SET access_until = now(), refresh_owner = 'ended', "
         "refresh_until = now() + interval '2 hours'"
@@ -213,9 +209,8 @@ async def test_a_refresh_lease_from_before_the_clock_went_back_is_over(world: Wo
     await world.work_until(dst, delivered=1)
 
 
-async def test_a_token_server_that_is_away_parks_nothing(world: World) -> None:
+async def test_a_token_server_that_is_away_parks_nothing(world: World, dst: str) -> None:
     """The event waits, and leaves when the server is back."""
-    dst = await world.destination()
     await world.fetch("UPDATE sign_ins SET access_until = now()")
     asked: list[dict[str, str]] = []
 
@@ -233,10 +228,9 @@ async def test_a_token_server_that_is_away_parks_nothing(world: World) -> None:
 
 
 async def test_refreshed_tokens_are_stored_when_a_foreign_lock_ends(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, dst: str
 ) -> None:
     """The token server accepts a refresh token once. If the new one were lost, the sign-in would end."""
-    dst = await world.destination()
     await world.fetch("UPDATE sign_ins SET access_until = now()")
     refreshed: list[str] = []
 
@@ -439,10 +433,9 @@ async def _crash(world: World, dispatcher: object, task: "asyncio.Task[None]") -
 
 
 async def test_a_lane_that_was_lost_and_leased_again_can_move_to_another_worker(
-    world: World, database_url: str
+    world: World, database_url: str, dst: str
 ) -> None:
     """A session's lock counts how often it was taken; losing a lane gives it back."""
-    dst = await world.destination()
     world.work()
     await world.post(dst, event(1))
     await world.until(dst, delivered=1)

@@ -102,9 +102,8 @@ async def test_a_batch_of_one_person_is_closed_by_its_erasure(world: World) -> N
     assert not await world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NULL")
 
 
-async def test_what_was_delivered_keeps_its_state_and_loses_its_content(world: World) -> None:
+async def test_what_was_delivered_keeps_its_state_and_loses_its_content(world: World, dst: str) -> None:
     """With the moment of the erasure beside it."""
-    dst = await world.destination()
     world.work()
     await world.post(dst, *(event(n) for n in range(5)))
     await world.until(dst, delivered=5)
@@ -115,9 +114,8 @@ async def test_what_was_delivered_keeps_its_state_and_loses_its_content(world: W
     assert not persons(await stored_bodies(world))
 
 
-async def test_what_is_dead_becomes_erased_and_cannot_be_replayed(world: World) -> None:
+async def test_what_is_dead_becomes_erased_and_cannot_be_replayed(world: World, dst: str) -> None:
     """A replay finds only the others."""
-    dst = await world.destination()
     world.amazon.script = refuse
     world.work()
     await world.post(dst, *(event(n) for n in range(5)))
@@ -243,10 +241,9 @@ async def _are_waiting(world: World, sessions: int) -> bool:
 
 
 async def test_erasures_before_an_attempt_are_no_failed_claims(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, dst: str
 ) -> None:
     """The events are read again and sent: neither the log nor the metric of an alert reports it."""
-    dst = await world.destination()
     world.work()
     await world.post(dst, event(0))
     await world.until(dst, delivered=1)
@@ -328,9 +325,8 @@ async def test_another_spelling_erases_the_event_wherever_it_is(
     }
 
 
-async def test_events_that_come_later_are_not_blocked(world: World) -> None:
+async def test_events_that_come_later_are_not_blocked(world: World, dst: str) -> None:
     """Erasure is no suppression list."""
-    dst = await world.destination()
     world.work()
     await finished(world, await erase(world))
     await world.post(dst, event(3))

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from app.crypto import OpaqueTexts
 from tests.pipeline.amazon import Request, items
@@ -26,9 +27,14 @@ INTERFACE = {
 JOURNEY = {"id": "j1", "node_id": "n7", "execution_id": "x1"}
 
 
-async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Service) -> None:
+@pytest.fixture
+def world(service: Service) -> World:
+    """The pipeline behind the API."""
+    return service.world
+
+
+async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Service, world: World) -> None:
     """429, 401, a failure, a time-out and the delivery, in order and in the shape of the interface."""
-    world = service.world
     dst = await world.destination()
     world.amazon.script = once(
         httpx.Response(429, headers={"Retry-After": "0"}),
@@ -59,10 +65,8 @@ async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Se
     assert [int(opaque.open(one, kind="att")) for one in ids] == [row["id"] for row in stored]
 
 
-async def test_a_403_is_in_the_history_of_what_it_parked(service: Service) -> None:
+async def test_a_403_is_in_the_history_of_what_it_parked(service: Service, world: World, dst: str) -> None:
     """Also while the event waits for the sign-in."""
-    world = service.world
-    dst = await world.destination()
     world.amazon.script = lambda _: httpx.Response(403)
     await world.post(dst, event(1))
     await world.work_until(dst, parked=1)
@@ -75,9 +79,8 @@ async def test_a_403_is_in_the_history_of_what_it_parked(service: Service) -> No
     assert (history["status"], history["reason"], history["tries"]) == ("parked", "sign_in_forbidden", 0)
 
 
-async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service) -> None:
+async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service, world: World) -> None:
     """In the history, the list and its filter; those of the advertiser's other destination too."""
-    world = service.world
     dst, sibling = await world.destination(advertiser="77"), await world.destination(advertiser="77")
     other = await world.destination()
     world.amazon.script = lambda request: (
@@ -107,10 +110,8 @@ async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service
     assert (await service.get(f"/destinations/{other}/events", reason="throttled"))["items"] == []
 
 
-async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
+async def test_an_erasure_changes_no_other_moment(service: Service, world: World, dst: str) -> None:
     """`delivered_at` stays; `erased_at` and the sentence tell of the erasure; for retried events too."""
-    world = service.world
-    dst = await world.destination()
     world.amazon.script = once(items(None, "INTERNAL_ERROR"))
     await world.post(dst, event(1), event(2))
     await world.work_until(dst, delivered=2)
@@ -155,10 +156,8 @@ async def test_an_event_erased_while_it_waited_names_no_attempt_after_that(servi
     assert receipt["id"]
 
 
-async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
+async def test_a_replay_keeps_what_the_refusal_was(service: Service, world: World, dst: str) -> None:
     """Attempt by attempt: Amazon's item code and message; and who replayed, when."""
-    world = service.world
-    dst = await world.destination()
     world.amazon.script = lambda request: items("FIELD_VALUE_IS_INVALID", None)
     await world.post(dst, event(1), event(2))
     await world.work_until(dst, dead=1, delivered=1)
@@ -182,9 +181,8 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
     ] is None
 
 
-async def test_batches_that_never_left_remember_their_replay(service: Service) -> None:
+async def test_batches_that_never_left_remember_their_replay(service: Service, world: World) -> None:
     """A batch that expired as a whole has no row for each event; its replay is in their histories too."""
-    world = service.world
     dst = await world.destination(event(1), event(2))
     await world.fetch(
         "UPDATE batch_states SET disposition = 'expired', settled_at = now(), reason = 'expired'"
@@ -201,10 +199,8 @@ async def test_batches_that_never_left_remember_their_replay(service: Service) -
         assert replay["replay_id"] == done["replay_id"]
 
 
-async def test_an_unclear_result_of_an_event_is_recorded(service: Service) -> None:
+async def test_an_unclear_result_of_an_event_is_recorded(service: Service, world: World, dst: str) -> None:
     """An index that is missing, one in both lists, and no list at all."""
-    world = service.world
-    dst = await world.destination()
     both = {"success": [{"index": 0}], "error": [{"index": 0, "errors": [{"code": "INTERNAL_ERROR"}]}]}
     world.amazon.script = once(
         httpx.Response(207, json={"success": [], "error": []}),
@@ -222,10 +218,8 @@ async def test_an_unclear_result_of_an_event_is_recorded(service: Service) -> No
     ]
 
 
-async def test_item_outcomes_are_bounded(service: Service) -> None:
+async def test_item_outcomes_are_bounded(service: Service, world: World, dst: str) -> None:
     """The first and the latest thirty are kept, however often an event is refused and replayed."""
-    world = service.world
-    dst = await world.destination()
     world.amazon.script = lambda _: items("FIELD_VALUE_IS_INVALID")
     await world.post(dst, event(1))
     await world.work_until(dst, dead=1)
@@ -266,10 +260,9 @@ async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: 
 
 
 async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_may_see_it(
-    service: Service,
+    service: Service, world: World
 ) -> None:
     """An Amazon eventId holds for the advertiser; a key that is limited to one destination learns no more."""
-    world = service.world
     first = await world.destination(advertiser="88", mapping=BY_ORDER)
     second = await world.destination(advertiser="88", mapping=BY_ORDER)
     same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
@@ -287,9 +280,8 @@ async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_m
     assert first not in str(limited)
 
 
-async def test_a_history_never_shows_the_event_of_another_destination(service: Service) -> None:
+async def test_a_history_never_shows_the_event_of_another_destination(service: Service, world: World) -> None:
     """Where one batch id was given twice, on two days, each destination sees its own event, in lists too."""
-    world = service.world
     first, second = await world.destination(), await world.destination()
     world.amazon.script = lambda request: (
         items("FIELD_VALUE_IS_INVALID") if request.advertiser_id == "1001" else None
@@ -369,9 +361,8 @@ async def test_a_conflict_names_the_id_that_clashes(world: World) -> None:
     assert own.detail.startswith("This event_id was accepted before with other content")
 
 
-async def test_a_history_says_which_match_keys_were_dropped_and_why(service: Service) -> None:
+async def test_a_history_says_which_match_keys_were_dropped_and_why(service: Service, world: World) -> None:
     """As do the statistics and the metric; a duplicate is not counted again."""
-    world = service.world
     dst = await world.destination(mapping={**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}})
     sent = event(1)
     sent["user"] = {**sent["user"], "phone": "+1 000 000 0000"}
@@ -400,10 +391,8 @@ async def post(service: Service, *events: dict[str, Any]) -> None:
     assert answer.status_code in (202, 207, 422), answer.text
 
 
-async def test_an_id_under_two_mappings_needs_the_mapping(service: Service) -> None:
+async def test_an_id_under_two_mappings_needs_the_mapping(service: Service, world: World, dst: str) -> None:
     """The refusal names both, in order; with one of them its own event is shown."""
-    world = service.world
-    dst = await world.destination()
     async with world.resources.pool.acquire() as connection:
         await publish(connection, dst, f"map_{99:020d}", {**MAPPING, "name": "Second"}, version=1)
     maps = [f"map_{number:020d}" for number in (1, 99)]
@@ -457,9 +446,8 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
     assert (await find(service, dst, "ord-1", mapping_id=f"map_{98:020d}")).status_code == 404
 
 
-async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: Service) -> None:
+async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: Service, world: World) -> None:
     """The ledger keeps its id longer than its batch; so do records of duplicates."""
-    world = service.world
     dst = await world.destination(mapping=BY_ORDER)
     same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
     await world.post(dst, {"event_id": "k1", **same}, {"event_id": "k2", **same})
@@ -491,9 +479,8 @@ async def two_batches(world: World) -> tuple[str, int, int]:
     return dst, first["batch"], second["batch"]
 
 
-async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service) -> None:
+async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service, world: World) -> None:
     """An id that was given on two days, to one destination: the event's own id decides."""
-    world = service.world
     dst, first, second = await two_batches(world)
     for table, column in (("batches", "id"), ("batch_states", "batch")):
         await world.fetch(

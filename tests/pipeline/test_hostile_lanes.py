@@ -35,9 +35,8 @@ async def test_an_estimated_rate_is_stored_and_used_by_the_next_owner(world: Wor
     assert lane.pace.estimate.rate < 50
 
 
-async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: World) -> None:
+async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: World, dst: str) -> None:
     """Few requests while Amazon fails; the row says open; everything is delivered afterwards."""
-    dst = await world.destination()
     world.amazon.script = lambda request: httpx.Response(503)
     await world.post_apart(dst, 20)
     world.stop_clock()

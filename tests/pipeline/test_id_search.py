@@ -120,9 +120,8 @@ async def test_batches_are_indexed_once_by_one_worker(indexed: tuple[Service, Ma
     assert row["count"] == 0
 
 
-async def test_the_newest_batches_wait_for_the_next_run(world: World) -> None:
+async def test_the_newest_batches_wait_for_the_next_run(world: World, dst: str) -> None:
     """A session may still store a batch with a lower id that it has reserved."""
-    dst = await world.destination()
     maintenance = maintenance_of(world)
     await world.fetch("SELECT nextval('batch_ids')")
     await run_once(maintenance)

@@ -22,9 +22,8 @@ from tests.pipeline.world import World, event, laborious_event, stamp
 OTHER = "map_other000000000000000"
 
 
-async def test_each_event_gets_one_result_in_its_order(world: World) -> None:
+async def test_each_event_gets_one_result_in_its_order(world: World, dst: str) -> None:
     """A bad member is rejected alone; its neighbours are accepted under their own indexes."""
-    dst = await world.destination()
     bad = event(2, user={"email": 5})
     results = await world.post(dst, event(1), bad, event(3))
     assert [(r.index, r.event_id, r.status) for r in results] == [
@@ -37,9 +36,8 @@ async def test_each_event_gets_one_result_in_its_order(world: World) -> None:
     assert await world.counts(dst) == await world.until(dst, accepted=2, rejected=1, queued=2)
 
 
-async def test_a_derived_id_comes_from_the_content(world: World) -> None:
+async def test_a_derived_id_comes_from_the_content(world: World, dst: str) -> None:
     """The same event without an id is a duplicate of itself, and says that its id was derived."""
-    dst = await world.destination()
     nameless = event(1)
     del nameless["event_id"]
     (first,), (second,) = await world.post(dst, nameless), await world.post(dst, nameless)
@@ -48,9 +46,8 @@ async def test_a_derived_id_comes_from_the_content(world: World) -> None:
     assert [w.code for w in first.warnings] == ["event_id_derived"]
 
 
-async def test_fifty_posts_of_one_id_at_once_store_it_once(world: World) -> None:
+async def test_fifty_posts_of_one_id_at_once_store_it_once(world: World, dst: str) -> None:
     """Whatever flush each of them falls into."""
-    dst = await world.destination()
     same = event(1)
     statuses = [r.status for (r,) in await asyncio.gather(*(world.post(dst, same) for _ in range(50)))]
     assert sorted(statuses) == ["accepted"] + ["duplicate"] * 49
@@ -68,9 +65,8 @@ async def test_a_publish_holds_from_its_answer_on(world: World) -> None:
     assert "customData" not in sent["ord-2"]
 
 
-async def test_what_was_refused_is_refused_by_the_current_version_only(world: World) -> None:
+async def test_what_was_refused_is_refused_by_the_current_version_only(world: World, dst: str) -> None:
     """A destination that was a draft a moment ago takes events as soon as it is connected."""
-    dst = await world.destination()
     await world.fetch("UPDATE destinations SET sign_in = 'none', version = version + 1 WHERE id = $1", dst)
     (refused,) = await world.post(dst, event(1))
     assert refused.rejection is not None
@@ -135,9 +131,8 @@ async def test_a_defect_in_the_evaluation_of_one_request_concerns_no_other(
     assert [result.status for post in (second, fourth) for result in post] == ["accepted"] * 2  # type: ignore[union-attr]
 
 
-async def test_a_database_that_refuses_writes_is_answered_by_not_stored(world: World) -> None:
+async def test_a_database_that_refuses_writes_is_answered_by_not_stored(world: World, dst: str) -> None:
     """Nothing is acknowledged; once it writes again, so do we, on a fresh connection."""
-    dst = await world.destination()
     name = (await world.fetch("SELECT current_database()"))[0][0]
     await world.post(dst, event(1))
     await world.fetch(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -160,9 +155,8 @@ async def test_a_database_that_refuses_writes_is_answered_by_not_stored(world: W
     assert (await world.counts(dst))["accepted"] == 2
 
 
-async def test_a_caller_who_hangs_up_does_not_cancel_the_flush(world: World) -> None:
+async def test_a_caller_who_hangs_up_does_not_cancel_the_flush(world: World, dst: str) -> None:
     """What was gathered is written, and the others of the flush get their results."""
-    dst = await world.destination()
     calls = [asyncio.create_task(world.post(dst, event(number))) for number in range(20)]
     await turns()
     for call in calls[::2]:

@@ -248,9 +248,8 @@ async def hashed(world: World) -> str:
     return str(keys[0])
 
 
-async def test_a_search_out_of_time_goes_on_where_it_stopped(world: World) -> None:
+async def test_a_search_out_of_time_goes_on_where_it_stopped(world: World, dst: str) -> None:
     """Each request searches for some seconds; the sum of the parts is the whole."""
-    dst = await world.destination()
     for number in range(25):
         await world.post(dst, {**event(3), "event_id": f"e{number}"})
     ticks = iter(range(0, 10_000, 100))

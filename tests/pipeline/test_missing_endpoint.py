@@ -122,9 +122,8 @@ async def test_a_404_is_stored_while_another_session_locks_the_destination(world
     assert (counts["accepted"], counts["parked"]) == (1, 1)
 
 
-async def test_a_404_that_passes_parks_nothing(world: World) -> None:
+async def test_a_404_that_passes_parks_nothing(world: World, dst: str) -> None:
     """Two of them, and the same bytes are sent again."""
-    dst = await world.destination()
     left = [GONE, GONE]
     world.amazon.script = lambda request: left.pop() if left else None
     await world.post(dst, event(1))
@@ -139,9 +138,8 @@ async def test_a_404_that_passes_parks_nothing(world: World) -> None:
     assert len({request.body for request in world.amazon.requests}) == 1
 
 
-async def test_a_pause_ends_the_probes(world: World) -> None:
+async def test_a_pause_ends_the_probes(world: World, dst: str) -> None:
     """A paused destination is left alone, whatever it waited for."""
-    dst = await world.destination()
     world.amazon.script = lambda request: GONE
     await world.post(dst, event(1))
     world.stop_clock()

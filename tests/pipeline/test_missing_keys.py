@@ -119,10 +119,9 @@ async def test_a_key_that_no_process_used_is_damage(world: World) -> None:
 
 
 async def test_an_erasure_waits_for_a_process_with_the_key(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, dst: str
 ) -> None:
     """It is not finished while the person's events may be in a batch that this process cannot read."""
-    dst = await world.destination()
     without = world.work()
     async with with_new_key(world):
         await world.post(dst, event(2), event(3))

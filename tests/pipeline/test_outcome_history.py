@@ -62,9 +62,8 @@ async def test_a_replay_takes_no_failure_back(world: World) -> None:
     assert (found.dead, found.delivered) == (12, 8)
 
 
-async def test_requests_and_waiting_events_are_recorded(world: World) -> None:
+async def test_requests_and_waiting_events_are_recorded(world: World, dst: str) -> None:
     """A request counts once; the newest seconds are left to the next recording."""
-    dst = await world.destination()
     number = await world.number(dst)
     await world.fetch(
         "INSERT INTO commit_probes (id, at, outcomes_recorded_at) "
@@ -104,9 +103,8 @@ async def _rates(world: World, destination: str, newest: int = 1_000) -> figures
         return await figures.rates(connection, number, SPAN, newest=newest)
 
 
-async def test_rates_are_of_the_last_span(world: World) -> None:
+async def test_rates_are_of_the_last_span(world: World, dst: str) -> None:
     """Nothing before anything; then what came and what Amazon took; what is older no longer counts."""
-    dst = await world.destination()
     assert await _rates(world, dst) == figures.Rates(0, 0, 0, 0)
     await world.post(dst, *[event(n) for n in range(60)])
     await world.work_until(dst, delivered=60)
@@ -118,8 +116,7 @@ async def test_rates_are_of_the_last_span(world: World) -> None:
     assert (await _rates(world, dst)).accepted_per_second == 0
 
 
-async def test_of_very_many_batches_the_newest_tell(world: World) -> None:
+async def test_of_very_many_batches_the_newest_tell(world: World, dst: str) -> None:
     """Where those that are read are all of the span, the rate is by the time they cover, not by the span."""
-    dst = await world.destination()
     await world.post_apart(dst, 6)
     assert (await _rates(world, dst, newest=3)).accepted_per_second > 6 / SPAN.total_seconds()

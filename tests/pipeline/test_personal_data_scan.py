@@ -41,10 +41,9 @@ async def test_a_large_table_may_be_read_for_two_minutes(world: World) -> None:
 
 
 async def test_nothing_of_a_person_is_stored_in_clear(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: World, capsys: pytest.CaptureFixture[str], dst: str
 ) -> None:
     """Events accepted, delivered and waiting; the canaries in e-mail, phone and custom data."""
-    dst = await world.destination()
     user = {"email": CANARY, "phone": PHONE}
     await world.post(dst, {**event(1), "user": user}, event(2))
     await world.work_until(dst, delivered=2)

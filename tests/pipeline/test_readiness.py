@@ -78,10 +78,9 @@ async def repair(world: World, table: str) -> None:
 
 @pytest.mark.parametrize("table", ["ledger", "batches", "batch_states"])
 async def test_an_api_whose_flushes_are_all_refused_is_not_ready_until_a_probe_passes(
-    world: World, table: str
+    world: World, table: str, dst: str
 ) -> None:
     """It says so in words of its own, gets no traffic, and comes back without any."""
-    dst = await world.destination()
     async with watched(world) as seen:
         await world.post(dst, event(0))
         assert await seen.reasons() == set()
@@ -101,9 +100,8 @@ async def test_an_api_whose_flushes_are_all_refused_is_not_ready_until_a_probe_p
         assert rows == []  # the probe left nothing behind
 
 
-async def test_a_success_makes_it_ready_at_once(world: World) -> None:
+async def test_a_success_makes_it_ready_at_once(world: World, dst: str) -> None:
     """Refusals of one post among others that are stored are not the database's."""
-    dst = await world.destination()
     async with watched(world) as seen:
         await break_(world, "ledger")
         for number in range(8):
@@ -149,9 +147,8 @@ async def test_a_worker_whose_claims_are_all_refused_is_not_ready_until_one_pass
         assert await seen.reasons() == set()
 
 
-async def test_an_api_whose_flush_hangs_is_not_ready_until_it_ends(world: World) -> None:
+async def test_an_api_whose_flush_hangs_is_not_ready_until_it_ends(world: World, dst: str) -> None:
     """Posts wait; nothing has been refused yet. A first flush that is short does not count as hanging."""
-    dst = await world.destination()
     async with watched(world) as seen, world.resources.pool.acquire() as c:
         await world.post(dst, event(0))
         seen.clock.now += 600
@@ -188,9 +185,8 @@ def test_a_flush_hangs_if_it_runs_for_long_or_if_flushes_run_and_none_succeeds()
         assert not outcomes.are_refused
 
 
-async def test_an_exhausted_sequence_is_a_refusal(world: World) -> None:
+async def test_an_exhausted_sequence_is_a_refusal(world: World, dst: str) -> None:
     """Its SQLSTATE is of the class of wrong values, but no value causes it."""
-    dst = await world.destination()
     await world.fetch("SELECT setval('batch_ids', 9223372036854775807)")
     async with watched(world) as seen:
         for number in range(8):

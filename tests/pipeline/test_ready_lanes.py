@@ -310,9 +310,8 @@ async def test_what_is_live_leaves_first_however_much_was_filled_in_before(world
     assert sorted(sizes) == [10, 500, 500, 500]
 
 
-async def test_low_and_live_share_one_commit_and_no_batch(world: World) -> None:
+async def test_low_and_live_share_one_commit_and_no_batch(world: World, dst: str) -> None:
     """A batch waits in one queue; what came with `low` stands in the one for replays."""
-    dst = await world.destination()
     await post_low(world, dst, 1, 2)
     await world.post(dst, event(3))
     rows = await world.fetch("SELECT queue, events FROM batch_states ORDER BY queue")
@@ -327,9 +326,8 @@ async def test_an_id_is_accepted_once_whatever_its_priority(world: World) -> Non
     assert (await world.counts(dst))["accepted"] == 2
 
 
-async def test_what_fails_keeps_its_place_behind_what_is_live(world: World) -> None:
+async def test_what_fails_keeps_its_place_behind_what_is_live(world: World, dst: str) -> None:
     """A low event that Amazon wants again is retried among replays, not among live retries."""
-    dst = await world.destination()
     world.amazon.script = lambda request: (
         None if request.number else world.amazon.take(request, but=range(len(request.events)))
     )

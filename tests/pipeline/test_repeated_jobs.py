@@ -73,12 +73,11 @@ async def drop_partitions(world: World, *tables: str) -> None:
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])
-async def test_maintenance_creates_missing_partitions(world: World, is_damaged: bool) -> None:
+async def test_maintenance_creates_missing_partitions(world: World, is_damaged: bool, dst: str) -> None:
     """Its last maintenance was a moment ago, as after a suspend; posts are refused until it comes round.
 
     Expiring reads all that is open; a damaged page that it trips over must not end intake some days later.
     """
-    dst = await world.destination()
     maintenance = world.work().maintenance
     await world.stop_workers()
     await maintenance.run()
@@ -90,9 +89,8 @@ async def test_maintenance_creates_missing_partitions(world: World, is_damaged: 
     assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
 
 
-async def test_a_worker_that_finds_none_for_its_attempt_has_them_made(world: World) -> None:
+async def test_a_worker_that_finds_none_for_its_attempt_has_them_made(world: World, dst: str) -> None:
     """Without waiting for the next sweep."""
-    dst = await world.destination()
     dispatcher = world.work()
     dispatcher.maintenance.every_s = 600  # type: ignore[misc]
     await world.post(dst, event(1))

@@ -186,10 +186,9 @@ async def test_long_and_personal_texts_have_no_fingerprint(
 
 
 async def test_a_path_that_a_draft_maps_to_a_match_key_loses_its_fingerprints(
-    world: World, sampler: SchemaSampler
+    world: World, sampler: SchemaSampler, dst: str
 ) -> None:
     """At once, and for later events; members of a mapped object, too."""
-    dst = await world.destination()
     other = {"name": "x", "fields": {"city": {"path": "shop.place"}, "state": "shop.states[1].code"}}
     shop = {"place": {"city": "Bonn"}, "states": [{"code": "NW"}, {"code": "BY"}], "name": "acme"}
     await world.post(dst, event(1, shop=shop))
@@ -226,10 +225,9 @@ async def test_an_erasure_deletes_the_samples_of_the_persons_destinations(
 
 
 async def test_a_lost_sample_delays_no_event(
-    world: World, sampler: SchemaSampler, monkeypatch: pytest.MonkeyPatch
+    world: World, sampler: SchemaSampler, monkeypatch: pytest.MonkeyPatch, dst: str
 ) -> None:
     """An event is only noted while it is answered; it is sampled later, in slices."""
-    dst = await world.destination()
     calls = []
 
     def take(*arguments: Any, **options: Any) -> SchemaSample:
@@ -260,10 +258,9 @@ async def test_events_are_sampled_while_samples_are_written(world: World, sample
 
 @pytest.mark.parametrize("is_sampled", [True, False])
 async def test_an_erasure_during_a_write_drops_what_was_observed_meanwhile(
-    world: World, sampler: SchemaSampler, is_sampled: bool
+    world: World, sampler: SchemaSampler, is_sampled: bool, dst: str
 ) -> None:
     """Of each mapping of the destination, sampled or not: it may be of an event that was erased."""
-    dst = await world.destination()
     mappings = f"map_{dst[4:]}", f"map_2{dst[5:]}"
     async with world.resources.pool.acquire() as connection, connection.transaction():
         await publish(connection, dst, mappings[1], MAPPING, version=1)

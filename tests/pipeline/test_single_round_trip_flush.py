@@ -192,9 +192,8 @@ async def test_what_is_committed_while_it_waits_for_the_lock_holds(world: World)
     assert "customData" not in sent["ord-2"]
 
 
-async def test_an_account_that_may_not_make_the_function_does_without(world: World) -> None:
+async def test_an_account_that_may_not_make_the_function_does_without(world: World, dst: str) -> None:
     """It needs the right TEMPORARY on the database, which an administrator may have taken from everybody."""
-    dst = await world.destination()
     [(name, owner)] = await world.fetch("SELECT current_database(), current_user")
     plain = f"plain_{name}"
     await world.fetch(f"CREATE ROLE {plain} IN ROLE pg_read_all_data, pg_write_all_data")
@@ -253,9 +252,8 @@ END $$
 """
 
 
-async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: World) -> None:
+async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: World, dst: str) -> None:
     """Where posts come together a flush waits for more of them, but not for ever more (ADR 0030)."""
-    dst = await world.destination()
     patient = settings_of(world.url).model_copy(update={"flush_wait_ms": 600_000})
     async with open_resources(patient, role="worker", pool_size=2) as resources:
         intake = api.build_ingest(resources, DeploymentRules())
