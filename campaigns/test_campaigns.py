@@ -1,4 +1,4 @@
-"""docs/campaigns.md lists the campaigns, and each of them is a program."""
+"""docs/campaigns.md lists the campaigns, and each of them is a program; short forms of two."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from app import cli
+from app.domain.outcomes.outcome import OUTCOMES
 from campaigns import database_roles
 from campaigns.__main__ import CAMPAIGNS, LONG_TESTS, main
+from campaigns.agreement import compare
 from campaigns.attacks.mutation import PARTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,3 +50,14 @@ def test_an_unknown_campaign_is_an_error(capsys: pytest.CaptureFixture[str]) -> 
     """Without a name the list is printed."""
     assert (main(["none"]), main([])) == (2, 0)
     assert "liveness" in capsys.readouterr().out
+
+
+@pytest.mark.campaign
+async def test_histories_lists_and_stats_agree_with_the_log_of_the_stand_in(database_url: str) -> None:
+    """Under random faults, pauses, replays and erasures; the long form is a command (docs/evidence)."""
+    report = await compare(database_url, events=150, seed=3)
+    assert report.disagreements == [], "\n".join(report.lines())
+    # The run met what it is about.
+    assert report.replayed
+    assert report.erased_after_delivery
+    assert set(OUTCOMES.values()) - {"not_sent"} == report.outcomes.keys()

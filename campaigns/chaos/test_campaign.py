@@ -1,16 +1,22 @@
-"""The short campaign: a few seeded schedules against whole processes, and every schedule that once failed.
+"""The short campaigns of faults: seeded schedules, every schedule that once failed, power cuts, a failover.
 
-About a minute. The long form is `./run campaign chaos` (docs/campaigns.md).
+About a minute. The long forms are `./run campaign chaos`, `power-cuts` and `failover` (docs/campaigns.md).
 """
 
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from campaigns.chaos.actions import ACTIONS, FROZEN_WORKER
 from campaigns.chaos.campaign import REGRESSIONS, played
+from campaigns.chaos.failover import line, play
+from campaigns.chaos.power_cuts import cut_power, missing
 from campaigns.chaos.schedule import NOTHING, Schedule, draw, draw_liveness
 from campaigns.chaos.stage import Installation
+from dev.drills.failover import Failover
 
 EVENTS = 600
 STORED = {path.stem: Schedule.read(path) for path in sorted(REGRESSIONS.glob("*.json"))}
@@ -60,3 +66,54 @@ def test_liveness_schedules_draw_more_lanes_than_workers_and_what_can_be_broken(
         assert {schedule.broken, *(step.action for step in schedule.steps)} <= {NOTHING, *ACTIONS}
         assert schedule.broken != FROZEN_WORKER or schedule.workers > 1
         assert schedule.constants["request_deadline_s"] < schedule.constants["lease_s"] * 2 / 3
+
+
+LACKING = missing()
+needs_a_forgetful_disk = pytest.mark.skipif(
+    LACKING is not None and not os.environ.get("CI"), reason=f"power cuts need {LACKING}"
+)
+
+
+@needs_a_forgetful_disk
+async def test_what_was_acknowledged_survives_a_power_cut() -> None:
+    """Under load, several times in a row, and everything is delivered in the end."""
+    verdict = await cut_power(3)
+    assert verdict.objections == []
+    assert verdict.lost == 0
+    assert verdict.acknowledged > 50
+
+
+@pytest.mark.long
+@needs_a_forgetful_disk
+@pytest.mark.parametrize(
+    "off",
+    [{"fsync": "off"}, {"synchronous_commit": "off"}],
+    ids=["without fsync", "without a synchronous commit"],
+)
+async def test_a_build_that_does_not_wait_for_the_disk_loses(off: dict[str, Any]) -> None:
+    """The control: were nothing lost here, the file system would not forget enough to prove anything."""
+    assert (await cut_power(6, **off)).lost > 0
+
+
+def test_what_was_acknowledged_is_on_the_standby_and_goes_on_from_there() -> None:
+    """The service finds the new primary automatically, and delivers every event."""
+    found = play(1)
+    assert found.passed, line(1, found)
+    assert found.accepted > 500
+    assert found.promoted_s < 30
+
+
+def test_a_forged_record_is_found_out() -> None:
+    """A lost event, a changed one, and one that Amazon got without a 202 each break a promise."""
+    honest = Failover(9, 1, 9, 0, 0, {"other_bytes": 0}, {"delivered": 9}, 1.0, 2.0)
+    assert honest.passed
+    assert not replace(honest, lost=1).passed
+    assert not replace(honest, unaccepted=1).passed
+    assert not replace(honest, totals={"other_bytes": 1}).passed
+
+
+@pytest.mark.long
+def test_a_standby_that_is_not_waited_for_loses() -> None:
+    """The control: were nothing lost here, the two would never have been apart."""
+    found = play(1, synchronous=False)
+    assert found.lost, line(1, found)

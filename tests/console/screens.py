@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.console.browsing import CHROMIUM, Site, chromium, window
 from tests.console.showcase import Cast, furnish, opened
-from tests.console.test_marketer import shop
+from tests.console.test_walks import shop
 from tests.databases import own_cluster
 from tests.pipeline.processes import Product
 

@@ -245,7 +245,7 @@ ACTS: dict[str, Act | dict[str, str]] = {
     "/console/organisations/{id}/resume": {},
     "/console/organisations/{id}/switch": {},
 }  # fmt: skip
-# The test event needs the pipeline: tests/console/test_newcomer.py sends one in a browser.
+# The test event needs the pipeline: tests/console/test_walks.py sends one in a browser.
 ELSEWHERE = {D + "/test", D + "/match-quality/test"}  # the latter: tests/console/test_match_quality_page.py
 
 

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
+from app.admin.destinations.preflight import run_preflight
 from app.admin.destinations.stats import Breaker, DestinationStats, DiagnosisFacts
 from app.admin.events.summary import EventAttempt, EventHistory
 from app.admin.mappings.schema import draft_warnings
+from app.console.audit.view import SENTENCES, sentence
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import condensed, line
 from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose
 from app.console.events.history import HistoryEntry, collapse, match_keys, timeline
 from app.console.mappings.view import Change, changes, paths, warning_lines
-from app.console.pages import part
+from app.console.pages import TEMPLATES, part
 from app.console.wording import age, amazon_message, change, number, share
 from app.domain.destination import DEFAULT_RATE, Region, State
 from app.domain.match_quality.match_keys import MatchKeyCoverage
@@ -24,6 +26,7 @@ from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.domain.observed.schema_sample import ValueKind
 from app.domain.outcomes.event_history import EventReplay
 from app.domain.outcomes.status import CountTotals, tally
+from app.store.audit import AuditAction
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow
 from app.store.destinations.outcome_history import OutcomeBucket
@@ -502,3 +505,27 @@ def test_the_editor_says_what_is_mostly_a_slip() -> None:
 )
 def test_a_change_is_a_share_of_the_count_before(now: int, before: int, words: str) -> None:
     assert change(now, before) == words
+
+
+def test_every_action_has_a_sentence_and_no_sentence_is_left_over() -> None:
+    """The filter offers only actions that exist."""
+    assert set(SENTENCES) == set(AuditAction)
+    assert all(SENTENCES.values())
+
+
+def test_an_unknown_action_keeps_its_word() -> None:
+    """Rows outlive releases: an unknown action is shown, not dropped."""
+    assert sentence("key.lent_out") == "key: lent out"
+
+
+BITS: Any = TEMPLATES.get_template("check_bits.html").module
+
+
+def test_every_line_has_a_label_and_no_label_is_left_over() -> None:
+    """In people's words, and for each who can mend it."""
+    checks = run_preflight(known())
+    assert [check.name for check in checks] == list(BITS.labels)
+    for check in checks:
+        line = str(BITS.line(check, True))
+        assert f"<strong>{BITS.labels[check.name]}</strong>" in line
+        assert ("Owner: " in line) == (check.status != "ok")

@@ -1,20 +1,20 @@
-"""The owner's eleven steps (R5 to R13): by the API alone, and again by one file; both end at the sandbox.
-
-And what set-up must never do: break a mapping unseen, or leave a destination half connected.
-"""
+"""The owner's eleven steps (R5 to R13) by the API and by one file, and a second database (docs/cells.md)."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import asyncpg
 import pytest
 import yaml
 
+from app.store.database import migrate
 from tests.pipeline.other_amazon import OtherAmazon
 from tests.pipeline.processes import Operator, Product, running_product
 from tests.pipeline.rows import MAPPING
-from tests.pipeline.world import event
+from tests.pipeline.world import World, event, make_world
 
 NA_ADVERTISER, EU_ADVERTISER, STRANGER = "4000000000001", "4000000000002", "987654321"
 GRANTED = {"amznAdStorage": "GRANTED", "amznUserData": "GRANTED"}
@@ -129,3 +129,37 @@ async def test_another_stand_in_serves_as_well_as_the_sandbox(database_url: str,
             await operator.until_delivered(destination, 1)
     assert [e["eventId"].split(":")[1] for e in other.events] == ["ord-1"]
     assert other.strangers == []
+
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "cells.md"
+CELL: Final = 127  # the last one
+IDS: Final = """
+    SELECT sequencename AS name, data_type::text, last_value FROM pg_sequences
+    WHERE schemaname = current_schema() AND last_value IS NOT NULL
+"""
+
+
+async def test_a_new_cell_has_ids_of_its_own_and_recognises_the_first_ones_events(
+    world: World, empty_database_url: str
+) -> None:
+    """Events pass through it with the highest ids it can have, and digests of contents are the same."""
+    await asyncio.to_thread(migrate.upgrade, empty_database_url)
+    owner = await asyncpg.connect(empty_database_url.replace("+asyncpg", "", 1))
+    [block] = re.findall(r"(?ms)^ *```sql\n(.*?)^ *```", PAGE.read_text())
+    await owner.execute(block.replace("cell integer := 1;", f"cell integer := {CELL};"))
+    await owner.executemany("INSERT INTO secrets VALUES ($1, $2)", await world.fetch("SELECT * FROM secrets"))
+    async with make_world(empty_database_url) as cell:
+        assert cell.resources.pepper == world.resources.pepper
+        dst = await cell.destination()
+        events = [event(number) for number in range(30)]
+        await cell.post(dst, *events)
+        await cell.work_until(dst, delivered=30)
+        assert {result.status for result in await cell.post(dst, *events)} == {"duplicate"}
+        for row in await owner.fetch(IDS):
+            width = 44 if row["data_type"] == "bigint" else 24
+            assert row["last_value"] >> width == CELL, row["name"]
+            # JSON readers keep integers up to 2^53 exactly.
+            assert row["last_value"] + (1 << width) <= (2**53 if width == 44 else 2**31), row["name"]
+    first = {row["name"]: row["last_value"] for row in await world.fetch(IDS)}
+    assert not any(value >> 44 for value in first.values())
+    await owner.close()

@@ -1,14 +1,18 @@
-"""The documents name the settings, commands, reasons, tables and tests that there are."""
+"""The documents name the settings, commands, options, reasons, rules, tables and tests that there are."""
 
+import asyncio
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from app.cli import COMMANDS
+from app.cli import COMMANDS, _parser
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.lint import LintWarning, lint
@@ -18,6 +22,7 @@ from app.settings import Settings, secret_settings
 from app.store.database.privileges import TABLES
 from dev.pages import PAGES, states
 from tests.domain.conversions import amazon_event, document, event, refused
+from tests.pipeline.served import ADMIN, served_world
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENT_TYPES_PAGE = (ROOT / "docs" / "event-types.md").read_text()
@@ -280,3 +285,131 @@ def test_every_named_test_exists() -> None:
     ]
     assert missing == []
     assert len(named) > 100
+
+
+PAGE = (ROOT / "docs" / "rules.md").read_text()
+FOLDERS = ("app", "sandbox", "dev", "tests", "bench", "campaigns", "migrations")
+RULES = set(re.findall(r"(?m)^\| ([PR]\d+|(?:contract|interface) §[\d.]+) \|", PAGE))
+LABELS = {
+    label
+    for cell in re.findall(r"(?m)^\| ([A-Z0-9-]{2,}(?:, [A-Z0-9-]{2,})*) \| ", PAGE)
+    for label in cell.split(", ")
+}
+RULE = re.compile(r"\b[PR](?:[1-9]|1\d)\b")
+SOURCE = re.compile(r"(RFC \d+|OpenID Connect[\w -]*|contract|interface)(?:'s)?\s+(?=§)", re.IGNORECASE)
+SECTION = re.compile(r"§\s?(\d+(?:\.\d+)*)")
+CASE = re.compile(r'"((?:[A-Z][A-Z0-9-]+, )*[A-Z][A-Z0-9-]+) (\d[\d., ]*)"')
+
+
+def citations(text: str) -> Iterator[str]:
+    """Yield each cited rule; a section without the name of its document has the name `?`."""
+    yield from RULE.findall(text)
+    joined = re.sub(r"\s*\n\s*(?:#\s*)?", " ", text)
+    for found in SECTION.finditer(joined):
+        sources = SOURCE.findall(joined[max(0, found.start() - 60) : found.start() + 1])
+        name = sources[-1].lower() if sources else "?"
+        if not name.startswith(("rfc", "openid")):
+            yield f"{name} §{found[1]}"
+
+
+def cited() -> dict[str, set[str]]:
+    """Return the files of each cited rule."""
+    files: dict[str, set[str]] = {}
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".toml", ".sql", ".html", ".yml"} and path != Path(__file__):
+                for rule in citations(path.read_text()):
+                    files.setdefault(rule, set()).add(path.relative_to(ROOT).as_posix())
+    return files
+
+
+def test_every_cited_rule_is_on_the_page() -> None:
+    """A number that cannot be looked up justifies nothing."""
+    assert {rule: files for rule, files in cited().items() if rule not in RULES} == {}
+
+
+def test_the_citations_of_documents_are_on_the_page() -> None:
+    """The documents cite the same numbers."""
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        unknown = {rule for rule in RULE.findall(path.read_text()) if rule not in RULES}
+        assert unknown == set(), path
+
+
+def test_every_source_of_a_conformance_case_is_on_the_page() -> None:
+    """A case names labels of sources and sections of the contract."""
+    found = [
+        case
+        for path in (ROOT / "sandbox" / "conformance").rglob("*.py")
+        for case in CASE.findall(path.read_text())
+    ]
+    assert len(found) > 80
+    labels = {label for names, _ in found for label in names.split(", ")}
+    sections = {number for _, numbers in found for number in re.findall(r"\d[\d.]*", numbers)}
+    assert labels - LABELS - RULES == set()
+    assert {f"contract §{number}" for number in sections} - RULES == set()
+
+
+def test_the_places_cite_their_rule() -> None:
+    """A row names a file that cites the rule, where any file of the program cites it."""
+    used = cited()
+    wrong = []
+    for rule, places in re.findall(r"(?m)^\| ([PR]\d+|(?:contract|interface) §[\d.]+) \|(.*)\|$", PAGE):
+        files = {
+            file
+            for file in used.get(rule, ())
+            if file.startswith(("app/", "sandbox/")) and "conformance" not in file
+        }
+        if files and not files & set(re.findall(r"`([\w/.]+)`", places)):
+            wrong.append((rule, sorted(files)))
+    assert wrong == []
+
+
+NAMES = {command.name for command in COMMANDS}
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield every command of ours in a block of the documents, with its words."""
+    for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]:
+        for block in re.findall(r"(?ms)^ *```\w*\n(.*?)^ *```", path.read_text()):
+            for line in block.replace("\\\n", " ").splitlines():
+                found = re.match(r"\s*(?:\./run|python -m app) (.+)", re.sub(r"\s+#.*| [<|>].*", "", line))
+                if found and not re.search(r"[…\[]", found[1]) and found[1].split()[0] in NAMES:
+                    yield path.name, shlex.split(found[1])
+
+
+@pytest.mark.parametrize(("page", "words"), list(commands()))
+def test_a_command_in_the_documents_is_understood(page: str, words: list[str]) -> None:
+    """Name and options exist; a renamed option is renamed in the documents."""
+    del page
+    _, unknown = _parser(words).parse_known_args(words)
+    assert words[0] in {"test", "bench"} or not unknown
+
+
+def shell_blocks(page: str) -> list[str]:
+    """Return the blocks of a page that are marked to run."""
+    text = (ROOT / page).read_text()
+    return [re.sub(r"(?m)^   ", "", block) for block in re.findall(r"(?ms)^ *```sh\n(.*?)^ *```", text)]
+
+
+@pytest.mark.process
+async def test_the_blocks_of_the_readme_and_the_journey_node_run(database_url: str) -> None:
+    """Send an event; create a key, send another, read its history: as written, against a running API."""
+    async with served_world(database_url) as (world, port):
+        known = {
+            "PATH": "/usr/bin:/bin", "API": f"http://127.0.0.1:{port}", "ADMIN_KEY": ADMIN, "KEY": ADMIN,
+            "DESTINATION": await world.destination(), "NOW": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }  # fmt: skip
+        answer = re.findall(r"(?ms)^```json\n(.*?)^```", (ROOT / "README.md").read_text())[0].strip()
+        expected = (answer, '"scopes"', '"accepted":1', '"status":"queued"')
+        blocks = [*shell_blocks("README.md"), *shell_blocks("docs/journey-node.md")]
+        for block, words in zip(blocks, expected, strict=True):
+            response = await _run(block, known)
+            assert words in response.replace(": ", ":"), response
+
+
+async def _run(block: str, known: dict[str, str]) -> str:
+    child = await asyncio.create_subprocess_shell(
+        block, env=known, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output, _ = await child.communicate()
+    return output.decode()

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from app.domain.conversion.amazon_codes import COUNTRIES
 from app.domain.identity import clean, match_key
 from app.domain.identity.keys import MATCH_KEYS, DroppedKey, MatchKey, MatchKeyRule, Profile
-from app.domain.identity.profiles import PROFILES
+from app.domain.identity.placeholders import NOTHING_WORDS
+from app.domain.identity.profiles import PROFILES, _amazon_name, _careful_name
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 HASHED: Final = [rule for rule in MATCH_KEYS if rule.hashed]
@@ -169,3 +170,18 @@ def test_every_profile_has_a_rule_for_every_key_and_names_its_source() -> None:
         assert {rule.type for rule in MATCH_KEYS} == set(rows)
         assert {row.name for row in rows.values()} == {f"{profile}.{rule.field}" for rule in MATCH_KEYS}
         assert all(row.source for row in rows.values())
+
+
+NAMES = (
+    st.sampled_from(sorted(NOTHING_WORDS))
+    | st.text(alphabet="abcXYZ09-é ", max_size=40)
+    | st.text(alphabet="abcdef", min_size=30, max_size=42)
+    | st.text(max_size=40)
+)
+
+
+@settings(max_examples=1000)
+@given(NAMES)
+def test_a_plain_name_is_read_as_any_other(name: str) -> None:
+    """Placeholders, digests of other kinds and letters of any script included."""
+    assert _amazon_name(name, "US") == _careful_name(name, "US")

@@ -1,13 +1,20 @@
-"""No test waits for a fixed time: it awaits a signal or a condition, or moves a clock.
+"""Rules for the tests: no fixed waits, one cluster, and no personal data in what they store and log.
 
-Campaigns are not tests: they last minutes of real time.
+A test awaits a signal or a condition, or moves a clock. Campaigns last minutes of real time.
 """
 
 import ast
+import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.personal_markers import LogSearch, markers_in
 
 TESTS = Path(__file__).resolve().parents[1]
 SHORTEST_GUARD_S = 1.0  # a shorter deadline does not guard against a hang, it proves that nothing happens
@@ -119,3 +126,59 @@ def test_the_list_names_only_places_that_wait() -> None:
     """A place that was repaired leaves the list."""
     places = found()
     assert [entry for entry in ALLOWED if not any(covers(entry, place) for place in places)] == []
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"\x00ord-1\x00person17@example.com\x00", {"person17@example.com"}),
+        (b"{'brand': 'qzmarkerbrand'}", {"qzmarkerbrand"}),
+        (b"Canary-7f3a@example.com qzmarkername", set()),
+        (b"acme example.com", set()),
+    ],
+)
+def test_a_marker_is_found_unless_it_is_written_deliberately(data: bytes, found: set[str]) -> None:
+    """Within the bytes of a row."""
+    assert markers_in(data) == found
+
+
+def test_a_marker_in_a_field_of_a_log_line_is_found() -> None:
+    """As the process would write it."""
+    search, log = LogSearch(), logging.Logger("app.example")
+    log.addHandler(search)
+    log.warning("claim.failed", extra={"fields": {"destination": "dst_1"}})
+    assert search.found == set()
+    log.warning("claim.failed", extra={"fields": {"destination": "ada@example.com"}})
+    assert search.found == {"ada@example.com"}
+
+
+OF_THE_CLUSTER = re.compile(r"\bFROM pg_(locks|stat_activity)\b")
+LIMITED = re.compile(r"datname = current_database\(\)|SESSIONS_HERE|\bpid = ")
+
+
+def unlimited(source: str) -> list[str]:
+    """Return the statements of a module that see the sessions or locks of other databases."""
+    tree = ast.parse(source)
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    texts = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in parts
+    ]
+    return [text for text in texts if OF_THE_CLUSTER.search(text) and not LIMITED.search(text)]
+
+
+def test_a_statement_sees_the_sessions_of_its_own_database_only() -> None:
+    """One that ends all sessions of the product would end those of a test in another worker."""
+    sources = {path: path.read_text() for path in TESTS.rglob("*.py") if path != Path(__file__).resolve()}
+    concerned = {path: source for path, source in sources.items() if OF_THE_CLUSTER.search(source)}
+    assert len(concerned) > 5
+    found = {str(path.relative_to(TESTS)): unlimited(source) for path, source in concerned.items()}
+    assert {path: texts for path, texts in found.items() if texts} == {}
+
+
+@pytest.mark.reads_only
+async def test_a_test_that_only_reads_changes_nothing(owner: asyncpg.Connection) -> None:
+    """A test with the mark `reads_only` that changes something fails: no other test meets its rows."""
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await owner.execute("DELETE FROM audit")
