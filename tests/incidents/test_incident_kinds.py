@@ -212,7 +212,7 @@ async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch, 
     await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '2 minutes'")
     await watch.tick()
     await watch.let_pass(10)
-    assert (await announced(watch, "no_worker", None))["watched"] is None
+    assert (await announced(watch, "no_worker", None))["destination"] is None
     await watch.world.work_until(watched, delivered=1)
     await watch.resolved("no_worker")
     kinds = {message["data"]["kind"] for message in watch.receiver.of_type("resolved")}
@@ -226,7 +226,7 @@ async def test_the_lease_of_a_crashed_worker_does_not_prolong_the_wait(watch: Wa
     await watch.world.fetch("UPDATE lanes SET owner = 'crashed', leased_until = now()")
     await watch.tick()
     await watch.let_pass(10)
-    assert (await announced(watch, "no_worker", None))["watched"] is None
+    assert (await announced(watch, "no_worker", None))["destination"] is None
 
 
 async def test_a_delay_during_an_outage_of_the_service_is_silent(watch: Watch) -> None:
