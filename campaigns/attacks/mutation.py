@@ -91,10 +91,11 @@ PARTS: dict[str, Part] = {
         "convert members steps values numbers timestamps consent tcf",
         CONVERSION_TESTS,
     ),
-    "event_description": {"app/admin/events/description.py": _tests("event_descriptions")},
     # The rest on a real Postgres that all mutants share, each with a database of its own.
     "flush": _modules("app/ingest", "dedup flush_writer group_commit", FLUSH_TESTS),
-    "event_history": {"app/admin/events/history.py": _tests("event_histories", "pipeline")},
+    "event_history": {
+        "app/admin/events/history.py": (*_tests("event_descriptions"), *_tests("event_histories", "pipeline"))
+    },
 }
 WITH_DATABASE = frozenset({"event_history", "flush"})
 # Simulations of minutes, whose results the cases show too, and tests that compare times.
