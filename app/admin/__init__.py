@@ -3,7 +3,7 @@
 A use case returns a value or raises `Refusal`. A use case that takes the context acts for `context.caller`,
 and opens its own transaction. A use case that takes a connection acts in the transaction of its caller: for
 example, a configuration file is applied in a single transaction.
-`mappings/` has drafts, published versions (`mappings/publishing.py`) and pinned event names.
+`mappings/` has drafts, published versions and pinned event names.
 `destinations/settings.py` creates and changes destinations.
 
 A request body stands beside its use case, and `inputs.py` has the types of its members. The resources of use

@@ -13,8 +13,7 @@ from app.admin.context import EvaluationSettings, Update
 from app.admin.destinations import set_status_callback
 from app.admin.destinations.settings import insert_destination, update_settings
 from app.admin.incidents import change_alerting, change_preference
-from app.admin.mappings import publishing
-from app.admin.mappings.drafts import archive_mapping, change_mapping, create_mapping, valid_draft
+from app.admin.mappings import mappings as use_cases
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.mappings.trials import comparison, summary
 from app.config_as_code.model import DesiredDestination, refusal_sentence
@@ -185,24 +184,24 @@ async def _mapping(change: Update, destination: Destination, step: MappingStep) 
         return
     # A publish over HTTP locks in the same order: first the advertiser, then the mapping.
     connection = change.connection
-    destination = await publishing.lock_advertiser(connection, destination)
+    destination = await use_cases.lock_advertiser(connection, destination)
     if step.desired is None:
         assert step.existing is not None
         before = await _lock(connection, destination, step.existing.id)
-        await archive_mapping(change, before)
+        await use_cases.archive_mapping(change, before)
         return
-    document = valid_draft(step.document)
+    document = use_cases.valid_draft(step.document)
     if step.existing is None:
         id_ = MappingId(step.desired.id or new_id("map_"))
         async with _unused_id(connection, "mapping"):
-            await create_mapping(change, destination.id, id_, document)
+            await use_cases.create_mapping(change, destination.id, id_, document)
     else:
         id_ = step.existing.id
         before = await _lock(connection, destination, id_)
-        await change_mapping(change, before, document)
+        await use_cases.change_mapping(change, before, document)
     if step.desired.published:
         mapping = await _lock(connection, destination, id_)
-        await publishing.publish_mapping(change, destination, mapping)
+        await use_cases.publish_mapping(change, destination, mapping)
 
 
 @asynccontextmanager

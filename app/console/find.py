@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin import Scope
 from app.admin.destinations.settings import list_destinations
-from app.admin.mappings.drafts import search_mappings
+from app.admin.mappings.mappings import search_mappings
 from app.console.access.secured_page import CurrentVisit, PageRouter
 from app.console.navigation import navigation_of
 

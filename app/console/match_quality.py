@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin.context import AppContext
 from app.admin.incidents import list_incidents
-from app.admin.mappings.drafts import change_draft, read_mapping
+from app.admin.mappings.mappings import change_draft, read_mapping
 from app.admin.match_quality.dedupe import CompareIdsRequest, compare_ids, read_findings
 from app.admin.match_quality.marked_conversions import TestConversionsRequest, send_test_conversions
 from app.admin.match_quality.match_keys import read_match_quality

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin import invalid
 from app.admin.context import AppContext
 from app.admin.destinations import reading
-from app.admin.mappings.drafts import find_mapping
+from app.admin.mappings.mappings import find_mapping
 from app.domain.identity.keys import Profile
 from app.domain.mapping.presets import example_event
 from app.domain.mapping.time_steps import zone_names

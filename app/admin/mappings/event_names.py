@@ -10,13 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import Caller, ErrorCode, FieldProblem, Refusal, invalid, require_found
 from app.admin.context import AppContext, Update
-from app.admin.destinations import reading
-from app.admin.mappings.drafts import find_mapping
 from app.admin.mappings.schema import compile_or_refuse, compiled_or_none
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId, DestinationId, MappingId
-from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.mapping.document import Mapping
 from app.domain.mapping.event_name import (
     clean_event_name,
     event_name_problem,
@@ -82,25 +80,11 @@ async def preview_rename(context: AppContext, advertiser_id: str, event_type: st
         await _require_all_visible(connection, context.caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)
         pin = require_found(next((each for each in pins if each.event_type == event_type), None), _NOT_PINNED)
-        return await _impact(connection, context.caller, pin)
+        return await rename_impact(connection, context.caller, pin)
 
 
-async def find_name_conflict(
-    context: AppContext, destination_id: str, mapping_id: str
-) -> RenameImpact | None:
-    """Return the effect of renaming the pinned name to that of a mapping's draft; None if they are equal."""
-    async with reading(context, destination_id) as (connection, destination):
-        mapping = await find_mapping(connection, destination, mapping_id)
-        compiled = compile_mapping(dict(mapping.draft))
-        if not isinstance(compiled, Mapping):
-            return None
-        for pin in await event_names.of_advertiser(connection, destination.advertiser_id):
-            if pin.event_type == compiled.constant_event_type and pin.name != compiled.event_name:
-                return await _impact(connection, context.caller, pin)
-    return None
-
-
-async def _impact(connection: AsyncConnection, caller: Caller, pin: Pin) -> RenameImpact:
+async def rename_impact(connection: AsyncConnection, caller: Caller, pin: Pin) -> RenameImpact:
+    """Return the effect of renaming a pinned name, as far as the caller sees it."""
     ids = await destinations.ids_of_advertiser(connection, pin.advertiser_id)
     visible = [id_ for id_ in ids if caller.sees(id_)]
     names = dict(await destinations.names(connection, only=visible))

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext, EvaluationSettings
 from app.admin.destinations import find_visible, reading
-from app.admin.mappings.drafts import compile_draft, find_mapping, require_published
+from app.admin.mappings.mappings import compile_draft, find_mapping, require_published
 from app.admin.mappings.schema import compiled_or_none
 from app.domain.conversion.convert import ID_DERIVED, Conversion, ConversionPlan, Rules, Trace
 from app.domain.event import (

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from app.admin import Scope, field_problem_of
 from app.admin.inputs import Note, RequestBody
-from app.admin.mappings import drafts, publishing
+from app.admin.mappings import mappings as use_cases
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.api.access.secured_route import OnDestination, OnMapping, SecuredRouter
 from app.api.http.headers import Expected, etag
@@ -43,7 +43,7 @@ class RollbackRequest(RequestBody):
 
 
 class DraftProblem(TypedDict):
-    """A problem that prevents publishing."""
+    """A problem that prevents use_cases."""
 
     field: str
     problem: str
@@ -97,11 +97,11 @@ class MappingPage(Page[MappingView]):
     """A page of mappings."""
 
 
-class MappingVersionPage(Page[publishing.PublishedVersion]):
+class MappingVersionPage(Page[use_cases.PublishedVersion]):
     """A page of published versions."""
 
 
-def _mapping_body(details: drafts.MappingDetails) -> dict[str, Any]:
+def _mapping_body(details: use_cases.MappingDetails) -> dict[str, Any]:
     """Return the body for a mapping: the members of the draft in their order, then the state."""
     mapping = details.mapping
     state: MappingState = {
@@ -122,7 +122,7 @@ def _mapping_body(details: drafts.MappingDetails) -> dict[str, Any]:
     return {**mapping.draft, **state}
 
 
-def _response(details: drafts.MappingDetails, status: int = 200, **headers: str) -> Response:
+def _response(details: use_cases.MappingDetails, status: int = 200, **headers: str) -> Response:
     headers = {"ETag": etag(details.mapping.version), **headers}
     return ExactJsonResponse(_mapping_body(details), status, headers)
 
@@ -136,7 +136,7 @@ def _response(details: drafts.MappingDetails, status: int = 200, **headers: str)
 )
 async def create(on: OnDestination, body: NewDraftBody) -> Response:
     """Create a draft. It may lack members that publishing needs, but the given members must be valid."""
-    created = await drafts.create_draft(*on, body)
+    created = await use_cases.create_draft(*on, body)
     mapping = created.mapping
     return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
 
@@ -144,15 +144,15 @@ async def create(on: OnDestination, body: NewDraftBody) -> Response:
 @router.get(MAPPINGS, Scope.DESTINATIONS_READ, summary="List mappings", response_model=MappingPage)
 async def list_all(on: OnDestination, paging: Paging) -> Response:
     """List the mappings of a destination, oldest first. Deleted mappings are not listed."""
-    found = await drafts.list_mappings(*on, limit=paging.most, after=paging.number)
+    found = await use_cases.list_mappings(*on, limit=paging.most, after=paging.number)
     items, next_cursor = paging.split(found, lambda details: (details.mapping.number,))
     return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
 
 
 @router.get(MAPPING, Scope.DESTINATIONS_READ, summary="Read a mapping", response_model=MappingView)
 async def read(on: OnMapping) -> Response:
-    """Read the draft, the number of the published version, and the problems that prevent publishing."""
-    return _response(await drafts.read_mapping(*on))
+    """Read the draft, the number of the published version, and the problems that prevent use_cases."""
+    return _response(await use_cases.read_mapping(*on))
 
 
 @router.patch(MAPPING, Scope.DESTINATIONS_WRITE, summary="Edit a mapping's draft", response_model=MappingView)
@@ -161,7 +161,7 @@ async def change(on: OnMapping, body: DraftBody, expected: Expected) -> Response
 
     Published versions stay unchanged.
     """
-    return _response(await drafts.change_draft(*on, body, expected))
+    return _response(await use_cases.change_draft(*on, body, expected))
 
 
 @router.delete(MAPPING, Scope.DESTINATIONS_WRITE, summary="Delete a mapping", response_model=MappingView)
@@ -170,7 +170,7 @@ async def delete(on: OnMapping, expected: Expected) -> Response:
 
     Events that it accepted before are still delivered.
     """
-    return ExactJsonResponse(_mapping_body(await drafts.delete_mapping(*on, expected)))
+    return ExactJsonResponse(_mapping_body(await use_cases.delete_mapping(*on, expected)))
 
 
 @router.post(
@@ -183,7 +183,7 @@ async def publish(on: OnMapping, expected: Expected, body: PublishRequest | None
     another name for this event type. Publishing an unchanged draft changes nothing.
     """
     note = None if body is None else body.note
-    return _response(await publishing.publish_draft(*on, expected, note))
+    return _response(await use_cases.publish_draft(*on, expected, note))
 
 
 @router.get(
@@ -197,7 +197,7 @@ async def versions(on: OnMapping, paging: Paging) -> Response:
 
     Each version has its document and its changes from the previous version.
     """
-    found = await publishing.list_versions(*on, limit=paging.most, below=paging.number)
+    found = await use_cases.list_versions(*on, limit=paging.most, below=paging.number)
     items, next_cursor = paging.split(found, lambda each: (each.version,))
     return ExactJsonResponse({"items": items, "next_cursor": next_cursor})
 
@@ -210,4 +210,4 @@ async def versions(on: OnMapping, paging: Paging) -> Response:
 )
 async def rollback(on: OnMapping, body: RollbackRequest, expected: Expected) -> Response:
     """Use an earlier version for new events. The draft stays unchanged: fix the draft, then publish it."""
-    return _response(await publishing.roll_back(*on, body.version, expected))
+    return _response(await use_cases.roll_back(*on, body.version, expected))

@@ -16,7 +16,7 @@ from app.admin.destinations.event_schemas import read_test_event
 from app.admin.events.history import read_event_history
 from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
-from app.admin.mappings.drafts import list_published
+from app.admin.mappings.mappings import list_published
 from app.admin.mappings.trials import send_sample_event
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit

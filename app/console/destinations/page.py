@@ -16,7 +16,7 @@ from app.admin.destinations.preflight import check_setup, why_unusable
 from app.admin.destinations.settings import DestinationUpdate, change_destination
 from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
-from app.admin.mappings.drafts import list_mappings
+from app.admin.mappings.mappings import list_mappings
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts
