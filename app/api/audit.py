@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.admin import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
 from app.api.access.secured_route import SecuredRouter
-from app.api.export import Listing, exportable
+from app.api.lists import Listing, exportable
 from app.api.pages import AuditPage, audit_page
 from app.store.audit import AuditEntry, AuditFilter
 

@@ -7,7 +7,7 @@ from fastapi import Query
 from app.admin import Scope
 from app.admin.catalog import DestinationType, search
 from app.api.access.secured_route import SecuredRouter
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 
 router = SecuredRouter("catalog")
 

@@ -9,7 +9,7 @@ from app.admin import incidents as use_cases
 from app.admin.incidents import ChannelStatus, NotificationPreference
 from app.admin.inputs import Instant, Note, RequestBody
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 from app.domain.incidents.kinds import Kind
 from app.domain.incidents.machine import IncidentState
 from app.incidents.outbox import PublicIncident, public_incident

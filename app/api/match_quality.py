@@ -13,8 +13,8 @@ from app.admin.match_quality import dedupe, marked_conversions, match_keys, reco
 from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash
 from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.responses import ResponseBody
+from app.api.lists import Page, Paging
 from app.api.mappings import MAPPING
-from app.api.paging import Page, Paging
 from app.domain.match_quality.dedupe import DedupeFinding
 from app.domain.match_quality.foreign_hash import HashExplanation
 from app.domain.match_quality.match_keys import FORMULA, KeyCoverage, MatchQuality, WhatIf

@@ -14,7 +14,7 @@ from app.admin.inputs import DayRange
 from app.api.access.secured_route import Context, SecuredRouter
 from app.api.http.headers import Expected, tagged
 from app.api.http.responses import ResponseBody
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 from app.store.organisations.organisations import Organisation, OrganisationLimits
 from app.store.organisations.usage import DayUsage
 

@@ -6,12 +6,22 @@ from datetime import datetime
 from app.admin.audit import list_audit, number_of_entry
 from app.admin.events.figures import list_rejections
 from app.admin.events.search import search_events
+from app.admin.events.summary import EventSummary
 from app.admin.privacy.consent_records import ConsentRecord, list_consent_records
-from app.api.events.models import EventSummaryPage, RejectionPage
-from app.api.paging import BatchPage, ListQuery, Page, cursor_of
+from app.api.lists import BatchPage, ListQuery, Page, cursor_of
 from app.domain.event_query import EventQuery
 from app.store.audit import AuditEntry, AuditFilter
 from app.store.counts import ConsentStops
+from app.store.events.rejections import RejectionRecord
+
+
+class EventSummaryPage(BatchPage[EventSummary]):
+    """A page of events, newest first."""
+
+    unreadable_batches: int
+    """The number of damaged batches. Their events are missing from the page."""
+    searched_back_to: datetime | None
+    """The search covered accepted events back to this time."""
 
 
 async def event_page(destination_id: str | None, wanted: EventQuery, paging: ListQuery) -> EventSummaryPage:
@@ -26,6 +36,10 @@ async def event_page(destination_id: str | None, wanted: EventQuery, paging: Lis
         unreadable_batches=found.unreadable_batches,
         searched_back_to=found.back_to,
     )
+
+
+class RejectionPage(Page[RejectionRecord]):
+    """A page of rejected events, newest first."""
 
 
 async def rejection_page(destination_id: str, wanted: EventQuery, paging: ListQuery) -> RejectionPage:

@@ -13,10 +13,9 @@ from app.admin.privacy import subjects
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.hash_value import HashRequest, HashResult, hash_value
 from app.api.access.secured_route import ONE, Context, SecuredRouter
-from app.api.export import Listing, exportable
 from app.api.http.responses import ResponseBody
+from app.api.lists import Listing, ListQuery, cursor_of, exportable
 from app.api.pages import ConsentRecordPage, consent_page
-from app.api.paging import ListQuery, cursor_of
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 
 router = SecuredRouter("events")

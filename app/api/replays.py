@@ -9,7 +9,7 @@ from app.admin import replays as use_cases
 from app.admin.inputs import RequestBody
 from app.api.access.secured_route import ONE, OnDestination, SecuredRouter
 from app.api.events.filters import EventFilter, Id
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 from app.domain.outcomes.status import Status
 from app.store.replays import ReplayProgress
 

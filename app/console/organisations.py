@@ -6,7 +6,7 @@ from starlette.responses import Response
 from app.admin import ErrorCode, Refusal, Scope, organisations
 from app.admin.mappings.field_problems import field_problems
 from app.admin.organisations import NewOrganisation, OrganisationChange
-from app.api.paging import ListQuery
+from app.api.lists import ListQuery
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 from app.console.pages import FORM_ERRORS

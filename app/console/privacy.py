@@ -18,9 +18,8 @@ from app.admin.mappings.mappings import list_published
 from app.admin.privacy import subjects
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.hash_value import HashRequest, HashResult, hash_value
-from app.api.export import ExportFormat, export
+from app.api.lists import Cursor, ExportFormat, ListQuery, export
 from app.api.pages import consent_page
-from app.api.paging import Cursor, ListQuery
 from app.console.access import sessions
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.api.paging import cursor_of
+from app.api.lists import cursor_of
 from tests.api.world import DESTINATION, JSON, ApiWorld
 
 

@@ -20,7 +20,7 @@ from app.api.http.query_parameters import (
     refused_parameters,
     without_blanks,
 )
-from app.api.paging import cursor_of
+from app.api.lists import cursor_of
 from app.console.access.secured_page import SecuredPage
 from tests.api.world import BOOTSTRAP, JSON, STREAMS, ApiWorld
 

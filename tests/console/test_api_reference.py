@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Route, expect
 
 from app.admin import error_body
-from app.api.events import models
-from app.api.events.models import EXAMPLE_EVENT
+from app.api.events import intake
+from app.api.events.intake import EXAMPLE_EVENT
 from app.console.assets import ASSETS, compressed
 from app.domain.admission import ShedReason
 from app.domain.mapping.presets import EXAMPLE_MAPPING
@@ -124,23 +124,23 @@ def test_the_examples_are_real_responses(client: httpx.Client, destination: str)
     now |= {"destination_id": destination, "mapping_id": mapping}
     now["event"]["timestamp"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     bad = json.loads(json.dumps(now))
-    bad["event_id"] = models.OTHER_ID
+    bad["event_id"] = intake.OTHER_ID
     del bad["event"]["timestamp"]
 
     def posted(body: Any, path: str = "/events") -> tuple[int, Any]:
         answer = client.post(path, json=body)
         return answer.status_code, answer.json()
 
-    assert posted([now, bad]) == (207, models.SOME_REJECTED)
-    assert posted(now) == (202, models.DUPLICATE)
-    assert posted(bad) == (422, models.ALL_REJECTED)
-    assert posted(now, "/events?dryrun=true") == (422, models.NOT_READ)
+    assert posted([now, bad]) == (207, intake.SOME_REJECTED)
+    assert posted(now) == (202, intake.DUPLICATE)
+    assert posted(bad) == (422, intake.ALL_REJECTED)
+    assert posted(now, "/events?dryrun=true") == (422, intake.NOT_READ)
     fresh = {**now, "event_id": "ord-1003:node-7"}
     fresh["event"] = {**now["event"], "properties": {"brand": "globex"}}
     status, body = posted(fresh)
     body["results"][0]["event_id"] = EXAMPLE_EVENT["event_id"]
-    assert (status, body) == (202, models.ACCEPTED)
-    assert error_body(shed_problem(ShedReason.SHARE)) == models.TOO_MANY
+    assert (status, body) == (202, intake.ACCEPTED)
+    assert error_body(shed_problem(ShedReason.SHARE)) == intake.TOO_MANY
 
 
 def test_the_page_is_light(client: httpx.Client) -> None:

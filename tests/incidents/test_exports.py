@@ -8,10 +8,9 @@ from time import process_time
 import pytest
 
 from app.admin import ErrorCode, Refusal
-from app.api import export as exporting
-from app.api.export import ExportFormat, cell, export
+from app.api import lists
 from app.api.http.responses import ResponseBody
-from app.api.paging import BatchPage, ListQuery, Page
+from app.api.lists import BatchPage, ExportFormat, ListQuery, Page, cell, export
 from tests.incidents.conftest import Service
 from tests.incidents.test_rejections import nameless
 from tests.pipeline.world import event
@@ -27,7 +26,7 @@ async def test_an_export_contains_the_complete_list(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over several pages, with the columns of the list, in both formats."""
-    monkeypatch.setattr("app.api.export.ROWS", 3)
+    monkeypatch.setattr("app.api.lists.ROWS", 3)
     destination = await service.world.destination()
     await service.post(destination, *(event(number) for number in range(10)))
     await service.post(destination, *(nameless(number) for number in range(7)), event_id_formula())
@@ -86,7 +85,7 @@ async def test_an_export_that_is_cut_short_ends_with_an_error_row(
     text = b"".join([part async for part in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
     assert "cut_short" in text.splitlines()[-1]
     assert "secret" not in text
-    assert exporting.ROWS <= 1_000
+    assert lists.ROWS <= 1_000
 
 
 @pytest.mark.parametrize("is_cut_short", [False, True])

@@ -3,7 +3,7 @@
 from app.admin import Scope
 from app.admin.access.keys import IssuedKey, NewKey, create_key, list_keys, revoke_key
 from app.api.access.secured_route import Context, SecuredRouter
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 from app.store.access.keys import ApiKey
 
 router = SecuredRouter("keys")

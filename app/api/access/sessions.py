@@ -3,7 +3,7 @@
 from app.admin import Scope
 from app.admin.access.sessions import ConsoleSession, end_session, list_sessions
 from app.api.access.secured_route import Context, SecuredRouter
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 
 router = SecuredRouter("sessions")
 

@@ -16,7 +16,7 @@ from app.admin.destinations.settings import DestinationUpdate, NewDestination
 from app.admin.inputs import RequestBody
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.http.headers import Expected, tagged
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 from app.domain.destination import State
 from app.store.callbacks import CallbackStatus
 from app.store.destinations.destinations import Destination

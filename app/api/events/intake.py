@@ -1,20 +1,20 @@
 """POST /events: read the query and every form of body, and return one result per event."""
 
 import json
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 from enum import StrEnum
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired
 
 from fastapi import Body, Query
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.types import Scope as ASGIScope
+from typing_extensions import TypedDict
 
 from app.admin import ErrorCode, Problem, Refusal, Scope, invalid
 from app.admin.mappings.field_problems import field_problems
 from app.api.access.secured_route import SecuredRouter
 from app.api.errors import ErrorBody, malformed_body
-from app.api.events import models
 from app.api.http.query_parameters import (
     DeclaredParameters,
     of_keyed_route,
@@ -24,8 +24,10 @@ from app.api.http.query_parameters import (
 from app.api.http.responses import exact_json
 from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason
-from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
+from app.domain.event import BodyProblem, Event, EventProblem, Rejection, journey_ids, read_events, read_lines
+from app.domain.outcomes.reasons import JourneyCode, WarningView
 from app.ingest.intake import EventResult
+from app.store.events.rejections import ALSO
 
 router = SecuredRouter("events")
 
@@ -35,6 +37,74 @@ NDJSON = "application/x-ndjson"
 # decimal 30 times. At the maximum number of events, each event may have 50 containers and 100 values.
 MOST_CONTAINERS = 250_000
 MOST_VALUES = 500_000
+
+
+EXAMPLE_EVENT: dict[str, Any] = {
+    "event_id": "ord-1001:node-7",
+    "destination_id": "dst_0a1b2c3d4e5f6g7h8i9j",
+    "mapping_id": "map_0a1b2c3d4e5f6g7h8i9j",
+    "event": {"name": "addToCart", "timestamp": "2026-11-24T10:00:00Z", "properties": {"brand": "acme"}},
+    "user": {"email": "ada@example.com", "first_name": "Ada"},
+}
+
+
+class SentEvent(TypedDict, total=False):
+    """An event. The ids below identify and route it. A mapping reads all other members by their paths."""
+
+    __pydantic_config__ = ConfigDict(  # type: ignore[misc]
+        extra="allow", json_schema_extra={"examples": [EXAMPLE_EVENT]}, use_attribute_docstrings=True
+    )
+
+    event_id: Annotated[str, Field(min_length=1, max_length=256)]
+    """The idempotency key. Pages and logs show it, so an id with an `@`, a phone number or an advertising id
+    is refused. Default: derived from the content.
+    """
+    destination_id: str
+    """Default: `destination_id` of the query."""
+    mapping_id: str
+    """Default: `mapping_id` of the query, or the only mapping."""
+
+
+class EventsBatch(TypedDict):
+    """A body that contains its events under `events`."""
+
+    events: list[SentEvent]
+
+
+class RowsBatch(TypedDict):
+    """A body that contains its events under `rows`."""
+
+    rows: list[SentEvent]
+
+
+class EventResultBody(TypedDict):
+    """The result of an event.
+
+    For a rejection, `code`, `reason`, `field`, `mapping_field` and `detail` describe its first problem.
+    """
+
+    index: int
+    event_id: Annotated[str | None, Field(description="Null if the id itself was refused.")]
+    status: Literal["accepted", "duplicate", "rejected"]
+    code: NotRequired[JourneyCode]
+    reason: NotRequired[Annotated[str, Field(examples=["timestamp_missing"])]]
+    field: NotRequired[Annotated[str | None, Field(description="The path in the event.")]]
+    mapping_field: NotRequired[Annotated[str | None, Field(description="The field of the mapping.")]]
+    detail: NotRequired[str]
+    also: NotRequired[Annotated[Sequence[EventProblem], Field(description=ALSO)]]
+    warnings: NotRequired[list[WarningView]]
+    preview: NotRequired[
+        Annotated[Mapping[str, Any], Field(description="With `dry_run`: the conversion that would be sent.")]
+    ]
+
+
+class EventResults(TypedDict):
+    """One result per event of a request, in the order of the events."""
+
+    accepted: Annotated[int, Field(examples=[1])]
+    duplicates: Annotated[int, Field(examples=[0])]
+    rejected: Annotated[int, Field(examples=[0])]
+    results: list[EventResultBody]
 
 
 class Priority(StrEnum):
@@ -65,46 +135,91 @@ class EventsQuery(BaseModel):
 NO_QUERY: Final = EventsQuery()
 _PARAMETERS: Final = of_keyed_route(DeclaredParameters(frozenset(EventsQuery.model_fields)))
 
+# Responses to `POST /events`, for the API description. A test gets each of them from the service.
+_ID: Final = EXAMPLE_EVENT["event_id"]
+OTHER_ID: Final = "ord-1002:node-7"
+
+REJECTION: Final = {
+    "status": "rejected",
+    "code": "BAD_REQUEST",
+    "reason": "timestamp_missing",
+    "field": "event.timestamp",
+    "mapping_field": "event_timestamp",
+    "detail": "Event Timestamp is mapped to event.timestamp, which is absent.",
+}
+
+
+def _results(*results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the response with these results."""
+    statuses = [result["status"] for result in results]
+    counts = [statuses.count(status) for status in ("accepted", "duplicate", "rejected")]
+    listed = [{"index": index, **result} for index, result in enumerate(results)]
+    return {**dict(zip(("accepted", "duplicates", "rejected"), counts, strict=True)), "results": listed}
+
+
+ACCEPTED: Final = _results({"event_id": _ID, "status": "accepted"})
+DUPLICATE: Final = _results({"event_id": _ID, "status": "duplicate"})
+SOME_REJECTED: Final = _results({"event_id": _ID, "status": "accepted"}, {"event_id": OTHER_ID, **REJECTION})
+ALL_REJECTED: Final = _results({"event_id": OTHER_ID, **REJECTION})
+NOT_READ: Final = {
+    "error": "invalid",
+    "detail": "The query has an unknown or duplicate parameter. Accepted parameters: destination_id, "
+    "dry_run, mapping_id, organisation_id, priority.",
+    "fields": [{"field": "dryrun", "problem": "unknown_parameter"}],
+}
+TOO_MANY: Final = {
+    "error": "too_many_requests",
+    "detail": "This key or organisation uses its share of memory, connections or work. Try again.",
+    "fields": [],
+    "code": "RATE_LIMIT",
+}
+
+
+def _content(**examples: tuple[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the content of a response in the description, from a summary and a body for each example."""
+    values = {name: {"summary": summary, "value": body} for name, (summary, body) in examples.items()}
+    return {"application/json": {"examples": values}}
+
 
 _EXAMPLES: Final = {
-    "event": {"summary": "One event", "value": models.EXAMPLE_EVENT},
-    "list": {"summary": "A list of events", "value": [models.EXAMPLE_EVENT]},
-    "events": {"summary": "A batch under `events`", "value": {"events": [models.EXAMPLE_EVENT]}},
-    "rows": {"summary": "A batch under `rows`", "value": {"rows": [models.EXAMPLE_EVENT]}},
+    "event": {"summary": "One event", "value": EXAMPLE_EVENT},
+    "list": {"summary": "A list of events", "value": [EXAMPLE_EVENT]},
+    "events": {"summary": "A batch under `events`", "value": {"events": [EXAMPLE_EVENT]}},
+    "rows": {"summary": "A batch under `rows`", "value": {"rows": [EXAMPLE_EVENT]}},
 }
 _NDJSON_BODY: Final = {
     NDJSON: {
         "schema": {"type": "string", "description": "One event per line."},
-        "example": json.dumps(models.EXAMPLE_EVENT) + "\n",
+        "example": json.dumps(EXAMPLE_EVENT) + "\n",
     }
 }
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": models.EventResults, "description": "With dry_run: the results of the real call."},
+    200: {"model": EventResults, "description": "With dry_run: the results of the real call."},
     202: {
         "description": "Every event was accepted or is a duplicate. Accepted events are on disk.",
-        "content": models.content(
-            accepted=("The event is new", models.ACCEPTED),
-            duplicate=("The event was accepted before", models.DUPLICATE),
+        "content": _content(
+            accepted=("The event is new", ACCEPTED),
+            duplicate=("The event was accepted before", DUPLICATE),
         ),
     },
     207: {
-        "model": models.EventResults,
+        "model": EventResults,
         "description": "Some events were rejected. See results.",
-        "content": models.content(some=("The second of two events has no time", models.SOME_REJECTED)),
+        "content": _content(some=("The second of two events has no time", SOME_REJECTED)),
     },
     422: {
-        "model": models.EventResults | ErrorBody,
+        "model": EventResults | ErrorBody,
         "description": "Every event was rejected: see results. Or no event was read (an empty batch, an "
         "unknown parameter): an error.",
-        "content": models.content(
-            rejected=("The only event has no time", models.ALL_REJECTED),
-            unread=("A misspelt parameter", models.NOT_READ),
+        "content": _content(
+            rejected=("The only event has no time", ALL_REJECTED),
+            unread=("A misspelt parameter", NOT_READ),
         ),
     },
     429: {
         "model": ErrorBody,
         "description": "Nothing was stored. Send the same request again after Retry-After.",
-        "content": models.content(share=("Too much at the same time", models.TOO_MANY)),
+        "content": _content(share=("Too much at the same time", TOO_MANY)),
     },
 }
 
@@ -120,10 +235,10 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 async def post_events(
     query: Annotated[EventsQuery, Query()],
     body: Annotated[
-        models.SentEvent | list[models.SentEvent] | models.EventsBatch | models.RowsBatch,
+        SentEvent | list[SentEvent] | EventsBatch | RowsBatch,
         Body(openapi_examples=_EXAMPLES),
     ],
-) -> models.EventResults:
+) -> EventResults:
     """Accept one event, an array, `{"events": […]}`, `{"rows": […]}` or NDJSON, one event per line.
 
     202: every event is accepted or a duplicate. 207: some are rejected. 422: all are rejected. Accepted
@@ -228,8 +343,8 @@ def results_response(results: list[EventResult], *, dry_run: bool = False) -> Ev
     return EventsResponse(status, exact_json(body))
 
 
-def _rejected(result: EventResult, rejection: Rejection) -> models.EventResultBody:
-    body: models.EventResultBody = {
+def _rejected(result: EventResult, rejection: Rejection) -> EventResultBody:
+    body: EventResultBody = {
         "index": result.index,
         "event_id": result.event_id,
         "status": result.status,

@@ -13,11 +13,9 @@ from app.admin.events.history import read_event_history
 from app.admin.events.summary import REJECTED, EventHistory, EventSummary
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
-from app.api.events.models import EventSummaryPage, RejectionPage, RejectionSummaryPage
-from app.api.export import Listing, exportable
-from app.api.pages import event_page, rejection_page
-from app.api.paging import Paging
-from app.store.events.rejections import RejectionRecord
+from app.api.lists import Listing, Page, Paging, exportable
+from app.api.pages import EventSummaryPage, RejectionPage, event_page, rejection_page
+from app.store.events.rejections import RejectionRecord, RejectionSummary
 
 router = SecuredRouter("events")
 
@@ -60,6 +58,10 @@ async def search(
     """
     page_at = partial(event_page, wanted.destination_id, wanted.query(any_id=wanted.q))
     return await listing.answer(EventSummary, page_at, name="events")
+
+
+class RejectionSummaryPage(Page[RejectionSummary]):
+    """Exact counts of rejected events, most frequent first."""
 
 
 @router.get(ONE + "/rejections/summary", Scope.EVENTS_READ, summary="Count rejected events")

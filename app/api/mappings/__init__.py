@@ -15,7 +15,7 @@ from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.api.access.secured_route import OnDestination, OnMapping, SecuredRouter
 from app.api.http.headers import Expected, etag
 from app.api.http.responses import ExactJsonResponse
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.domain.outcomes.reasons import WarningView
 
@@ -43,7 +43,7 @@ class RollbackRequest(RequestBody):
 
 
 class DraftProblem(TypedDict):
-    """A problem that prevents use_cases."""
+    """A problem that prevents publishing."""
 
     field: str
     problem: str
@@ -151,7 +151,7 @@ async def list_all(on: OnDestination, paging: Paging) -> Response:
 
 @router.get(MAPPING, Scope.DESTINATIONS_READ, summary="Read a mapping", response_model=MappingView)
 async def read(on: OnMapping) -> Response:
-    """Read the draft, the number of the published version, and the problems that prevent use_cases."""
+    """Read the draft, the number of the published version, and the problems that prevent publishing."""
     return _response(await use_cases.read_mapping(*on))
 
 

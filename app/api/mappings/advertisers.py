@@ -6,7 +6,7 @@ from app.admin import Scope
 from app.admin.inputs import RequestBody
 from app.admin.mappings.event_names import RenamedEvent, list_event_names, rename_event
 from app.api.access.secured_route import Context, SecuredRouter
-from app.api.paging import Page, Paging
+from app.api.lists import Page, Paging
 from app.store.mappings.event_names import Pin
 
 router = SecuredRouter("event names")

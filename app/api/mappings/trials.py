@@ -14,8 +14,8 @@ from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.mappings.trials import backtest_draft, preview_event, summary
 from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.responses import ExactJsonResponse, ResponseBody
+from app.api.lists import Page, Paging
 from app.api.mappings import MAPPING, MAPPINGS
-from app.api.paging import Page, Paging
 from app.domain.event import EventProblem
 from app.domain.observed.event_schema import SchemaEntry
 from app.domain.observed.preview import ConversionPreview, RejectionPreview

@@ -27,7 +27,7 @@ from app.api.access.secured_route import Context, Endpoint, SecuredRouter, scope
 from app.api.errors import problem_of
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of, refused_parameters, without_blanks
-from app.api.paging import PAGE_SIZE, Cursor, ListQuery
+from app.api.lists import PAGE_SIZE, Cursor, ListQuery
 from app.console import confirmations, pages
 from app.console.access import sessions
 from app.console.access.sessions import Visitor

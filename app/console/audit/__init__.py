@@ -10,9 +10,8 @@ from starlette.responses import Response
 
 from app.admin import Scope
 from app.admin.audit import changed_entries, list_audit, number_of_entry, verify_chain
-from app.api.export import ExportFormat, export
+from app.api.lists import ExportFormat, ListQuery, export
 from app.api.pages import audit_page
-from app.api.paging import ListQuery
 from app.console.access.secured_page import CurrentVisit, PageRouter, Paging, Visit
 from app.console.audit import view
 from app.domain.audit_chain import ChainBroken, ChainHead

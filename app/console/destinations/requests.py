@@ -7,7 +7,7 @@ from starlette.responses import Response
 from app.admin import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.admin.events.history import ATTEMPT
-from app.api.paging import PAGE_SIZE, Cursor, ListQuery, bad_cursor, cursor_of
+from app.api.lists import PAGE_SIZE, Cursor, ListQuery, bad_cursor, cursor_of
 from app.console.access.secured_page import PageRouter
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.events.history import outcome_label

@@ -18,9 +18,8 @@ from app.admin.events.figures import list_failures, read_journey_figures, summar
 from app.admin.events.search import EventPage, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
 from app.api.events.filters import JOURNEY_LABELS, Id, MixedFilter
-from app.api.export import ExportFormat, export
+from app.api.lists import PAGE_SIZE, Cursor, ExportFormat, ListQuery, cursor_of, export
 from app.api.pages import event_page, rejection_page
-from app.api.paging import PAGE_SIZE, Cursor, ListQuery, cursor_of
 from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.live_updates import open_streams, streamed

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin import incidents as use_cases
-from app.api.paging import PAGE_SIZE
+from app.api.lists import PAGE_SIZE
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 from app.console.destinations.chart_view import charts
 from app.console.time_range import range_since

@@ -12,7 +12,7 @@ from app.admin.inputs import MAX_NOTE
 from app.admin.mappings import mappings as use_cases
 from app.admin.mappings.event_names import rename_event
 from app.admin.mappings.trials import backtest_draft, needs_confirmation
-from app.api.paging import Cursor, ListQuery
+from app.api.lists import Cursor, ListQuery
 from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import activate
 from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
