@@ -14,8 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, create_model
 
 from app.admin import Caller, ErrorCode, Refusal, invalid, require_found, require_future
 from app.admin.context import AppContext, Update
-from app.admin.destinations import changing
-from app.admin.events.search import find_visible_row, reading_row
+from app.admin.destinations import changing, find_visible_row, reading_row
 from app.admin.inputs import REPORT_ONCE, Instant, RequestBody, read_note, validation_error
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import Kind, Severity

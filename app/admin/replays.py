@@ -18,9 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin import Caller, require_found
 from app.admin.context import AppContext
-from app.admin.destinations import changing, lock_visible
+from app.admin.destinations import changing, lock_visible, reading_row
 from app.admin.events.scan import require_mapping
-from app.admin.events.search import reading_row
 from app.amazon.wire import MAX_EVENTS
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event import event_key

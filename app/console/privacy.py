@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin import ErrorCode, FieldProblem, Refusal, Scope, catalog
 from app.admin.context import AppContext
-from app.admin.events.search import destination_names
+from app.admin.destinations import destination_names
 from app.admin.mappings.mappings import list_published
 from app.admin.privacy import subjects
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.admin.destinations import find_visible_row
 from app.admin.events.figures import count_stored, counts_of
-from app.admin.events.search import find_visible_row
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 from app.store.events import journey_figures

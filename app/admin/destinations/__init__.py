@@ -17,13 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin import Caller, ErrorCode, Refusal, require_found, require_id, require_version
 from app.admin.context import AppContext, Update
 from app.admin.copies import copied
-from app.admin.events.search import reading_row
 from app.domain.destination import State
-from app.store import callbacks
+from app.domain.ids import DestinationId
+from app.store import PipelineConnection, callbacks
 from app.store.audit import AuditAction
 from app.store.database import partitions
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
+from app.store.events import batches
+from app.store.events.batches import DestinationRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,32 @@ async def changing(context: AppContext, destination_id: str) -> AsyncIterator[tu
     """Begin a transaction in which the destination is locked. Raises Refusal (not found, archived)."""
     async with context.transaction() as change:
         yield change, await lock_visible(change.connection, context.caller, destination_id)
+
+
+async def find_visible_row(
+    connection: PipelineConnection, caller: Caller, destination_id: str
+) -> DestinationRef:
+    """Return the destination if the caller may see it. Raises Refusal (404)."""
+    require_id("dst_", destination_id)
+    if not caller.sees(destination_id):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return require_found(await batches.destination(connection, DestinationId(destination_id)))
+
+
+@asynccontextmanager
+async def reading_row(
+    context: AppContext, destination_id: str
+) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
+    """Lend a connection of the pipeline, and the destination. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        yield connection, await find_visible_row(connection, context.caller, destination_id)
+
+
+async def destination_names(context: AppContext) -> list[tuple[str, str]]:
+    """Return ids and names of the destinations that a caller may see, by name."""
+    async with context.engine.connect() as connection:
+        found = await destinations.names(connection, only=context.caller.only)
+    return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
 _PUBLIC = TypeAdapter(Destination)

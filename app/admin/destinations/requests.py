@@ -10,9 +10,8 @@ import msgspec
 
 from app.admin import ErrorCode, Refusal, require_found
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import find_visible, reading_row
 from app.admin.events.history import ATTEMPT
-from app.admin.events.search import reading_row
 from app.amazon.messages import cut_values
 from app.crypto import CannotDecrypt, Vault, open_batch
 from app.domain.batch import read_shapes

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 
 from app.admin.context import AppContext
+from app.admin.destinations import find_visible_row, reading_row
 from app.admin.events.figures import count_stored, counts_of
-from app.admin.events.search import find_visible_row, reading_row
 from app.domain.destination import RequestRate, State
 from app.domain.event_query import EventQuery
 from app.domain.ids import DestinationNumber

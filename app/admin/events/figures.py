@@ -10,8 +10,8 @@ from time import monotonic
 from typing import Final
 
 from app.admin.context import AppContext
+from app.admin.destinations import reading_row
 from app.admin.events.scan import BatchReader, exceptions_of, require_mapping
-from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.domain.batch import read_shapes
 from app.domain.destination import State

@@ -12,7 +12,7 @@ from typing import Any, Final
 from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
 from app.admin.copies import copied
-from app.admin.events.search import find_visible_row
+from app.admin.destinations import find_visible_row
 from app.admin.events.summary import (
     EventAttempt,
     EventHistory,

@@ -1,7 +1,6 @@
 """List events of one or all visible destinations, accepted and rejected events together, newest first."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -10,16 +9,15 @@ from itertools import islice, takewhile
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from app.admin import Caller, ErrorCode, Refusal, require_found, require_id
 from app.admin.context import AppContext
+from app.admin.destinations import find_visible_row, reading_row
 from app.admin.events import scan
 from app.admin.events.summary import REJECTED, EventSummary, accepted_summary, rejected_summary
 from app.domain.batch import read_shapes
 from app.domain.event import event_key
 from app.domain.event_query import MEMBERS, EventQuery
-from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.domain.ids import BatchId, DestinationNumber
 from app.store import PipelineConnection, ledger
-from app.store.destinations import destinations
 from app.store.events import attempts, batches, rejections
 from app.store.events.batches import DestinationRef, Mappings, Numbers
 from app.store.events.rejections import RejectionRecord
@@ -54,37 +52,11 @@ class EventPage:
     is_exact: bool = False
 
 
-async def find_visible_row(
-    connection: PipelineConnection, caller: Caller, destination_id: str
-) -> DestinationRef:
-    """Return the destination if the caller may see it. Raises Refusal (404)."""
-    require_id("dst_", destination_id)
-    if not caller.sees(destination_id):
-        raise Refusal(ErrorCode.NOT_FOUND)
-    return require_found(await batches.destination(connection, DestinationId(destination_id)))
-
-
-@asynccontextmanager
-async def reading_row(
-    context: AppContext, destination_id: str
-) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
-    """Lend a connection of the pipeline, and the destination. Raises Refusal (404)."""
-    async with context.pool.acquire() as connection:
-        yield connection, await find_visible_row(connection, context.caller, destination_id)
-
-
 async def mapping_names(context: AppContext, destination_id: str) -> dict[str, str]:
     """Return the names of a destination's mappings, also deleted ones, by id. Raises Refusal (404)."""
     async with reading_row(context, destination_id) as (connection, destination):
         mappings = await batches.mappings(connection, [destination.id])
         return {mapping.id: mapping.name for mapping in mappings.values()}
-
-
-async def destination_names(context: AppContext) -> list[tuple[str, str]]:
-    """Return ids and names of the destinations that a caller may see, by name."""
-    async with context.engine.connect() as connection:
-        found = await destinations.names(connection, only=context.caller.only)
-    return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
 async def search_events(

@@ -11,9 +11,8 @@ from pydantic import Field
 
 from app.admin import invalid
 from app.admin.context import AppContext
-from app.admin.destinations import reading
+from app.admin.destinations import reading, reading_row
 from app.admin.events.scan import BatchReader, are_older, highest_id
-from app.admin.events.search import reading_row
 from app.admin.inputs import Instant, RequestBody
 from app.admin.mappings.schema import compiled_or_none
 from app.crypto import Vault, open_batch

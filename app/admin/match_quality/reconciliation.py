@@ -12,8 +12,8 @@ from pydantic import Field
 
 from app.admin import invalid
 from app.admin.context import AppContext
+from app.admin.destinations import reading_row
 from app.admin.events.scan import exceptions_of
-from app.admin.events.search import reading_row
 from app.admin.events.summary import status_and_reason
 from app.admin.inputs import Day, RequestBody
 from app.admin.mappings.schema import compiled_or_none

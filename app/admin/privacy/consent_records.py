@@ -8,9 +8,8 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.destinations import find_visible, reading_row
 from app.admin.events.scan import BatchReader, Position, are_older, highest_id
-from app.admin.events.search import reading_row
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
 from app.domain.event_query import EventQuery

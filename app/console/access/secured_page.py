@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin import Caller, ErrorCode, Problem, Refusal, Scope
 from app.admin.access.people import why_not
 from app.admin.context import AppContext
-from app.admin.events.search import destination_names
+from app.admin.destinations import destination_names
 from app.api.access.secured_route import Context, Endpoint, SecuredRouter, scopes_of
 from app.api.errors import problem_of
 from app.api.http.headers import address_parts
