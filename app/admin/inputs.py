@@ -155,12 +155,6 @@ def _dataset_name(text: str) -> str:
     return text
 
 
-def _currency(text: str) -> str:
-    if text not in CURRENCIES:
-        raise validation_error("not_in_list", "Use one of the currency codes listed in GET /catalog.")
-    return text
-
-
 def _instant(value: Any) -> Any:
     """Parse an RFC 3339 time with a zone. Anything else is refused, numbers too."""
     if not isinstance(value, str) or not 20 <= len(value) <= 40 or value[10] not in "Tt" or value[7] != "-":
@@ -182,9 +176,6 @@ AdvertiserIdText = Annotated[
     AfterValidator(_advertiser_id),
     Field(description="Digits, or `amzn1.ads-account.g.…`.", examples=["580123456789012345"]),
 ]
-Currency = Annotated[
-    str, AfterValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES)})
-]
 DatasetName = Annotated[
     str,
     AfterValidator(_dataset_name),
@@ -197,17 +188,18 @@ Instant = Annotated[
 ]
 
 
-def _one_of(names: Collection[str]) -> Any:
-    """Return the type of a text that must be one of these names."""
+def _one_of(names: Collection[str], sentence: str = "") -> Any:
+    """Return the type of a text that must be one of these names. `sentence` says where to find them."""
 
     def check(text: str) -> str:
         if text not in names:
-            raise validation_error("not_in_list")
+            raise validation_error("not_in_list", sentence)
         return text
 
     return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": sorted(names)})]
 
 
+Currency = _one_of(CURRENCIES, "Use one of the currency codes listed in GET /catalog.")
 ReasonName = _one_of(REASONS)
 EventTypeName = _one_of(EVENT_TYPES)
 AuditActionName = _one_of([action.value for action in AuditAction])
