@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin.context import AppContext
 from app.domain.audit_chain import ChainBroken, ChainHead, is_unchanged, verify
 from app.store import audit
-from app.store.audit import AuditEntry, AuditFilter
 from app.store.organisations.scope import EVERY
 
 _ROWS: Final = 1_000
@@ -18,8 +17,8 @@ _ID: Final = "aud"
 
 
 async def list_audit(
-    context: AppContext, *, limit: int, below: int | None = None, wanted: AuditFilter | None = None
-) -> list[AuditEntry]:
+    context: AppContext, *, limit: int, below: int | None = None, wanted: audit.AuditFilter | None = None
+) -> list[audit.AuditEntry]:
     """Return up to `limit` actions that the caller may see, newest first, with numbers below `below`."""
     async with context.engine.connect() as connection:
         entries = await audit.newest(
@@ -35,12 +34,12 @@ async def list_audit(
     return [replace(entry, sequence=None, prev_hash=None, hash=None) for entry in entries]
 
 
-def number_of_entry(context: AppContext, entry: AuditEntry) -> int:
+def number_of_entry(context: AppContext, entry: audit.AuditEntry) -> int:
     """Return the number of an entry's row."""
     return int(context.opaque.open(entry.id, kind=_ID))
 
 
-async def changed_entries(context: AppContext, entries: Sequence[AuditEntry]) -> frozenset[str]:
+async def changed_entries(context: AppContext, entries: Sequence[audit.AuditEntry]) -> frozenset[str]:
     """Return the ids of entries whose hash does not match their content."""
     numbers = {number_of_entry(context, entry): entry.id for entry in entries}
     async with context.engine.connect() as connection:

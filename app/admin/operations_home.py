@@ -9,7 +9,6 @@ from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.incidents.health import HOLDS_FOR
 from app.store import incidents
 from app.store.destinations import health, outcome_history
-from app.store.destinations.health import DestinationListing, ListedDestination, PageQuery
 from app.store.incidents import OpenIncident
 
 
@@ -22,12 +21,12 @@ class OperationsHome:
 
     incidents: Sequence[OpenIncident]
     open_incidents: int
-    listing: DestinationListing
+    listing: health.DestinationListing
     history: Mapping[DestinationNumber, Sequence[outcome_history.OutcomeBucket]]
     monitored_at: datetime | None
 
 
-async def read_home(context: AppContext, query: PageQuery, *, incident_limit: int) -> OperationsHome:
+async def read_home(context: AppContext, query: health.PageQuery, *, incident_limit: int) -> OperationsHome:
     """Read the content of the home page for a caller. `query.only` must equal `caller.only`."""
     assert query.only == context.caller.only
     async with context.pool.acquire() as connection:
@@ -41,8 +40,8 @@ async def read_home(context: AppContext, query: PageQuery, *, incident_limit: in
     return OperationsHome(found, open_incidents, listing, history, monitored_at)
 
 
-async def read_condition(context: AppContext, destination: DestinationId) -> ListedDestination | None:
+async def read_condition(context: AppContext, destination: DestinationId) -> health.ListedDestination | None:
     """Return a destination as the home page lists it. None for one that is deleted."""
-    wanted = PageQuery(since=context.now(), width=timedelta(minutes=1), limit=1, only=[destination])
+    wanted = health.PageQuery(since=context.now(), width=timedelta(minutes=1), limit=1, only=[destination])
     async with context.pool.acquire() as connection:
         return next(iter((await health.page(connection, wanted)).items), None)

@@ -9,7 +9,6 @@ from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
 from app.store.database import balance, partitions, system_facts
 from app.store.database.balance import BalanceResult
-from app.store.database.system_facts import DatabaseFacts, ProcessRole, WaitingEvents, WorkerLanes
 from app.store.encryption import key_usage
 
 SESSION_PREFIX: Final = "conversions-"  # set by app.processes.resources
@@ -23,10 +22,10 @@ class SystemState:
     encryption key to an upper bound for the number of its uses.
     """
 
-    database: DatabaseFacts
-    processes: Sequence[ProcessRole]
-    lanes: Sequence[WorkerLanes]
-    waiting: WaitingEvents
+    database: system_facts.DatabaseFacts
+    processes: Sequence[system_facts.ProcessRole]
+    lanes: Sequence[system_facts.WorkerLanes]
+    waiting: system_facts.WaitingEvents
     clock_offset_s: float | None
     seals: Mapping[str, int]
     writing_key: str

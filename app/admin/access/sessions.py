@@ -16,7 +16,6 @@ from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.domain.sign_in import Logout
 from app.store import audit
 from app.store.access import sessions
-from app.store.access.sessions import SessionEnd, SessionSelection, StoredSession
 from app.store.audit import AuditAction
 from app.store.organisations.scope import EVERY
 
@@ -83,7 +82,7 @@ async def end_session(context: AppContext, session_id: str) -> ConsoleSession:
     found = await list_sessions(context, limit=1, session=session_id)
     if not found:
         raise Refusal(ErrorCode.NOT_FOUND)
-    selection, reason = SessionSelection(id=session_id), SessionEnd.ENDED_BY_ADMIN
+    selection, reason = sessions.SessionSelection(id=session_id), sessions.SessionEnd.ENDED_BY_ADMIN
     async with context.engine.begin() as connection:
         await sessions.end(connection, selection, actor=context.caller.actor, reason=reason)
     return found[0]
@@ -92,14 +91,14 @@ async def end_session(context: AppContext, session_id: str) -> ConsoleSession:
 async def end_signed_out(context: AppContext, logout: Logout) -> bool:
     """End the sessions that the provider signed out. Return False if the logout token was used before."""
     digest = hashlib.sha256(logout.id.encode()).digest()
-    selection = SessionSelection(
+    selection = sessions.SessionSelection(
         subject=None if logout.subject is None else subject_of(logout.subject),
         provider_session=logout.session,
     )
     async with context.within(EVERY).engine.begin() as connection:
         if not await sessions.spend_logout_token(connection, digest):
             return False
-        await sessions.end(connection, selection, actor=PROVIDER, reason=SessionEnd.PROVIDER)
+        await sessions.end(connection, selection, actor=PROVIDER, reason=sessions.SessionEnd.PROVIDER)
     return True
 
 
@@ -117,7 +116,7 @@ async def record_refusal(context: AppContext, reason: str, caller: Caller | None
         await audit.record(connection, actor, action, "console", after={"reason": reason})
 
 
-def _view(session: StoredSession) -> ConsoleSession:
+def _view(session: sessions.StoredSession) -> ConsoleSession:
     if session.subject is not None:
         person, roles = PersonOfSession(session.subject, session.name or session.subject), session.roles
     else:

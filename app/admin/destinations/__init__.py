@@ -25,7 +25,6 @@ from app.store.database import partitions
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
 from app.store.events import batches
-from app.store.events.batches import DestinationRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ async def changing(context: AppContext, destination_id: str) -> AsyncIterator[tu
 
 async def find_visible_row(
     connection: PipelineConnection, caller: Caller, destination_id: str
-) -> DestinationRef:
+) -> batches.DestinationRef:
     """Return the destination if the caller may see it. Raises Refusal (404)."""
     require_id("dst_", destination_id)
     if not caller.sees(destination_id):
@@ -82,7 +81,7 @@ async def find_visible_row(
 @asynccontextmanager
 async def reading_row(
     context: AppContext, destination_id: str
-) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
+) -> AsyncIterator[tuple[PipelineConnection, batches.DestinationRef]]:
     """Lend a connection of the pipeline, and the destination. Raises Refusal (404)."""
     async with context.pool.acquire() as connection:
         yield connection, await find_visible_row(connection, context.caller, destination_id)

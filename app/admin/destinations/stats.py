@@ -19,7 +19,6 @@ from app.domain.outcomes.status import AcceptedEventCounts, EventCounts, tally
 from app.store import PipelineConnection
 from app.store.destinations import figures as delivery_figures
 from app.store.destinations import outcome_history
-from app.store.destinations.figures import ConnectionInfo, FailureRun, RequestRow, ResponseTimes
 from app.store.destinations.outcome_history import OutcomeBucket, Period
 from app.store.events.batches import DestinationRef
 from app.store.replays import selection
@@ -163,9 +162,9 @@ class DiagnosisFacts:
     The counts of the last hour and day say whether a fault has ended.
     """
 
-    about: ConnectionInfo
-    requests: Sequence[RequestRow]
-    failures: FailureRun | None
+    about: delivery_figures.ConnectionInfo
+    requests: Sequence[delivery_figures.RequestRow]
+    failures: delivery_figures.FailureRun | None
     open_dead_letters: Sequence[tuple[str, int]]
     recent_rejections: Sequence[tuple[str, str, int]]
     received_in_hour: int = 0
@@ -185,7 +184,7 @@ class DestinationOverview:
     stats: DestinationStats
     facts: DiagnosisFacts
     history: Sequence[OutcomeBucket]
-    response_times: Sequence[ResponseTimes]
+    response_times: Sequence[delivery_figures.ResponseTimes]
     rejections: Sequence[tuple[str, str, int]]
     first_answer: datetime | None
     previous: OutcomeBucket | None

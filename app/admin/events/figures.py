@@ -20,7 +20,6 @@ from app.domain.ids import BatchId
 from app.domain.outcomes.status import AcceptedEventCounts, CountTotals, EventCounts, Status, tally
 from app.store import PipelineConnection
 from app.store.events import batches, failures, journey_figures, rejections
-from app.store.events.batches import DestinationRef, MappingRef
 
 _BATCHES: Final = 200  # per query
 _MOST_ROWS: Final = 120
@@ -63,7 +62,7 @@ async def read_journey_figures(
 
 
 async def counts_of(
-    connection: PipelineConnection, destination: DestinationRef, wanted: EventQuery
+    connection: PipelineConnection, destination: batches.DestinationRef, wanted: EventQuery
 ) -> EventCounts:
     """Return the counts of a journey, a node, or a node of a journey."""
     found = await journey_figures.by_node(
@@ -75,7 +74,7 @@ async def counts_of(
 
 async def count_stored(
     connection: PipelineConnection,
-    destination: DestinationRef,
+    destination: batches.DestinationRef,
     wanted: EventQuery,
     *,
     seconds: float = _SECONDS,
@@ -113,7 +112,7 @@ async def count_stored(
 
 async def list_failures(
     context: AppContext, destination_id: str, *, since: datetime | None = None
-) -> list[tuple[failures.FailureGroup, MappingRef | None]]:
+) -> list[tuple[failures.FailureGroup, batches.MappingRef | None]]:
     """Return the groups of dead and expired events accepted since a time, with the mapping of each.
 
     A group of several mappings has none. Raises Refusal (404).
@@ -147,7 +146,7 @@ async def summarize_rejections(
 @asynccontextmanager
 async def _reading(
     context: AppContext, destination_id: str, wanted: EventQuery
-) -> AsyncIterator[tuple[PipelineConnection, DestinationRef]]:
+) -> AsyncIterator[tuple[PipelineConnection, batches.DestinationRef]]:
     await context.intake.recorder.write()
     async with reading_row(context, destination_id) as (connection, destination):
         if wanted.mapping_id is not None:

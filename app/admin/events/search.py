@@ -19,7 +19,6 @@ from app.domain.event_query import MEMBERS, EventQuery
 from app.domain.ids import BatchId, DestinationNumber
 from app.store import PipelineConnection, ledger
 from app.store.events import attempts, batches, rejections
-from app.store.events.batches import DestinationRef, Mappings, Numbers
 from app.store.events.rejections import RejectionRecord
 
 _FIRST_ID: Final = 2**62  # above every id
@@ -74,7 +73,7 @@ async def search_events(
     """
     await context.intake.recorder.write()
     async with context.snapshot() as connection:
-        only, known = context.caller.only, dict[DestinationNumber, DestinationRef]()
+        only, known = context.caller.only, dict[DestinationNumber, batches.DestinationRef]()
         if destination_id is not None:
             destination = await find_visible_row(connection, context.caller, destination_id)
             only, known = [destination.id], {destination.number: destination}
@@ -99,10 +98,10 @@ class _Search:
     """
 
     connection: PipelineConnection
-    numbers: Numbers
-    mappings: Mappings
+    numbers: batches.Numbers
+    mappings: batches.Mappings
     wanted: EventQuery
-    known: dict[DestinationNumber, DestinationRef]
+    known: dict[DestinationNumber, batches.DestinationRef]
 
     async def page(self, before: SearchPosition, limit: int) -> EventPage:
         """Return the events below a position."""

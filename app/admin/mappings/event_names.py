@@ -25,7 +25,6 @@ from app.store import batches, mappings
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
 from app.store.mappings import StoredMapping, event_names
-from app.store.mappings.event_names import Pin
 
 _NOT_PINNED = "No name is pinned for this advertiser and event type."
 
@@ -67,7 +66,7 @@ class RenameImpact:
     the advertiser's destinations that the caller cannot see; if there are any, the caller may not rename.
     """
 
-    pin: Pin
+    pin: event_names.Pin
     republished: Sequence[StoredMapping]
     unchanged: Sequence[StoredMapping]
     destinations: dict[str, str]
@@ -83,7 +82,7 @@ async def preview_rename(context: AppContext, advertiser_id: str, event_type: st
         return await rename_impact(connection, context.caller, pin)
 
 
-async def rename_impact(connection: AsyncConnection, caller: Caller, pin: Pin) -> RenameImpact:
+async def rename_impact(connection: AsyncConnection, caller: Caller, pin: event_names.Pin) -> RenameImpact:
     """Return the effect of renaming a pinned name, as far as the caller sees it."""
     ids = await destinations.ids_of_advertiser(connection, pin.advertiser_id)
     visible = [id_ for id_ in ids if caller.sees(id_)]
@@ -95,7 +94,7 @@ async def rename_impact(connection: AsyncConnection, caller: Caller, pin: Pin) -
 
 async def list_pinned_names(
     context: AppContext, *, limit: int, after: tuple[str, str] | None = None, search: str | None = None
-) -> Sequence[Pin]:
+) -> Sequence[event_names.Pin]:
     """Return up to `limit` pinned names of the advertisers of which the caller sees every destination."""
     async with context.engine.connect() as connection:
         return await event_names.page(
@@ -116,7 +115,7 @@ async def _require_all_visible(connection: AsyncConnection, caller: Caller, adve
         raise Refusal(ErrorCode.FORBIDDEN, "Destinations that this key cannot see share these names.")
 
 
-async def list_event_names(context: AppContext, advertiser_id: str) -> Sequence[Pin]:
+async def list_event_names(context: AppContext, advertiser_id: str) -> Sequence[event_names.Pin]:
     """Return the pinned name of each event type of an advertiser. Raises Refusal (403, 404)."""
     async with context.engine.connect() as connection:
         await _require_all_visible(connection, context.caller, advertiser_id)
@@ -163,7 +162,7 @@ class _UsersOfName(NamedTuple):
 
 
 async def _rename(
-    change: Update, pin: Pin, name: str, destination_ids: Sequence[DestinationId]
+    change: Update, pin: event_names.Pin, name: str, destination_ids: Sequence[DestinationId]
 ) -> _UsersOfName:
     """Change a pinned name and publish a new version of each mapping with that constant event type.
 
@@ -228,7 +227,7 @@ _NEAR = {
 }
 
 
-def name_conflict(pinned: Pin, requested: str) -> Refusal:
+def name_conflict(pinned: event_names.Pin, requested: str) -> Refusal:
     """Return the refusal of a second name, with the pinned name and how the two names differ."""
     near = near_miss(requested, pinned.name)
     return Refusal(
