@@ -186,16 +186,16 @@ async def test_a_job_that_fails_pauses_longer_each_time_and_no_other_job_does(wo
     await world.fetch("ALTER TABLE rejection_records RENAME TO rejection_records_lost")
     failing = maintenance._jobs[-1]
     runs = []
-    for _ in range(400):
+    for _ in range(70):
         before = failing.due_at
         await maintenance.run()
         if failing.due_at != before:
             runs.append(now)
-        now += 5
+        now += 30
     pauses = [later - earlier for earlier, later in pairwise(runs)]
     assert pauses[:5] == [30, 60, 120, 240, 480]
     assert max(pauses) <= 900
-    assert all(job.due_at <= now or job.every_s > 5 for job in maintenance._jobs[:-1])
+    assert all(job.due_at <= now or job.every_s > 30 for job in maintenance._jobs[:-1])
     await world.fetch("ALTER TABLE rejection_records_lost RENAME TO rejection_records")
     now += 900
     await maintenance.run()
