@@ -15,7 +15,7 @@ from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.callbacks import LEASE, LONGEST_PAUSE_S
 from app.delivery.lane_leases import LONGEST_BLOCK
 from app.delivery.worker import Worker
-from app.domain.id_digests import digest_ranges
+from app.domain.batch import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.settle import ENDPOINT_POLICY
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S

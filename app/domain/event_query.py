@@ -6,9 +6,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Final
 
-from app.domain.batch import EventMetadata, may_hold_id
+from app.domain.batch import SEARCHED_IDS, EventMetadata, may_hold_id
 from app.domain.event import JOURNEY_IDS, JourneySelection
-from app.domain.id_digests import SEARCHED_IDS
 from app.domain.outcomes.reasons import failure_cause
 from app.domain.outcomes.status import Status
 

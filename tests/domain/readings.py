@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from app.domain.conversion.failures import SourceFailed
-from app.domain.mapping.reading import Reading
+from app.domain.mapping.reading import Reading, SourceFailed
 from app.domain.mapping.sources import Check, Problems, Source, compile_source, unchecked
 
 

@@ -20,9 +20,9 @@ from conversions import (
 
 from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, EventWarning, Rules
-from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.values import CHECKS
 from app.domain.event import Event, amazon_event_id, read_events
+from app.domain.mapping.reading import SourceFailed
 from tests.tables import cases
 
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}

@@ -7,8 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.domain.destination import State
-from app.domain.outcomes.event_history import AttemptRecord, ItemOutcome, carrying_attempts, item_outcomes
-from app.domain.outcomes.explain import EventState, explain, explain_duplicate
+from app.domain.outcomes.event_history import (
+    AttemptRecord,
+    EventState,
+    ItemOutcome,
+    carrying_attempts,
+    explain,
+    explain_duplicate,
+    item_outcomes,
+)
 from app.domain.outcomes.outcome import Forbidden, Missing, PerItemReply, ServerError, TransportError
 from app.domain.outcomes.settle import has_answered
 from app.domain.outcomes.status import FINAL, WAITING, CountTotals, Status, status_of, tally

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.console.mappings.view import WARNING_SENTENCES
-from app.domain.outcomes.explain import EventState, explain
+from app.domain.outcomes.event_history import EventState, explain
 from app.domain.outcomes.reasons import REASONS, WARNINGS, JourneyCode
 from app.domain.outcomes.status import Status
 

@@ -5,8 +5,7 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.batch import EventMetadata
-from app.domain.id_digests import DigestRange, SearchedBatch, digest_of, digest_ranges
+from app.domain.batch import DigestRange, EventMetadata, SearchedBatch, digest_of, digest_ranges
 from app.domain.ids import BatchId
 
 DAY = date(2026, 11, 26)

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.mapping.pipes import make_step
-from app.domain.mapping.reading import MAX_MEMBERS, OVER_BUDGET, Reading
-from app.domain.mapping.steps import StepProblem
+from app.domain.mapping.reading import MAX_MEMBERS, OVER_BUDGET, Reading, StepProblem
 from tests.domain.readings import piped, read, read_with_notes
 from tests.tables import cases
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import as_text, read_number
 from app.domain.mapping.pipes import make_step
-from app.domain.mapping.steps import StepProblem
+from app.domain.mapping.reading import SourceFailed, StepProblem
 from tests.domain.readings import piped
 from tests.tables import cases
 

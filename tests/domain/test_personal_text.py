@@ -10,8 +10,7 @@ from app.domain.event import journey_id
 from app.domain.mapping.document import check_draft
 from app.domain.mapping.event_name import clean_event_name
 from app.domain.mapping.pipes import make_step, run
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import StepProblem
+from app.domain.mapping.reading import Reading, StepProblem
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 from app.domain.suggestions.names import words_of
 

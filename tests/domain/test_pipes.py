@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.pipes import PIPES, make_step, run
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import StepProblem
+from app.domain.mapping.reading import Reading, SourceFailed, StepProblem
 from tests.domain.random_pairs import random_value
 from tests.tables import cases
 

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.pipes import PIPES
-from app.domain.mapping.reading import MAX_STEPS, Reading
+from app.domain.mapping.reading import MAX_STEPS, Reading, SourceFailed
 from app.domain.mapping.sources import Problems, Source, compile_source, unchecked
 from tests.domain.random_pairs import random_event, random_source, random_value
 

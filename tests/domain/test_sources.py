@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed
 from app.domain.mapping.document import check_draft, compile_mapping, holds_literal_time
-from app.domain.mapping.reading import Reading
+from app.domain.mapping.reading import UNCLEAR, Invented, Reading, SourceFailed
 from tests.domain.conversions import document
 from tests.domain.readings import compiled, piped, read, read_with_notes, refused
 from tests.tables import cases

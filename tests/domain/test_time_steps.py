@@ -9,10 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.pipes import make_step
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import StepProblem
+from app.domain.mapping.reading import Reading, SourceFailed, StepProblem
 from tests.domain.readings import piped, read_with_notes
 from tests.tables import cases
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from app.delivery.maintenance import Maintenance
+from app.domain.batch import digest_of
 from app.domain.event_query import EventQuery
-from app.domain.id_digests import digest_of
 from app.domain.ids import DEFAULT_ORGANISATION, BatchId, DestinationNumber
 from app.domain.outcomes.status import Status
 from app.ingest.flush_writer import FlushWriter

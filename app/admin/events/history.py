@@ -26,14 +26,7 @@ from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event import JOURNEY_IDS, event_key
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
-from app.domain.outcomes.event_history import (
-    AttemptRecord,
-    EventReplay,
-    ItemOutcome,
-    carrying_attempts,
-    item_outcomes,
-)
-from app.domain.outcomes.explain import EventState, explain, explain_duplicate
+from app.domain.outcomes import event_history
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import FINAL, Status
 from app.store import PipelineConnection, ledger
@@ -176,9 +169,9 @@ class EventRows:
     batch: BatchRow
     shape: EventMetadata | None
     exception: ExceptionRow | None
-    attempts: Sequence[AttemptRecord]
+    attempts: Sequence[event_history.AttemptRecord]
     has_all_attempts: bool
-    replays: Sequence[EventReplay]
+    replays: Sequence[event_history.EventReplay]
 
 
 def accepted_history(
@@ -193,7 +186,7 @@ def accepted_history(
     status = Status(summary.status)
     erased_at = exception.erased_at if exception else None
     delivered_at = _delivered_at(batch, exception)
-    state = EventState(
+    state = event_history.EventState(
         status=status,
         tries=max(batch.tries, exception.tries if exception else 0),
         reason=summary.reason,
@@ -207,8 +200,8 @@ def accepted_history(
         dismissed_at=summary.dismissed_at,
         is_organisation_suspended=rows.destination.suspended,
     )
-    attempts = carrying_attempts(state, rows.attempts)
-    items = item_outcomes(
+    attempts = event_history.carrying_attempts(state, rows.attempts)
+    items = event_history.item_outcomes(
         exception.item_outcomes if exception else (), attempts, is_delivered=delivered_at is not None
     )
     return EventHistory(
@@ -227,7 +220,7 @@ def accepted_history(
         delivered_at=delivered_at,
         erased_at=erased_at,
         replays=rows.replays,
-        explanation=explain(state) + ("" if shape else _METADATA_DAMAGED),
+        explanation=event_history.explain(state) + ("" if shape else _METADATA_DAMAGED),
     )
 
 
@@ -253,7 +246,9 @@ def duplicate_history(
             mapping_id=original.mapping_id if may_name else None,
             answered_at=answered_at,
         ),
-        explanation=explain_duplicate(original_id, answered_at, original.explanation, is_here=is_here),
+        explanation=event_history.explain_duplicate(
+            original_id, answered_at, original.explanation, is_here=is_here
+        ),
     )
     if is_here:
         return shown
@@ -297,7 +292,9 @@ def _delivered_at(batch: BatchRow, exception: ExceptionRow | None) -> datetime |
     return batch.settled_at if batch.disposition == "sent" else None
 
 
-def _attempt(id_: str, attempt: AttemptRecord, item: ItemOutcome | None) -> EventAttempt:
+def _attempt(
+    id_: str, attempt: event_history.AttemptRecord, item: event_history.ItemOutcome | None
+) -> EventAttempt:
     return copied(
         EventAttempt,
         attempt,

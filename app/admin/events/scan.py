@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 
 from app.admin import invalid
 from app.admin.events.summary import THROTTLED, EventSummary, accepted_summary, mapping_of, status_and_reason
-from app.domain.batch import EventMetadata, read_shapes
+from app.domain.batch import EventMetadata, digest_of, read_shapes
 from app.domain.event_query import EventQuery
-from app.domain.id_digests import digest_of
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
 from app.store import MAX_BIGINT, PipelineConnection

@@ -26,7 +26,7 @@ from app.console.wording import (
     person,
 )
 from app.domain.mapping.fields import FIELDS
-from app.domain.outcomes.explain import UNCLEAR_ANSWERS
+from app.domain.outcomes.event_history import UNCLEAR_ANSWERS
 from app.domain.outcomes.reasons import WARNINGS, failure_cause
 from app.domain.outcomes.status import FINAL
 

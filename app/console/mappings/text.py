@@ -14,8 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.mapping.pipes import PIPES, make_step, run
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import StepProblem
+from app.domain.mapping.reading import Reading, StepProblem
 
 _STEP_NAME = re.compile(r"\s*(\w+)\s*")
 _DECODER = json.JSONDecoder(parse_float=Decimal)

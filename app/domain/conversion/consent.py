@@ -12,9 +12,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from app.domain.conversion import tcf
-from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed
 from app.domain.destination import Region
-from app.domain.mapping.reading import Reading
+from app.domain.mapping.reading import UNCLEAR, Invented, Reading, SourceFailed
 from app.domain.mapping.sources import Source
 
 EUROPEAN_UNION: Final[frozenset[str]] = frozenset(

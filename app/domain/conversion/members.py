@@ -13,14 +13,13 @@ import msgspec
 
 from app.domain.conversion import values
 from app.domain.conversion.amazon_codes import PURCHASE_ONLY, WITHOUT_DECIMALS
-from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import as_integer, rounded
 from app.domain.conversion.results import EventWarning
 from app.domain.conversion.steps import FieldStep, Objects, Run, field_step
 from app.domain.identity.keys import MATCH_KEYS, MatchKey, Profile
 from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import CustomField
-from app.domain.mapping.reading import SHORT_TEXT
+from app.domain.mapping.reading import SHORT_TEXT, SourceFailed
 from app.domain.mapping.sources import Source, unchecked
 from app.domain.privacy.personal_text import holds_personal_text
 

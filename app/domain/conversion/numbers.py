@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any, Final, TypeGuard
 
 from app.domain.conversion.amazon_codes import CURRENCIES
-from app.domain.conversion.failures import SourceFailed, characters, unreadable, wrong_type
+from app.domain.mapping.reading import Invented, SourceFailed, wrong_type
 
 _PLAIN_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,32}(?:\.[0-9]{1,32})?", re.ASCII)
 
@@ -79,16 +79,21 @@ def read_number(text: str, decimal: str | None = None) -> int | Decimal | None:
     return Decimal(f"{whole}.{decimals}") if decimals else int(whole)
 
 
+_NO_NUMBER: Final = SourceFailed("transform_failed", "is not a number in the expected form")
+
+
 def read_amount(value: Any, decimal: str | None) -> Any:
     """Return a number, or the number in a text; `decimal` is its decimal sign as in `to_number`."""
     if is_number(value):
         return value
     if type(value) is not str:
-        value = characters(value, "number")
-        if type(value) is not str:
+        if not isinstance(value, Invented) or value.form != "number":
             return wrong_type(value, "a number or a text with a number is expected")
+        value = str(value)
     number = read_number(value.strip(), decimal)
-    return unreadable("is not a number in the expected form") if number is None else number
+    return (
+        SourceFailed("transform_failed", "is not a number in the expected form") if number is None else number
+    )
 
 
 def number_text(number: int | Decimal) -> str:
@@ -147,7 +152,7 @@ _OPERAND: Final = Context(prec=64, Emin=-40, Emax=40, traps=[Inexact, Overflow])
 _EXACT: Final = Context(prec=600)
 # A divisor has at most 24 digits. No quotient is so near to a half that rounding it twice changes the result.
 _QUOTIENT: Final = Context(prec=120)
-_TOO_MANY_DIGITS: Final = unreadable("has too many digits to calculate with")
+_TOO_MANY_DIGITS: Final = SourceFailed("transform_failed", "has too many digits to calculate with")
 
 
 def operand(number: int | Decimal) -> Decimal | SourceFailed:

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from app.domain.conversion.consent import ConsentSettings
-from app.domain.conversion.failures import SourceFailed
 from app.domain.destination import DestinationSettings, Region
 from app.domain.identity.keys import Profile
+from app.domain.mapping.reading import SourceFailed
 from app.domain.mapping.sources import Source
 
 

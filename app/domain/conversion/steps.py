@@ -9,13 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from app.domain.conversion.failures import UNCLEAR, SourceFailed
 from app.domain.conversion.results import HIDDEN, EventWarning, Step, Trace
 from app.domain.conversion.values import PERSONAL
 from app.domain.event import EventProblem
 from app.domain.identity.keys import MatchKey
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.reading import SHORT_TEXT, Reading
+from app.domain.mapping.reading import SHORT_TEXT, UNCLEAR, Reading, SourceFailed
 from app.domain.mapping.sources import Check, Source
 
 MAX_PROBLEMS: Final = 10  # that a rejection names

@@ -14,13 +14,13 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, EVENT_SOURCES, EVENT_TYPES, read_country
-from app.domain.conversion.failures import SourceFailed, wrong_type
 from app.domain.conversion.numbers import as_integer, as_text, is_number, scalar_text
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
 from app.domain.identity import match_key
 from app.domain.identity.identifiers import is_public
 from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile
+from app.domain.mapping.reading import SourceFailed, wrong_type
 from app.domain.mapping.sources import Check
 from app.domain.privacy.personal_text import holds_personal_text, is_personal_id
 

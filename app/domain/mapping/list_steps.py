@@ -8,11 +8,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion import numbers
-from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, unreadable, wrong_type
 from app.domain.conversion.numbers import is_number, plain, read_amount, read_number, scalar_text
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
-from app.domain.mapping.reading import OVER_BUDGET, Reading
-from app.domain.mapping.steps import Step
+from app.domain.mapping.reading import OVER_BUDGET, UNCLEAR, Invented, Reading, SourceFailed, Step, wrong_type
 
 MAX_SUM_NAMES: Final = 3
 MAX_WHERE_VALUES: Final = 50
@@ -120,7 +118,7 @@ def sum_step(arguments: list[Any]) -> Step | str:
         return _OPTIONS
     factors = [path for path in paths if path is not None] or [()]
     decimal = options.get("decimal")
-    missing = unreadable("has a member without a number to add up")
+    missing = SourceFailed("transform_failed", "has a member without a number to add up")
 
     def total(members: list[Any], reading: Reading) -> Any:
         amounts: list[Decimal] = []

@@ -4,12 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import plain
 from app.domain.conversion.timestamps import read_time
 from app.domain.mapping.pipes import MadeStep, compile_step
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import Step
+from app.domain.mapping.reading import Reading, SourceFailed, Step
 from app.domain.mapping.templates import parse_template
 
 _READERS: Final = ("time", "epoch_s", "epoch_ms")

@@ -12,8 +12,7 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed
-from app.domain.mapping.reading import OVER_BUDGET, Reading
+from app.domain.mapping.reading import OVER_BUDGET, UNCLEAR, Invented, Reading, SourceFailed
 
 MAX_PATH_LENGTH: Final = 256
 MAX_STEPS: Final = 16

@@ -15,19 +15,21 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion import numbers
-from app.domain.conversion.failures import UNCLEAR, Invented, SourceFailed, unreadable, wrong_type
-from app.domain.conversion.numbers import (
-    TEXT_EXPECTED,
-    as_integer,
-    is_number,
-    plain,
-    read_amount,
-    scalar_text,
-)
 from app.domain.mapping import list_steps, time_steps
 from app.domain.mapping.list_steps import extreme, on_list
-from app.domain.mapping.reading import OVER_BUDGET, SHORT_TEXT, Reading
-from app.domain.mapping.steps import Step, StepProblem, on_number, on_text
+from app.domain.mapping.reading import (
+    OVER_BUDGET,
+    SHORT_TEXT,
+    UNCLEAR,
+    Invented,
+    Reading,
+    SourceFailed,
+    Step,
+    StepProblem,
+    on_number,
+    on_text,
+    wrong_type,
+)
 from app.domain.privacy.normal_forms import stream_safe
 from app.domain.toml_files import read_toml
 
@@ -128,14 +130,14 @@ def _map(arguments: list[Any]) -> Step | str:
     table = arguments[0] if len(arguments) == 1 else None
     if type(table) is not dict or not 1 <= len(table) <= 200:
         return "takes one argument, an object of 1 to 200 members"
-    rows = {key: plain(v) for key, v in table.items()}
+    rows = {key: numbers.plain(v) for key, v in table.items()}
     if not all(v is None or isinstance(v, str | int | Decimal) for v in rows.values()):
         return "takes an object whose values are texts, numbers, booleans or null"
 
     def step(value: Any, _reading: Reading) -> Any:
         if isinstance(value, Invented):
             return _map_invented(value, rows)
-        text = scalar_text(as_integer(value))
+        text = numbers.scalar_text(numbers.as_integer(value))
         if isinstance(text, SourceFailed):
             return wrong_type(value, "the pipe's map takes a text, number or boolean")
         return rows.get(text, rows.get("*", value))
@@ -156,14 +158,15 @@ _BOOLEANS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "1", "on", "enabled"), True),
     **dict.fromkeys(("false", "no", "0", "off", "disabled"), False),
 }
+_NO_BOOLEAN: Final = SourceFailed("transform_failed", "is not a value that the pipe's to_bool accepts")
 
 
 def _to_bool(value: Any, _reading: Reading) -> Any:
-    text = scalar_text(as_integer(value))
+    text = numbers.scalar_text(numbers.as_integer(value))
     if type(text) is not str:
-        return wrong_type(value, TEXT_EXPECTED)
+        return wrong_type(value, numbers.TEXT_EXPECTED)
     truth = _BOOLEANS.get(text.strip().lower())
-    return unreadable("is not a value that the pipe's to_bool accepts") if truth is None else truth
+    return _NO_BOOLEAN if truth is None else truth
 
 
 def _sha256_lower(text: str) -> str:
@@ -178,7 +181,7 @@ def _to_number(arguments: list[Any]) -> Step | str:
         return 'takes the decimal sign "," or "."'
 
     def step(value: Any, reading: Reading) -> Any:
-        return read_amount(value, decimal)
+        return numbers.read_amount(value, decimal)
 
     return step
 
@@ -187,8 +190,8 @@ def _calculation(name: str, calculate: Callable[[Decimal, Decimal], Decimal]) ->
     """Return the `make` of a function that calculates with its argument, exact to 12 decimals."""
 
     def compile_step(arguments: list[Any]) -> Step | str:
-        argument = plain(arguments[0]) if len(arguments) == 1 else None
-        constant = Decimal(argument) if is_number(argument) else None
+        argument = numbers.plain(arguments[0]) if len(arguments) == 1 else None
+        constant = Decimal(argument) if numbers.is_number(argument) else None
         if constant is None or abs(constant) >= 10**_MAX_DIGITS or numbers.result(constant) != constant:
             return f"takes a number with at most {_MAX_DIGITS} digits before and after the point"
         if name == "divide" and constant == 0:
@@ -243,7 +246,7 @@ _ROWS: Final = (
     Pipe("multiply", _calculation("multiply", numbers.multiply), 3, AMOUNT),
     Pipe("divide", _calculation("divide", numbers.divide), 3, AMOUNT),
     Pipe("add", _calculation("add", numbers.add), 3),
-    _bare("to_string", lambda value, _: scalar_text(value), 1, ALWAYS),
+    _bare("to_string", lambda value, _: numbers.scalar_text(value), 1, ALWAYS),
     _bare("to_bool", _to_bool),
     Pipe("time", time_steps.time_step, 5, TIME),
     _bare("epoch_s", time_steps.epoch_step(1, "seconds"), 2, TIME),

@@ -1,16 +1,70 @@
-"""What the sources of one event share: the work that is left, and the warnings that reading noted."""
+"""Reading a value of an event: why it cannot be used, the work that is left, and the steps of a pipe.
 
+The sources of one event share a `Reading`. Every reader returns the value or `SourceFailed`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from app.domain.conversion.failures import SourceFailed
+# --- Failures -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailed:
+    """Why a value of an event cannot be used. `reason` is a key of `INGEST_REASONS`.
+
+    `sentence` completes "<field> is mapped to <path>, which …" and never contains the value. `drop` is the
+    reason that a dropped match key is counted with, if it is another one.
+    """
+
+    reason: str
+    sentence: str
+    drop: str = ""
+
+
+class Invented(str):
+    """A text that stands for a text of an event of which no character is stored, in a backtest.
+
+    `form` is `number` or `time` if the characters have the form of the event's text, so that a reader of that
+    form may read them; else None. It is a subclass, so that `type(value) is str` is false: code that reads
+    the characters must decide what it does.
+    """
+
+    form: str | None = None
+    is_present = True  # in the event, for certain
+    as_is: object = None
+    """A value that every check treats like the event's if no step changes it, or None."""
+
+    def is_equal(self, text: str) -> bool | None:
+        """Return whether the event's text is this one; None if that is unknown."""
+        return None
+
+
+# The result if it depends on a text that is not stored. Conversions of real events never have it.
+UNCLEAR: Final = SourceFailed("unclear", "is not stored, and the result depends on it")
+OVER_BUDGET: Final = SourceFailed("transform_failed", "takes more work than one event may use")
+
+_JSON_TYPES: Final = {bool: "a boolean", str: "a text", dict: "an object", list: "a list", type(None): "null"}
+
+
+def wrong_type(value: object, expectation: str) -> SourceFailed:
+    """Return the failure for a value of the wrong JSON type. An `expectation` is "a text is expected"."""
+    if isinstance(value, Invented):
+        return UNCLEAR
+    return SourceFailed("wrong_type", f"is {_JSON_TYPES.get(type(value), 'a number')}, where {expectation}")
+
+
+# --- Work -----------------------------------------------------------------------------------------
 
 MAX_MEMBERS: Final = 2_000  # list members that are read for one event
 MAX_STEPS: Final = 20_000  # pipe steps, sources, checks and list members of one event
 SHORT_TEXT: Final = 64  # characters of a text that costs no further steps
 CHARACTERS_PER_STEP: Final = 12  # of a longer one
-OVER_BUDGET: Final = SourceFailed("transform_failed", "takes more work than one event may use")
 
 
 class Reading(msgspec.Struct, eq=False):
@@ -56,3 +110,32 @@ class Reading(msgspec.Struct, eq=False):
         """Note a warning of the field that is being read, once."""
         if warning not in self.notes:
             self.notes.append(warning)
+
+
+# --- Steps of a pipe ------------------------------------------------------------------------------
+
+# Takes a value that is not None. Returns a value or `SourceFailed`.
+Step = Callable[[Any, Reading], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StepProblem:
+    """Why a step of a mapping document is refused: a sentence, and a code of the field problem."""
+
+    sentence: str
+    code: str = "pipe_invalid"
+
+
+def _on(types: tuple[type, ...], kind: str, name: str, shape: Callable[[Any], Any]) -> Step:
+    """Return a step for values of these types. `wrong_type` answers for texts that are not stored."""
+
+    def step(value: Any, _reading: Reading) -> Any:
+        if type(value) not in types:
+            return wrong_type(value, f"the pipe's {name} takes a {kind}")
+        return shape(value)
+
+    return step
+
+
+on_text: Final = partial(_on, (str,), "text")
+on_number: Final = partial(_on, (int, Decimal), "number")

@@ -6,7 +6,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from app.domain.conversion.failures import UNCLEAR, SourceFailed
 from app.domain.conversion.numbers import plain
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import (
@@ -21,8 +20,7 @@ from app.domain.mapping.paths import (
     walk,
 )
 from app.domain.mapping.pipes import MadeStep
-from app.domain.mapping.reading import OVER_BUDGET, Reading
-from app.domain.mapping.steps import Step, StepProblem
+from app.domain.mapping.reading import OVER_BUDGET, UNCLEAR, Reading, SourceFailed, Step, StepProblem
 from app.domain.mapping.templates import Placeholder, Value, parse_template, path_value, template_value
 
 MAX_CONSTANT_LENGTH: Final = 1024

@@ -4,13 +4,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from app.domain.conversion.failures import Invented, SourceFailed, wrong_type
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
 from app.domain.mapping.pipes import MadeStep, compile_step
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import StepProblem
+from app.domain.mapping.reading import Invented, Reading, SourceFailed, StepProblem, wrong_type
 
 MAX_TEMPLATE_LENGTH: Final = 512
 MAX_PLACEHOLDERS: Final = 8

@@ -9,11 +9,16 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from app.domain.conversion import timestamps
-from app.domain.conversion.failures import SourceFailed, unreadable, wrong_type
 from app.domain.conversion.numbers import is_number, number_text, read_amount
 from app.domain.conversion.timestamps import EventTime
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import Step, StepProblem, on_text
+from app.domain.mapping.reading import (
+    Reading,
+    SourceFailed,
+    Step,
+    StepProblem,
+    on_text,
+    wrong_type,
+)
 
 MAX_FORMATS: Final = 8
 MAX_PATTERN_LENGTH: Final = 64
@@ -77,7 +82,7 @@ def time_step(arguments: list[Any]) -> Step | StepProblem | str:
         for read in readers:
             if (time := read(text, reading)) is not None:
                 return time.text
-        return unreadable("has none of the formats of the pipe's time")
+        return SourceFailed("transform_failed", "has none of the formats of the pipe's time")
 
     return step
 
@@ -236,7 +241,7 @@ def local_times(text: str) -> list[datetime]:
 
 
 def epoch_step(per_second: int, unit: str) -> Step:
-    failed = unreadable(f"is not a time in epoch {unit} between 1970 and 2286")
+    failed = SourceFailed("transform_failed", f"is not a time in epoch {unit} between 1970 and 2286")
 
     def step(value: Any, reading: Reading) -> Any:
         number = read_amount(value, None)
@@ -259,7 +264,7 @@ def date_step(arguments: list[Any]) -> Step | str:
     def shape(text: str) -> Any:
         moment = timestamps.read_time(text)
         if moment is None:
-            return unreadable("is not a time that has one meaning")
+            return SourceFailed("transform_failed", "is not a time that has one meaning")
         return moment.at.date().isoformat().replace("-", _DATE_SIGNS[form])
 
     return on_text("date", shape)

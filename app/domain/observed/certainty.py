@@ -9,12 +9,12 @@ from collections.abc import Mapping as MappingOf
 from functools import lru_cache
 from typing import Any, Final
 
-from app.domain.conversion.failures import Invented
 from app.domain.conversion.numbers import number_text, read_number
 from app.domain.identity.keys import HASHED_FIELDS, Profile
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.paths import EACH, Path, Step, parse_path, walk
 from app.domain.mapping.pipes import ALWAYS, PIPES, WHERE
+from app.domain.mapping.reading import Invented
 from app.domain.mapping.sources import Source
 from app.domain.observed.schema_sample import (
     LISTED,

@@ -1,4 +1,4 @@
-"""Find a person's match keys in conversions."""
+"""Find a person's match keys in conversions. A worker loads this module, but not the rules for identities."""
 
 from collections.abc import Collection
 from ipaddress import ip_address

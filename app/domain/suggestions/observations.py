@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from app.domain.mapping.paths import parse_path
 from app.domain.mapping.pipes import make_step, run
-from app.domain.mapping.reading import Reading
-from app.domain.mapping.steps import Step, StepProblem
+from app.domain.mapping.reading import Reading, Step, StepProblem
 from app.domain.suggestions.names import plain, rank, words_in, words_of
 
 MAX_PATHS: Final = 400

@@ -9,9 +9,8 @@ from itertools import islice
 from typing import Any, Final
 
 from app.domain.mapping.pipes import MAX_PIPE_STEPS, run
-from app.domain.mapping.reading import Reading
+from app.domain.mapping.reading import Reading, Step
 from app.domain.mapping.sources import MAX_MEMBERS
-from app.domain.mapping.steps import Step
 from app.domain.mapping.time_steps import SWAP, zone_names
 from app.domain.suggestions.names import WORDS, rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written, compiled

@@ -7,9 +7,8 @@ from typing import Any, Final
 from app.domain.conversion import values
 from app.domain.conversion.amazon_codes import PURCHASE
 from app.domain.conversion.consent import CONSENT_WORDS
-from app.domain.conversion.failures import SourceFailed
 from app.domain.identity.keys import RULES_BY_FIELD, Profile
-from app.domain.mapping.reading import MAX_STEPS, Reading
+from app.domain.mapping.reading import MAX_STEPS, Reading, SourceFailed
 from app.domain.mapping.sources import MAX_MEMBERS, Check, Problems, compile_source, unchecked
 from app.domain.observed.value_kinds import is_gpp, is_tcf
 from app.domain.suggestions.observations import Written

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
-from app.domain.batch import read_shapes
-from app.domain.id_digests import DigestRange, SearchedBatch
+from app.domain.batch import DigestRange, SearchedBatch, read_shapes
 from app.domain.ids import BatchId
 from app.store import MAX_BIGINT, PipelineConnection, read_sql, transactions
 from app.store.database import damage
