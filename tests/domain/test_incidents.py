@@ -11,14 +11,16 @@ from app.domain.incidents import thresholds
 from app.domain.incidents.conditions import (
     DestinationFacts,
     Finding,
+    SchemaDrift,
     ServiceFacts,
+    SuspectAmounts,
+    SuspectRule,
     channel_finding,
     destination_findings,
     service_findings,
 )
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState, Transition, advance, open_incident
-from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
 from app.domain.notifications.channels import read_emails, read_mail_server, read_webhooks
 from app.domain.notifications.messages import (
     Batching,
@@ -47,7 +49,7 @@ TROUBLE: dict[Kind, dict[str, Any]] = {
     Kind.DEAD_LETTERS: {"dead_open": 1},
     Kind.REJECTIONS: {"received": 50, "rejected": 10, "received_at": NOW},
     Kind.VOLUME_DROP: {"days_of_volume": 7, "same_hours": (100,) * 7, "last_hour": 9},
-    Kind.VALUE_SUSPECT: {"suspect": SuspectAmounts(1, "hundredfold", "event.total", 20, 100)},
+    Kind.VALUE_SUSPECT: {"suspect": SuspectAmounts(1, SuspectRule.HUNDREDFOLD, "event.total", 20, 100)},
     Kind.SCHEMA_DRIFT: {"drift": SchemaDrift(1, "user.email", "user.mail", 100)},
 }
 JUST_BELOW: dict[Kind, dict[str, Any]] = {
@@ -354,7 +356,7 @@ def test_the_mail_about_an_incident_groups_the_digits_of_its_events() -> None:
 
 
 def test_the_counts_of_a_mappings_problem_have_thousands_separators() -> None:
-    amounts = SuspectAmounts(7, "zero", None, 1_000, 1_000)
+    amounts = SuspectAmounts(7, SuspectRule.ZERO, None, 1_000, 1_000)
     assert amounts.sentence == "1,000 of the last 1,000 purchases have the amount 0. Field: value."
     missing = SchemaDrift(7, "user.email", None, 1_000)
     assert missing.sentence.startswith("The last 1,000 events do not have user.email,")

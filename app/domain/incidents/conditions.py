@@ -1,26 +1,15 @@
 """Compare facts about a destination or the service with thresholds, and return the problems found."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
-from app.domain.incidents.kinds import (
-    ACCESS,
-    CHAIN,
-    FAILURES,
-    KINDS,
-    OPERATOR,
-    OTHERS,
-    PAUSED,
-    SIGN_IN,
-    Kind,
-    Severity,
-    failure_of,
-    failure_sentence,
-)
-from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
+from app.domain.codes import SentenceCode
+from app.domain.incidents import kinds
+from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import Alerting, Threshold
 from app.domain.quantity import quantity
 
@@ -35,6 +24,85 @@ REJECTIONS_END_AFTER: Final = timedelta(hours=1)
 WITHOUT_WORKER: Final = timedelta(seconds=60)
 SLOW_COMMITS: Final = timedelta(seconds=60)
 CHANNEL_FAILING: Final = timedelta(minutes=15)
+
+
+# --- Problems of a mapping that its last events show ------------------------------------------------
+
+# Other paths are left out of sentences, because a path in quotes can hold any text.
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9_.\[\]*-]{1,100}")
+
+
+class SuspectRule(SentenceCode):
+    """Why the amounts of purchases are suspicious. The sentence says what they do."""
+
+    HUNDREDFOLD = (
+        "hundredfold",
+        "are about 100 times the usual amount or its hundredth: cents and units are mixed",
+    )
+    ALL_EQUAL = "all_equal", "have the same amount"
+    ZERO = "zero", "have the amount 0"
+    CURRENCY = "currency", "have another currency than the account"
+    HUNDREDTHS = "hundredths", "are in cents, as other amounts of their events or the name of the field say"
+
+    @property
+    def field(self) -> str:
+        """The destination field that the rule is about."""
+        return "currency" if self is SuspectRule.CURRENCY else "value"
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectAmounts:
+    """How many of a mapping's last purchases meet a rule for suspicious amounts."""
+
+    mapping: int
+    rule: SuspectRule
+    path: str | None
+    events: int
+    purchases: int
+
+    @property
+    def reason(self) -> str:
+        return f"{self.rule} {self.mapping}"
+
+    @property
+    def sentence(self) -> str:
+        field = self.rule.field
+        where = f"{field} ({self.path})" if self.path and _PLAIN_PATH.fullmatch(self.path) else field
+        which = f"{self.events:,} of the last {self.purchases:,} purchases"
+        return f"{which} {self.rule.sentence}. Field: {where}."
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaDrift:
+    """A mapped path that a mapping's last events lack, and an unmapped one that may be its successor.
+
+    `is_text` says whether they have it as a text, which it was not before, or no longer as one; None if they
+    lack it.
+    """
+
+    mapping: int
+    path: str
+    successor: str | None
+    events: int
+    is_text: bool | None = None
+
+    @property
+    def reason(self) -> str:
+        return f"{self.path} {self.mapping}"
+
+    @property
+    def sentence(self) -> str:
+        path = self.path if _PLAIN_PATH.fullmatch(self.path) else "a mapped field"
+        if self.is_text is not None:
+            now, before = ("text", "number") if self.is_text else ("number", "text")
+            return f"The last {self.events:,} events have {path} as a {now}, which was a {before} before."
+        text = f"The last {self.events:,} events do not have {path}, which most events before them had."
+        if self.successor is not None and _PLAIN_PATH.fullmatch(self.successor):
+            text += f" {self.successor} looks like its new name."
+        return text
+
+
+# --- Facts ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +177,19 @@ def _access(kind: Kind, facts: DestinationFacts) -> Finding | None:
     reason = facts.sign_in_reason
     if reason is None or (reason in FORBIDDEN_REASONS) is not (kind is Kind.AMAZON_FORBIDDEN):
         return None
-    return _waiting(kind, SIGN_IN[reason].headline, facts, reason)
+    return _waiting(kind, kinds.SIGN_IN[reason].headline, facts, reason)
 
 
 def _failing(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
     for reason, since in (("lost", facts.silent_since), ("no_token", facts.no_token_since)):
         if since is not None and facts.oldest_waiting_at is not None and now - since >= SILENT_FOR:
-            return _waiting(Kind.FAILING, FAILURES[reason].headline, facts, reason)
+            return _waiting(Kind.FAILING, kinds.FAILURES[reason].headline, facts, reason)
     # The window still contains the failures of a fault that is over.
     is_over = facts.last_outcome not in FAILED_OUTCOMES
     if is_over and facts.breaker_open_for == timedelta(0):
         return None
-    reason = failure_of(facts.last_outcome or "lost", facts.last_status)
-    text = failure_sentence(reason, facts.last_status)
+    reason = kinds.failure_of(facts.last_outcome or "lost", facts.last_status)
+    text = kinds.failure_sentence(reason, facts.last_status)
     if facts.requests >= limit.min_requests and facts.failed_requests >= limit.share * facts.requests:
         text += f" {facts.failed_requests:,} of {facts.requests:,} requests failed."
         return _waiting(Kind.FAILING, text, facts, reason)
@@ -155,7 +223,7 @@ def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Findi
     if expiry - now > timedelta(hours=limit.hours):
         return None
     text = f"Waiting events reach Amazon's age limit within {_duration(limit.hours, 'hour')}."
-    reason = PAUSED if facts.is_paused else None
+    reason = kinds.PAUSED if facts.is_paused else None
     return Finding(Kind.EXPIRING, text, facts.expiring_events, facts.oldest_waiting_at, expiry, reason)
 
 
@@ -232,20 +300,20 @@ class Explained:
 
     def explains(self, kind: Kind) -> bool:
         """Return whether an open incident of this kind is resolved into the incident of the cause."""
-        return self.cause is not None and kind in CHAIN and kind is not self.cause
+        return self.cause is not None and kind in kinds.CHAIN and kind is not self.cause
 
 
 def explain(findings: Collection[Finding], is_open: Collection[Kind]) -> Explained:
     """Return which of the problems found, or of the open incidents, explains the others."""
     found = {finding.kind: finding for finding in findings}
     # Access can be lost for one reason at a time, so an earlier reason is over.
-    current = [kind for kind in ACCESS if kind in found]
-    cause = next((kind for kind in (*current, *CHAIN) if kind in found or kind in is_open), None)
+    current = [kind for kind in kinds.ACCESS if kind in found]
+    cause = next((kind for kind in (*current, *kinds.CHAIN) if kind in found or kind in is_open), None)
     if cause is None:
         return Explained(found)
-    explained = {*CHAIN} - {cause, *ACCESS}
+    explained = {*kinds.CHAIN} - {cause, *kinds.ACCESS}
     consequences = tuple(sorted(explained & found.keys()))
-    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in CHAIN}
+    kept = {kind: finding for kind, finding in found.items() if kind is cause or kind not in kinds.CHAIN}
     severity = max((KINDS[kind].severity for kind in (cause, *consequences)), key=lambda each: each.rank)
     return Explained(kept, cause, consequences, severity)
 
@@ -270,11 +338,11 @@ def in_general_words(
     is_receiving = finding.kind is Kind.DATABASE_SLOW and any(each.received for each in facts)
     if not (waiting or is_receiving or is_open):
         return None
-    text = OTHERS[OPERATOR].headline
+    text = kinds.OTHERS[kinds.OPERATOR].headline
     events = sum(each.waiting_events for each in waiting)
     oldest_at = _earliest(each.oldest_waiting_at for each in waiting)
     expires_at = _earliest(each.earliest_expiry_at for each in waiting)
-    return Finding(finding.kind, text, events, oldest_at, expires_at, OPERATOR)
+    return Finding(finding.kind, text, events, oldest_at, expires_at, kinds.OPERATOR)
 
 
 def channel_finding(failing: Mapping[str, timedelta]) -> Finding | None:

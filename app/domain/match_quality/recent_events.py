@@ -9,12 +9,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from enum import StrEnum
 from functools import lru_cache
 from itertools import islice
 from statistics import median
 from typing import Any, Final, NamedTuple
 
+from app.domain.incidents.conditions import SuspectRule
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.value_kinds import EMPTY, ValueKind
 
@@ -31,21 +31,6 @@ _MOST_VALUES: Final = 1_000  # of an event, in which amounts are looked for
 _LONGEST_AMOUNT: Final = 30  # characters
 _CURRENCY: Final = re.compile(rb',"currencyCode":"([A-Z]{3})"')
 _KEY_KINDS: Final = frozenset({ValueKind.EMAIL, ValueKind.PHONE, ValueKind.NATIONAL_PHONE})
-
-
-class SuspectRule(StrEnum):
-    """Why the amounts of purchases are suspicious."""
-
-    HUNDREDFOLD = "hundredfold"
-    ALL_EQUAL = "all_equal"
-    ZERO = "zero"
-    CURRENCY = "currency"
-    HUNDREDTHS = "hundredths"
-
-    @property
-    def field(self) -> str:
-        """The destination field that the rule is about."""
-        return "currency" if self is SuspectRule.CURRENCY else "value"
 
 
 @dataclass(frozen=True, slots=True)

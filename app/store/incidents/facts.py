@@ -12,8 +12,7 @@ from typing import Any, Final
 from asyncpg import Record
 
 from app.domain.ids import DestinationNumber
-from app.domain.incidents.conditions import DestinationFacts
-from app.domain.incidents.mapping_problems import SchemaDrift, SuspectAmounts
+from app.domain.incidents.conditions import DestinationFacts, SchemaDrift, SuspectAmounts
 from app.store import PipelineConnection, fetch_only, read_row, read_sql
 from app.store.incidents.alerting import AlertingRow, alerting_row
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from app.domain.incidents.conditions import SuspectRule
 from app.domain.match_quality.recent_events import (
     MIN_SUSPECT,
     Drift,
     MappingWindow,
     PathDays,
     Purchase,
-    SuspectRule,
     drifted,
     read_purchase,
     suspects,
