@@ -195,7 +195,7 @@ async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) ->
     """
     requests = math.ceil(events / MAX_EVENTS)
     pace = await due_work.pace_settings(connection, lane)
-    rate = pace.limit.per_second if pace.limit is not None else 1.0
+    rate = pace.limit.requests_per_second if pace.limit is not None else 1.0
     if pace.learned_rate is not None:
         rate = min(rate, pace.learned_rate)
     return requests, round(max(0, requests - 1) * REPLAY_SHARE / rate, 3)

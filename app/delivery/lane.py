@@ -272,7 +272,7 @@ class Lane:
         self._backoffs.pop((queue, kind), None)
         self._unsent.pop((queue, kind), None)
         self._last_served[kind] = queue
-        self._fair_queue = self._fair_queue.served(kind, now, self.pace.allowed.per_second)
+        self._fair_queue = self._fair_queue.served(kind, now, self.pace.allowed.requests_per_second)
         is_second_probe = self.pace.breaker.opened > 0 and len(self._begun_at) > 1
         may_send = self.pace.paused_until <= now and not is_second_probe and deadline < self.owned_until
         if may_send:

@@ -11,10 +11,11 @@ import asyncpg
 from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.lane import POLL_EVERY_S, Alarms, Lane
 from app.delivery.worker import Worker
+from app.domain.destination import RequestRate
 from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.lane_limits import fair_share, may_acquire
 from app.domain.pacing.order import Turns
-from app.domain.pacing.pace import Pace, RateLimit
+from app.domain.pacing.pace import Pace
 from app.domain.pacing.rate_estimator import RateEstimate
 from app.store import attempts, due_work, lanes
 from app.store.attempts import UnsettledAttempt
@@ -150,7 +151,7 @@ class LaneLeases:
         if lease is None:
             return None
         self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
-        limit = (await due_work.pace_settings(session, id)).limit or RateLimit(1, 1)
+        limit = (await due_work.pace_settings(session, id)).limit or RequestRate(1, 1)
         estimate = RateEstimate()
         if lease.learned_rate is not None:
             estimate = RateEstimate.from_former_owner(lease.learned_rate, acquired_at)
@@ -159,7 +160,7 @@ class LaneLeases:
         # The former owner may just have used the burst of the rate limit: start with an empty token bucket.
         pace = Pace(
             limit,
-            arrival=acquired_at + limit.burst / limit.per_second,
+            arrival=acquired_at + limit.burst / limit.requests_per_second,
             blocked_until=acquired_at + lease.blocked_for if is_blocked else 0.0,
             estimate=estimate,
         )

@@ -35,10 +35,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RequestRate:
-    """The maximum request rate to Amazon, and how many requests may follow each other at once."""
+    """At most this many requests per second to Amazon on average, and bursts of at most `burst`."""
 
     requests_per_second: float
     burst: int
+
+    def lowest(self, other: "RequestRate") -> "RequestRate":
+        """Return the lower rate and the lower burst of both."""
+        rate = min(self.requests_per_second, other.requests_per_second)
+        return RequestRate(rate, min(self.burst, other.burst))
 
 
 DEFAULT_RATE = RequestRate(requests_per_second=5.0, burst=5)

@@ -184,14 +184,10 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
         mapping_id = own
     is_usual = type(event_id) is str and _USUAL_ID(event_id)
     if event_id is not None and not is_usual and (problem := event_id_problem(event_id)):
+        known = destination_id if type(destination_id) is str else None
+        detail, journey = problem.sentence, journey_ids(content)
         return Rejection(
-            problem.reason,
-            "event_id",
-            None,
-            problem.sentence,
-            None,
-            destination_id=destination_id if type(destination_id) is str else None,
-            journey=journey_ids(content),
+            problem.reason, "event_id", None, detail, None, destination_id=known, journey=journey
         )
     if destination_id is None or destination_id == "":
         detail = "destination_id is missing: set it in the event, next to the list, or in the query."
@@ -199,14 +195,9 @@ def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> 
     if type(destination_id) is not str:
         return Rejection("wrong_type", "destination_id", None, "destination_id is not a text.", event_id)
     if mapping_id is not None and type(mapping_id) is not str:
+        detail, journey = "mapping_id is not a text.", journey_ids(content)
         return Rejection(
-            "wrong_type",
-            "mapping_id",
-            None,
-            "mapping_id is not a text.",
-            event_id,
-            destination_id=destination_id,
-            journey=journey_ids(content),
+            "wrong_type", "mapping_id", None, detail, event_id, destination_id=destination_id, journey=journey
         )
     return Event(event_id, destination_id, mapping_id or None, content)
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from functools import reduce
 from typing import Any, NamedTuple
 
+from app.domain.destination import RequestRate
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import WorkKind
-from app.domain.pacing.pace import RateLimit
 from app.store import PipelineConnection, lanes, transactions, transposed
 from app.store.database import damage
 
@@ -28,7 +28,7 @@ class InFlight(NamedTuple):
 class PaceSettings(NamedTuple):
     """The lowest rate limit of a lane's connected destinations, and the rate that its owner reported."""
 
-    limit: RateLimit | None
+    limit: RequestRate | None
     learned_rate: float | None
 
 
@@ -55,7 +55,7 @@ class LanePoll:
     organisations on this account. `damaged` are the members of `queues` whose events cannot be read.
     """
 
-    limit: RateLimit | None
+    limit: RequestRate | None
     erasures: int
     rates_elsewhere: tuple[float, ...]
     queues: tuple[DestinationQueue, ...]
@@ -229,16 +229,16 @@ async def poll(
         if not damage.is_damage(error):
             raise
         rows, damaged = await _poll_around_damage(connection, lane, in_flight)
-    limits: list[RateLimit] = []
+    limits: list[RequestRate] = []
     queues: list[DestinationQueue] = []
     for row in rows:
         if row["number"] is not None:
-            limits.append(RateLimit(row["requests_per_second"], row["burst"]))
+            limits.append(RequestRate(row["requests_per_second"], row["burst"]))
         if row["is_active"] or row["is_probe"]:
             due_in = {kind: row[kind.value] for kind in WorkKind if row[kind.value] is not None}
             queues.append(DestinationQueue(row["number"], row["id"], due_in, row["is_probe"]))
     unread = tuple([queue for queue in queues if queue.number in damaged])
-    limit = reduce(RateLimit.lowest, limits) if limits else None
+    limit = reduce(RequestRate.lowest, limits) if limits else None
     return LanePoll(limit, rows[0]["erasures"], tuple(rows[0]["rates_elsewhere"]), tuple(queues), unread)
 
 
@@ -263,7 +263,7 @@ async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSet
         WHERE l.id = $1 GROUP BY l.id
         """
     [row] = await connection.fetch(statement, lane)
-    limit = None if row["rate"] is None else RateLimit(row["rate"], row["burst"])
+    limit = None if row["rate"] is None else RequestRate(row["rate"], row["burst"])
     return PaceSettings(limit, row["learned_rate"])
 
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.destination import RequestRate
 from app.domain.outcomes.outcome import PerItemReply, Throttled
-from app.domain.pacing.pace import Pace, RateLimit
+from app.domain.pacing.pace import Pace
 from app.domain.pacing.rate_estimator import RateEstimate
 from tests.tables import cases
 
@@ -38,7 +39,7 @@ class Stand:
         self.limit, self.burst, self.retry_after = limit, burst, retry_after
         self.level, self.seen, self.now = burst, 0.0, 0.0
         self.luck = random.Random(seed)
-        self.pace = Pace(RateLimit(20, 5))
+        self.pace = Pace(RequestRate(20, 5))
         self.latency, self.late, self.lateness, self.ready = latency, late, 0.0, 0.0
         self.log: list[tuple[float, bool]] = []
         self.in_flight: list[tuple[float, float, bool]] = []  # answered at, sent at, accepted
@@ -79,12 +80,12 @@ class Stand:
         )
 
     @property
-    def configured(self) -> RateLimit:
+    def configured(self) -> RequestRate:
         """The configured rate limit of the lane."""
         return self.pace.limit
 
     @configured.setter
-    def configured(self, limit: RateLimit) -> None:
+    def configured(self, limit: RequestRate) -> None:
         self.pace = replace(self.pace, limit=limit)
 
 
@@ -190,7 +191,7 @@ class NoisyStand(Stand):
 
     def __init__(self, noise: float, configured: float, seed: int) -> None:
         super().__init__(limit=math.inf, burst=math.inf, retry_after=1, seed=seed)
-        self.noise, self.configured = noise, RateLimit(configured, max(1, int(configured)))
+        self.noise, self.configured = noise, RequestRate(configured, max(1, int(configured)))
 
     def arrive(self) -> tuple[float, bool]:
         self.log.append((self.now, self.luck.random() >= self.noise))
@@ -198,7 +199,7 @@ class NoisyStand(Stand):
 
     def rate(self) -> float:
         """Return the part of the configured rate that the lane may use."""
-        return self.pace.allowed.per_second / self.configured.per_second
+        return self.pace.allowed.requests_per_second / self.configured.requests_per_second
 
 
 @pytest.mark.campaign
@@ -235,7 +236,7 @@ def test_organisations_on_one_account_divide_amazons_limit(limit: int, burst: in
     shares, total = [], []
     for seed in range(6):
         first = Stand(limit=limit, burst=burst, seed=seed)
-        first.configured = RateLimit(5, 5)
+        first.configured = RequestRate(5, 5)
         first.run(60)
         second = SharedStand(first, seed=100 + seed)
         second.configured = first.configured
@@ -251,12 +252,12 @@ def test_organisations_on_one_account_divide_amazons_limit(limit: int, burst: in
 
 def test_the_rate_beside_other_organisations_is_at_most_the_mean() -> None:
     """Only while Amazon limits them; a lane below the mean keeps its own estimate."""
-    limit = RateLimit(5, 5)
+    limit = RequestRate(5, 5)
     assert Pace(limit).allowed == limit
-    assert Pace(limit, rates_elsewhere=(1.0,)).allowed == RateLimit(3.0, 1)
+    assert Pace(limit, rates_elsewhere=(1.0,)).allowed == RequestRate(3.0, 1)
     assert Pace(limit, rates_elsewhere=(9.0,)).allowed == limit
     own = RateEstimate.from_former_owner(1.0, 0.0)
-    assert Pace(limit, estimate=own, rates_elsewhere=(3.0, 2.0)).allowed == RateLimit(1.0, 1)
+    assert Pace(limit, estimate=own, rates_elsewhere=(3.0, 2.0)).allowed == RequestRate(1.0, 1)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])
@@ -277,7 +278,7 @@ def test_a_fast_lane_with_a_second_of_waiting_for_each_429(
     """A 429 costs up to a hundred requests, so probes are rare: 75 % is used, with few 429s."""
     stands = [Stand(limit=limit, burst=burst, seed=seed, retry_after=1) for seed in SEEDS[:3]]
     for stand in stands:
-        stand.configured = RateLimit(configured, 5)
+        stand.configured = RequestRate(configured, 5)
     check_use(stands, 60)
 
 
@@ -305,10 +306,10 @@ def test_a_changed_configured_limit_bounds_the_estimate() -> None:
     """The evidence stays; the estimate is never above the limit that is configured now."""
     stand = Stand(limit=10, burst=2, seed=1)
     stand.run(30)
-    stand.configured = RateLimit(5, 5)
+    stand.configured = RequestRate(5, 5)
     stand.run(30)
     assert (stand.pace.estimate.rate or 0) <= 5
-    assert stand.pace.allowed.per_second <= 5
+    assert stand.pace.allowed.requests_per_second <= 5
 
 
 def test_the_next_owner_starts_with_the_stored_rate() -> None:
@@ -316,7 +317,7 @@ def test_the_next_owner_starts_with_the_stored_rate() -> None:
     estimate = RateEstimate.from_former_owner(3.0, now=100.0)
     assert estimate.rate == 3.0
     assert estimate.answered(100.3, sent_at=100.2, limit=20, throttled=False).rate == 3.0
-    assert Pace(RateLimit(20, 5), estimate=estimate).allowed == RateLimit(3.0, 1)
+    assert Pace(RequestRate(20, 5), estimate=estimate).allowed == RequestRate(3.0, 1)
 
 
 @given(limit=st.floats(0.5, 100), gaps=st.lists(st.floats(0, 2), min_size=1, max_size=200), data=st.data())
@@ -336,7 +337,7 @@ def test_the_estimate_stays_between_zero_and_the_configured_limit(
 @given(late=st.lists(st.floats(0, 0.3), min_size=2, max_size=60), rate=st.floats(1, 20))
 def test_an_estimated_pace_never_exceeds_the_estimate(late: list[float], rate: float) -> None:
     """No two requests come closer than the estimated rate allows."""
-    limit = RateLimit(20, 5)
+    limit = RequestRate(20, 5)
     pace, now, sent = Pace(limit, estimate=RateEstimate(rate)), 0.0, []
     for delay in late:
         now = pace.ready_at(now) + delay

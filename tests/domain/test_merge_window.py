@@ -7,9 +7,10 @@ import pytest
 
 from app.delivery.claim import RequestContent
 from app.delivery.lane import Lane
+from app.domain.destination import RequestRate
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import FULL, LONGEST_TURN, SMALL_PER_S, Turns, WorkKind
-from app.domain.pacing.pace import Pace, RateLimit
+from app.domain.pacing.pace import Pace
 from app.store.due_work import DestinationQueue
 from app.store.lanes import LaneLease
 
@@ -72,7 +73,7 @@ def test_a_turn_that_is_given_back_is_that_of_the_next_lane() -> None:
 
 def lane(turns: Turns) -> Lane:
     lease = LaneLease(LaneId(1), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0)
-    return Lane(lease, 1e9, Pace(RateLimit(10, 10)), turns=turns)
+    return Lane(lease, 1e9, Pace(RequestRate(10, 10)), turns=turns)
 
 
 def send(busy: Lane, now: float) -> None:

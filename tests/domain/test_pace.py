@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.destination import RequestRate
 from app.domain.outcomes.outcome import (
     Divisible,
     Forbidden,
@@ -19,10 +20,10 @@ from app.domain.outcomes.outcome import (
     Unauthorized,
     Unexpected,
 )
-from app.domain.pacing.pace import SLOW_S, BreakerState, CircuitBreaker, Pace, RateLimit
+from app.domain.pacing.pace import SLOW_S, BreakerState, CircuitBreaker, Pace
 from app.domain.pacing.rate_estimator import RateEstimate
 
-LIMIT = RateLimit(10.0, 3)
+LIMIT = RequestRate(10.0, 3)
 NEW = Pace(LIMIT)
 ESTIMATED = Pace(LIMIT, estimate=RateEstimate(4.0))  # Amazon accepts four a second
 
@@ -55,7 +56,7 @@ def test_an_idle_time_fills_the_bucket_up_to_its_burst() -> None:
 
 
 def test_an_estimated_rate_has_no_burst() -> None:
-    assert ESTIMATED.allowed == RateLimit(4.0, 1)
+    assert ESTIMATED.allowed == RequestRate(4.0, 1)
     assert send(ESTIMATED, 3, 100.0) == pytest.approx([100, 100.25, 100.5])
 
 
@@ -99,7 +100,7 @@ def test_a_shorter_window_does_not_end_a_longer_one() -> None:
 )
 def test_without_a_retry_after_the_wait_doubles_from_the_second_429_on(throttles: int, wait_s: float) -> None:
     """From the interval at the current rate up to 15 s, plus up to a quarter."""
-    slow = RateLimit(0.5, 1)
+    slow = RequestRate(0.5, 1)
     for jitter, share in ((0.0, 1.0), (1.0, 1.25)):
         pace = after(Pace(slow, throttles=throttles), Throttled(None), jitter=jitter)
         assert pace.blocked_until - 100 == pytest.approx(wait_s * share)
@@ -108,8 +109,8 @@ def test_without_a_retry_after_the_wait_doubles_from_the_second_429_on(throttles
 def test_the_first_wait_is_at_least_a_tenth_of_a_second() -> None:
     """At an estimated rate it is the interval of that rate."""
     for pace, wait_s in (
-        (Pace(RateLimit(1000, 1)), 0.1),
-        (Pace(RateLimit(5.0, 1)), 0.2),
+        (Pace(RequestRate(1000, 1)), 0.1),
+        (Pace(RequestRate(5.0, 1)), 0.2),
         (Pace(LIMIT, estimate=RateEstimate(0.5)), 2.0),
     ):
         assert after(pace, Throttled(None)).blocked_until == pytest.approx(100 + wait_s)
@@ -117,8 +118,8 @@ def test_the_first_wait_is_at_least_a_tenth_of_a_second() -> None:
 
 def test_destinations_of_a_lane_share_the_lower_limit() -> None:
     """Rate and burst apart."""
-    assert RateLimit(10, 3).lowest(RateLimit(5, 8)) == RateLimit(5, 3)
-    assert RateLimit(5, 8).lowest(RateLimit(10, 3)) == RateLimit(5, 3)
+    assert RequestRate(10, 3).lowest(RequestRate(5, 8)) == RequestRate(5, 3)
+    assert RequestRate(5, 8).lowest(RequestRate(10, 3)) == RequestRate(5, 3)
 
 
 def test_a_new_lane_has_one_request_in_flight_and_may_send_at_once() -> None:

@@ -15,9 +15,10 @@ import pytest
 from app.delivery.claim import RequestContent
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.lane import LONGEST_BACKOFF_S, POLL_EVERY_S, Alarms, Lane, Selection
+from app.domain.destination import RequestRate
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import CAPACITY, WorkKind
-from app.domain.pacing.pace import SLOW_S, CircuitBreaker, Pace, RateLimit
+from app.domain.pacing.pace import SLOW_S, CircuitBreaker, Pace
 from app.ingest.intake import EventResult
 from app.store.database.results import DatabaseResults
 from app.store.due_work import DestinationQueue, LanePoll
@@ -57,7 +58,7 @@ def dispatcher_with(ready: int, *, busy: int) -> Dispatcher:
     alarms, part = Alarms(), SimpleNamespace(serve=lambda *_, **__: asyncio.Future())
 
     def lane(number: int) -> Lane:
-        return lane_of(Pace(RateLimit(10, 10)), alarms, number)
+        return lane_of(Pace(RequestRate(10, 10)), alarms, number)
 
     worker: Any = SimpleNamespace(monotonic=lambda: NOW, telemetry=Telemetry(), capacity=CAPACITY)
     dispatcher = bare_dispatcher(worker, lambda: NOW, part, leases=SimpleNamespace(alarms=alarms))
@@ -107,7 +108,7 @@ async def test_ready_lanes_get_the_free_slots(busy: int) -> None:
 
 
 def test_a_lane_claims_while_its_pace_allows_one_more_request() -> None:
-    lane = lane_of(Pace(RateLimit(10, 10), in_flight_limit=2), Alarms())
+    lane = lane_of(Pace(RequestRate(10, 10), in_flight_limit=2), Alarms())
     claims = []
     for _ in range(3):
         claims.append(lane.may_claim())
@@ -116,7 +117,7 @@ def test_a_lane_claims_while_its_pace_allows_one_more_request() -> None:
 
 
 def test_a_lane_may_hang_after_a_failure_and_beside_a_slow_request() -> None:
-    pace = Pace(RateLimit(10, 10))
+    pace = Pace(RequestRate(10, 10))
 
     def may_hang(*recent: bool, is_slow: bool = False) -> bool:
         lane = lane_of(replace(pace, breaker=CircuitBreaker(recent), is_slow=is_slow), Alarms())
@@ -133,7 +134,7 @@ AT = 100.0
 
 
 def lane() -> Lane:
-    return Lane(LaneLease(LaneId(1), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0), 1e9, Pace(RateLimit(10, 10)))
+    return Lane(LaneLease(LaneId(1), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0), 1e9, Pace(RequestRate(10, 10)))
 
 
 LIVE = DestinationQueue(DestinationNumber(1), DestinationId("dst_1"), {WorkKind.LIVE: -1.0})
@@ -278,7 +279,7 @@ def test_an_earlier_alarm_replaces_a_later_one() -> None:
         Lane(
             LaneLease(LaneId(number), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0),
             1e9,
-            Pace(RateLimit(10, 10)),
+            Pace(RequestRate(10, 10)),
             alarms,
         )
         for number in range(3)

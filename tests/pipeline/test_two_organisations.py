@@ -361,7 +361,8 @@ async def test_the_limits_of_connected_destinations_hold_in_their_organisation(
         limit, _ = await due_work.pace_settings(c, lane)
     assert limit is not None
     assert poll.limit == limit
-    assert (limit.per_second, limit.burst) == ((2, 3) if state in ("connected", "active") else (50, 9))
+    expected = (2, 3) if state in ("connected", "active") else (50, 9)
+    assert (limit.requests_per_second, limit.burst) == expected
 
 
 async def test_statistics_say_that_another_organisation_uses_the_account_and_nothing_else(

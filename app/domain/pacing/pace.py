@@ -17,6 +17,7 @@ from enum import StrEnum
 from statistics import fmean
 from typing import Final, assert_never
 
+from app.domain.destination import RequestRate
 from app.domain.outcomes import outcome
 from app.domain.pacing.rate_estimator import RateEstimate
 
@@ -28,18 +29,6 @@ OPEN_ABOVE: Final = 0.5  # error rate at which the breaker opens
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
 SINGLE_FAILURE_WAIT_S: Final = 0.25  # after a failure that does not open the breaker
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """At most `per_second` requests on average, and bursts of at most `burst` (interface §3, rate_limit)."""
-
-    per_second: float
-    burst: int
-
-    def lowest(self, other: "RateLimit") -> "RateLimit":
-        """Return the lower rate and the lower burst of both limits."""
-        return RateLimit(min(self.per_second, other.per_second), min(self.burst, other.burst))
 
 
 class BreakerState(StrEnum):
@@ -105,7 +94,7 @@ class Pace:
     other organisations on the same account. `is_slow` means that the last reply took SLOW_S or longer.
     """
 
-    limit: RateLimit
+    limit: RequestRate
     arrival: float = 0.0
     blocked_until: float = 0.0
     throttles: int = 0
@@ -116,18 +105,18 @@ class Pace:
     is_slow: bool = False
 
     @property
-    def allowed(self) -> RateLimit:
+    def allowed(self) -> RequestRate:
         """Return the configured limit, or the estimated rate without bursts if that is lower.
 
         If Amazon limits other organisations too, the rate is at most the mean of all rates. Without this
         rule, the 429s of an organisation that starts to send leave it almost nothing of Amazon's limit.
         """
-        rate = self.estimate.rate or self.limit.per_second
+        rate = self.estimate.rate or self.limit.requests_per_second
         rate = min(rate, fmean((rate, *self.rates_elsewhere)))
-        if rate >= self.limit.per_second:
+        if rate >= self.limit.requests_per_second:
             return self.limit
         # Requests are spaced evenly, because it is unknown which burst Amazon accepts.
-        return RateLimit(rate, 1)
+        return RequestRate(rate, 1)
 
     @property
     def paused_until(self) -> float:
@@ -137,19 +126,19 @@ class Pace:
     def ready_at(self, now: float) -> float:
         """Return the earliest time from `now` on at which a request may be sent."""
         allowed = self.allowed
-        slack = (allowed.burst - 1) / allowed.per_second
+        slack = (allowed.burst - 1) / allowed.requests_per_second
         return max(now, self.blocked_until, self.breaker.until, self.arrival - slack)
 
     def sent(self, now: float) -> "Pace":
         """Return the pace after a request was sent at `now`."""
-        return replace(self, arrival=max(self.arrival, now) + 1 / self.allowed.per_second)
+        return replace(self, arrival=max(self.arrival, now) + 1 / self.allowed.requests_per_second)
 
     def after(self, reply: outcome.Reply, now: float, *, sent_at: float, jitter: float, cap: int) -> "Pace":
         """Return the pace after the reply to a request that was sent at `sent_at`.
 
         A success allows one more request in flight, up to `cap`. `jitter` is in [0, 1).
         """
-        is_slow, estimate, limit = now - sent_at >= SLOW_S, self.estimate, self.limit.per_second
+        is_slow, estimate, limit = now - sent_at >= SLOW_S, self.estimate, self.limit.requests_per_second
         match reply:
             case outcome.PerItemReply() | outcome.Divisible() | outcome.Unexpected():
                 return replace(
@@ -189,7 +178,7 @@ class Pace:
         if retry_after is not None:
             return retry_after * (1 + jitter / 10)
         doubled = 2.0 ** min(max(self.throttles - 1, 0), 8)
-        interval = max(0.1, 1 / self.allowed.per_second)
+        interval = max(0.1, 1 / self.allowed.requests_per_second)
         return min(LONGEST_THROTTLE_S, interval * doubled) * (1 + jitter / 4)
 
     def summary(self, now: float) -> PaceSummary:
