@@ -11,8 +11,7 @@ from typing import Final
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 from app.domain.callback import Acknowledged, NotAcknowledged
-from app.domain.notifications.channels import Channel, MailServer
-from app.domain.notifications.messages import mail
+from app.domain.notifications import Channel, MailServer, mail
 from app.webhook_client import TIMEOUT_S
 
 _QUIT_S: Final = 2.0

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 
 from app.crypto import KEY_BYTES, NamedKey
 from app.domain.callback import read_secrets
-from app.domain.notifications.channels import read_emails, read_mail_server, read_webhooks, split_address
+from app.domain.notifications import read_emails, read_mail_server, read_webhooks, split_address
 from app.domain.weak_secrets import MIN_LENGTH
 
 

@@ -23,13 +23,7 @@ from pydantic import (
 from app.crypto import NamedKey
 from app.domain.admission import MIB
 from app.domain.callback import read_secrets
-from app.domain.notifications.channels import (
-    Channel,
-    MailServer,
-    read_emails,
-    read_mail_server,
-    read_webhooks,
-)
+from app.domain.notifications import Channel, MailServer, read_emails, read_mail_server, read_webhooks
 from app.domain.pacing.order import MIN_IN_FLIGHT
 from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
 from app.setting_types import (

@@ -29,7 +29,7 @@ from app.domain.admission import Limits
 from app.domain.conversion.results import DeploymentRules
 from app.domain.destination import Region
 from app.domain.ids import KeyId, OrganisationId
-from app.domain.notifications.channels import Channel
+from app.domain.notifications import Channel
 from app.domain.outcomes.outcome import SentRequest, Unauthorized
 from app.health import Readiness
 from app.ingest.intake import Intake

@@ -19,8 +19,7 @@ from app.admin.inputs import REPORT_ONCE, Instant, RequestBody, read_note, valid
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, MUTED_UNTIL, RANGES, Threshold
-from app.domain.notifications.channels import Channel, ChannelType
-from app.domain.notifications.messages import Preference, SentMessages
+from app.domain.notifications import Channel, ChannelType, Preference, SentMessages
 from app.store import PipelineConnection, incidents, transactions
 from app.store.audit import AuditAction
 from app.store.destinations import figures, outcome_history

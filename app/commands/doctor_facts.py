@@ -8,7 +8,7 @@ from functools import partial
 import asyncpg
 
 from app.crypto import CannotDecrypt, Vault, open_batch
-from app.domain.notifications.channels import DeclaredChannel
+from app.domain.notifications import DeclaredChannel
 from app.processes.resources import connected_as
 from app.settings import Settings
 from app.store.database import damage, privileges, schema_revision

@@ -14,7 +14,7 @@ from app.domain.ids import DEFAULT_ORGANISATION
 from app.domain.incidents import conditions, machine
 from app.domain.incidents.health import STALLED_WITH_FAILURES_AFTER, UNANSWERED_AFTER
 from app.domain.incidents.kinds import KINDS, OTHERS, PAUSED, Kind
-from app.domain.notifications.channels import Channel, DeclaredChannel
+from app.domain.notifications import Channel, DeclaredChannel
 from app.incidents.observation import Observation, ObservedDestination, Observer
 from app.incidents.outbox import MessagePlanner
 from app.store import PipelineConnection, incidents

@@ -11,7 +11,7 @@ from app.domain.ids import DestinationNumber
 from app.domain.incidents import thresholds
 from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import Kind
-from app.domain.notifications.messages import Preference
+from app.domain.notifications import Preference
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
 from app.store import PipelineConnection, transactions
 from app.store.incidents import facts as incident_facts

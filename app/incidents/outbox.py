@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, assert_never
 import asyncpg
 from pydantic import ConfigDict, Field
 
+from app.domain import notifications as messages
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState
-from app.domain.notifications import messages
-from app.domain.notifications.channels import Channel, DeclaredChannel
+from app.domain.notifications import Channel, DeclaredChannel
 from app.domain.outcomes.settle import RetryPolicy
 from app.incidents.observation import Observation, ObservedDestination
 from app.store import PipelineConnection, incidents

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.notifications.channels import read_emails, read_webhooks
+from app.domain.notifications import read_emails, read_webhooks
 from tests.api.world import JSON, ApiWorld
 
 INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"

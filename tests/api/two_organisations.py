@@ -22,7 +22,7 @@ from app.domain.event_query import EventQuery
 from app.domain.ids import KeyId, OrganisationId
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
-from app.domain.notifications.channels import read_webhooks
+from app.domain.notifications import read_webhooks
 from app.domain.outcomes.status import Status
 from app.store import counts, incidents, replays
 from app.store.events import journey_figures, rejections

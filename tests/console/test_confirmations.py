@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.console.confirmations import LINKS, SENTENCES
-from app.domain.notifications.channels import read_webhooks
+from app.domain.notifications import read_webhooks
 from app.processes.application import create_application
 from tests.api.test_backtests import WITH, saw
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world

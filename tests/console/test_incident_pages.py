@@ -9,7 +9,7 @@ from app.admin import Scope
 from app.console.incidents import RemedyButton, last_answer, present, timeline
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import Incident, IncidentState
-from app.domain.notifications.messages import SentMessages
+from app.domain.notifications import SentMessages
 from app.store.destinations.figures import RequestRow
 from app.store.incidents import StoredIncident
 from tests.console.test_confirmations import INCIDENT, Case

@@ -21,8 +21,7 @@ from app.domain.incidents.conditions import (
 )
 from app.domain.incidents.kinds import KINDS, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import IncidentState, Transition, advance, open_incident
-from app.domain.notifications.channels import read_emails, read_mail_server, read_webhooks
-from app.domain.notifications.messages import (
+from app.domain.notifications import (
     Batching,
     ChannelLoad,
     MessageType,
@@ -33,6 +32,9 @@ from app.domain.notifications.messages import (
     incident_body,
     incident_text,
     mail,
+    read_emails,
+    read_mail_server,
+    read_webhooks,
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

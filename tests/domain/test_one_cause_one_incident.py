@@ -14,7 +14,7 @@ from app.domain.incidents import thresholds
 from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
 from app.domain.incidents.kinds import ACCESS, CHAIN, KINDS, Kind, Severity
 from app.domain.incidents.machine import Transition
-from app.domain.notifications.messages import MessageType, Preference, SentMessages, due_message
+from app.domain.notifications import MessageType, Preference, SentMessages, due_message
 from app.incidents.monitor import decide
 from app.incidents.observation import Observation, ObservedDestination
 from app.store.incidents import StoredIncident

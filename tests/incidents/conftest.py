@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.notifications.channels import Channel, read_webhooks
+from app.domain.notifications import Channel, read_webhooks
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.outbox import ChannelClients, MessagePlanner, NotificationDelivery

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.domain.callback import Acknowledged, NotAcknowledged
-from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
+from app.domain.notifications import Channel, read_emails, read_mail_server, read_webhooks
 from app.incidents.outbox import ChannelClients
 from app.mail_client import MailClient
 from app.webhook_client import WebhookClient

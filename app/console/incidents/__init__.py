@@ -17,7 +17,7 @@ from app.console.time_range import range_since
 from app.console.wording import Label, age, amazon_message
 from app.domain.incidents.kinds import ACCESS, KINDS, OPERATOR, Kind, Remedy, advice
 from app.domain.incidents.machine import Incident, IncidentState
-from app.domain.notifications.messages import SentMessages
+from app.domain.notifications import SentMessages
 from app.store.destinations.figures import RequestRow
 from app.store.incidents import IncidentFilter, StoredIncident
 

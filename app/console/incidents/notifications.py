@@ -18,7 +18,7 @@ from app.console.pages import FORM_ERRORS
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES
-from app.domain.notifications.messages import Preference
+from app.domain.notifications import Preference
 
 router = PageRouter()
 

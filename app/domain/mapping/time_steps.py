@@ -11,14 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from app.domain.conversion import timestamps
 from app.domain.conversion.numbers import is_number, number_text, read_amount
 from app.domain.conversion.timestamps import EventTime
-from app.domain.mapping.reading import (
-    Reading,
-    SourceFailed,
-    Step,
-    StepProblem,
-    on_text,
-    wrong_type,
-)
+from app.domain.mapping.reading import Reading, SourceFailed, Step, StepProblem, on_text, wrong_type
 
 MAX_FORMATS: Final = 8
 MAX_PATTERN_LENGTH: Final = 64

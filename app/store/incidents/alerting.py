@@ -8,7 +8,7 @@ import msgspec
 
 from app.domain.ids import DestinationId
 from app.domain.incidents.kinds import Severity
-from app.domain.notifications.messages import Preference
+from app.domain.notifications import Preference
 from app.store import PipelineConnection, read_row, read_sql
 
 SQL: Final = read_sql(__file__)

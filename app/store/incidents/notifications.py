@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.domain.notifications.channels import DeclaredChannel
-from app.domain.notifications.messages import MINUTE, ChannelLoad, MessageType, SentMessages
+from app.domain.notifications import MINUTE, ChannelLoad, DeclaredChannel, MessageType, SentMessages
 from app.store import PipelineConnection, fetch_row, fetch_rows, read_row, read_sql, transposed
 from app.store.incidents import StoredIncident
 
