@@ -4,7 +4,7 @@ import pytest
 
 from app.domain.identity import clean, match_key
 from app.domain.identity.keys import MATCH_KEYS, DroppedKey, DropReason, MatchKey, Profile
-from app.domain.identity.letters import composed, unaccented, without_invisible
+from app.domain.identity.profiles import composed, unaccented, without_invisible
 
 RULES = {rule.field: rule for rule in MATCH_KEYS}
 

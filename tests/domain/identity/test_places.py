@@ -4,8 +4,8 @@ import pytest
 
 from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, ReadAsGB, read_country
 from app.domain.conversion.consent import CONSENT_COUNTRIES
-from app.domain.identity import places
-from app.domain.identity.places import BY_COUNTRY, amazon_state
+from app.domain.identity import profiles
+from app.domain.identity.profiles import BY_COUNTRY, amazon_state
 from tests.tables import cases
 
 
@@ -100,8 +100,8 @@ def test_a_state_is_two_letters_in_its_own_country(text: str, country: str, expe
 
 def test_no_word_list_shortens_a_word_twice() -> None:
     """Within a list no short form is itself shortened, so the order of its rows says nothing."""
-    lists = [places.EVERYWHERE, places.WORDS["directions"], places.WORDS["number"]]
-    lists += [*places.COUNTRY_WORDS.values(), *places.TEMPLATE_COUNTRY_WORDS.values()]
+    lists = [profiles.EVERYWHERE, profiles.WORDS["directions"], profiles.WORDS["number"]]
+    lists += [*profiles.COUNTRY_WORDS.values(), *profiles.TEMPLATE_COUNTRY_WORDS.values()]
     for words in lists:
         assert not set(words.values()) & set(words)
-    assert sum(len(words) for words in places.COUNTRY_WORDS.values()) == 361 + 20 + 8 + 17 + 45
+    assert sum(len(words) for words in profiles.COUNTRY_WORDS.values()) == 361 + 20 + 8 + 17 + 45
