@@ -10,8 +10,7 @@ from app.admin.copies import copied
 from app.domain.conversion import amazon_codes
 from app.domain.conversion.consent import CONSENT_COUNTRIES
 from app.domain.destination import REGION_NAMES
-from app.domain.mapping.document import MAX_CUSTOM_FIELDS
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS, MAX_CUSTOM_FIELDS
 from app.domain.mapping.presets import PRESETS, EventIdPreset, event_id_presets
 from app.domain.toml_files import read_toml
 

@@ -30,7 +30,7 @@ from app.console.pages import FORM_ERRORS
 from app.console.wording import match_key_label, number
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.kinds import Kind
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS
 from app.domain.match_quality.dedupe import DedupeFinding, FindingKind, IdDifference
 from app.domain.match_quality.match_keys import FORMULA, MatchQuality, added
 from app.domain.match_quality.reconciliation import DayCounts

@@ -25,7 +25,7 @@ from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visi
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.mappings.form import members_of
 from app.console.pages import FORM_ERRORS
-from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
+from app.domain.mapping.document import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
 
 router = PageRouter()

@@ -10,7 +10,7 @@ from app.domain.destination import REGION_NAMES
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.health import Condition
 from app.domain.incidents.kinds import Severity
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS
 from app.domain.outcomes.reasons import POSITION_IN_REQUEST, REASONS
 from app.domain.quantity import quantity
 from app.store.destinations.destinations import Destination

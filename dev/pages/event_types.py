@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY
-from app.domain.mapping.document import check_publishable
-from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS, Group
+from app.domain.mapping.document import FIELDS, MATCH_KEY_FIELDS, Group, check_publishable
 from app.domain.mapping.presets import PRESETS, Preset
 from app.domain.outcomes.reasons import INGEST_REASONS
 

@@ -28,8 +28,7 @@ from app.api.http.query_parameters import parameters_of
 from app.console import pages
 from app.crypto import OpaqueTexts
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
-from app.domain.mapping.document import MAX_CUSTOM_FIELDS
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS, MAX_CUSTOM_FIELDS
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.schema_sample import SampleGroup, pack, take_sample
 from app.store.destinations.schema_samples import RING

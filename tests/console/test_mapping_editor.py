@@ -13,7 +13,7 @@ from app.admin import BOOTSTRAP, Caller, Scope
 from app.admin.destinations.event_schemas import read_test_event
 from app.console.assets import compressed
 from app.console.mappings.field_results import UNDECIDED
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS
 from app.domain.mapping.presets import event_id_presets
 from app.domain.observed.schema_sample import take_sample
 from tests.api.test_backtests import SAMPLED_AT, WITH, ready, saw

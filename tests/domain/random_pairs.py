@@ -22,8 +22,7 @@ from app.domain.conversion.tcf import consent_to_all
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
 from app.domain.identity.keys import MATCH_KEYS, Profile
-from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
+from app.domain.mapping.document import FIELDS, MATCH_KEY_FIELDS, Mapping, compile_mapping
 from app.domain.mapping.pipes import PIPES
 from app.domain.mapping.reading import MAX_STEPS
 from app.domain.observed.preview import preview

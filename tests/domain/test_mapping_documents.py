@@ -14,13 +14,13 @@ from app.domain.mapping.diff import Difference, differences, is_same
 from app.domain.mapping.document import (
     CHOICES,
     CONSTANTS,
+    FIELDS,
     Mapping,
     check_draft,
     check_publishable,
     compile_mapping,
 )
 from app.domain.mapping.event_name import with_clean_event_name
-from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.reading import Reading
 from app.domain.mapping.sources import Problems, compile_source, unchecked
 from app.domain.observed.differences import changed_fields

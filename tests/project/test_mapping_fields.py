@@ -10,8 +10,7 @@ from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.conversion.values import CHECKS
 from app.domain.identity.keys import MATCH_KEYS, MatchKeyType, Profile
 from app.domain.identity.profiles import PROFILES
-from app.domain.mapping.document import ACTION
-from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS, Group
+from app.domain.mapping.document import ACTION, FIELDS, MATCH_KEY_FIELDS, Group
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 from app.domain.suggestions.names import SYNONYMS
 from sandbox import vocabulary

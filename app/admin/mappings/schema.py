@@ -6,8 +6,7 @@ from typing import Any
 from app.admin import ErrorCode, FieldProblem, Refusal, field_problem_of
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
-from app.domain.mapping.document import PREHASHED, Mapping, compile_mapping
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS, PREHASHED, Mapping, compile_mapping
 from app.domain.mapping.lint import LintWarning, lint
 from app.domain.mapping.paths import MAX_PATH_LENGTH
 from app.domain.mapping.pipes import MAX_PIPE_STEPS, PIPES

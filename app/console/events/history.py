@@ -25,7 +25,7 @@ from app.console.wording import (
     number,
     person,
 )
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS
 from app.domain.outcomes.event_history import UNCLEAR_ANSWERS
 from app.domain.outcomes.reasons import WARNINGS, failure_cause
 from app.domain.outcomes.status import FINAL

@@ -17,8 +17,7 @@ from app.api.lists import bad_cursor
 from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.domain.destination import State
-from app.domain.mapping.document import MAX_NAME_LENGTH
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS, MAX_NAME_LENGTH
 from app.domain.suggestions.suggest import fields_by_path
 
 router = PageRouter()

@@ -8,7 +8,7 @@ from typing import Final
 from app.console.mappings.text import write_value
 from app.console.wording import share
 from app.domain.identity.keys import Profile
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS
 from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.preview import FieldPreview
 from app.domain.suggestions.suggest import Suggestion

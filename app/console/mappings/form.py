@@ -17,8 +17,7 @@ from app.console.mappings.source_inputs import (
 )
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY, Choice
 from app.domain.mapping.diff import is_same
-from app.domain.mapping.document import ACTION, ALWAYS_REJECT, MAX_CUSTOM_FIELDS
-from app.domain.mapping.fields import FIELDS, Field, Group
+from app.domain.mapping.document import ACTION, ALWAYS_REJECT, FIELDS, MAX_CUSTOM_FIELDS, Field, Group
 from app.domain.mapping.sources import MappingProblem
 from app.store.mappings import Document
 

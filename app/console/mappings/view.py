@@ -19,7 +19,7 @@ from app.console.mappings.text import json_text, write_pipe, write_value
 from app.console.wording import share
 from app.domain.conversion.convert import Conversion, EventWarning
 from app.domain.event import Rejection
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning
 from app.domain.mapping.presets import EventIdPreset, event_id_presets
 from app.domain.mapping.sources import KINDS

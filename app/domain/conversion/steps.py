@@ -13,7 +13,7 @@ from app.domain.conversion.results import HIDDEN, EventWarning, Step, Trace
 from app.domain.conversion.values import PERSONAL
 from app.domain.event import EventProblem
 from app.domain.identity.keys import MatchKey
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS
 from app.domain.mapping.reading import SHORT_TEXT, UNCLEAR, Reading, SourceFailed
 from app.domain.mapping.sources import Check, Source
 

@@ -1,5 +1,5 @@
 """Mappings: where each field of the Amazon event gets its value in the customer's event.
 
-`document.py` checks and compiles a mapping. `sources.py`, `paths.py` and `pipes.py` (the pipe functions) read
-one value. `fields.py` lists the fields with labels and help. `lint.py` warns of likely mistakes.
+`document.py` lists the fields with labels and help, and checks and compiles a mapping. `sources.py`,
+`paths.py` and `pipes.py` (the pipe functions) read one value. `lint.py` warns of likely mistakes.
 """

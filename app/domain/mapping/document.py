@@ -7,6 +7,7 @@ problems, each with its path. Source: interface §4. The language is described i
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
@@ -15,12 +16,41 @@ from app.domain.conversion.consent import ConsentRule, Mode
 from app.domain.conversion.numbers import as_integer, is_number
 from app.domain.identity.keys import MATCH_KEYS, MatchKeyRule
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
-from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.literal_times import literal_times
 from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.sources import MappingProblem, Problems, Source, compile_source
 from app.domain.mapping.templates import parse_template
 from app.domain.privacy.personal_text import holds_personal_text
+from app.domain.toml_files import read_toml
+
+# --- Fields, in the order of the form on the mapping screen (`fields.toml`) -------------------------
+
+
+class Group(StrEnum):
+    """The groups of fields on the mapping screen, which calls DELIVERY "Additional Settings"."""
+
+    EVENT_ATTRIBUTE = "event_attribute"
+    MATCH_KEY = "match_key"
+    PURCHASE = "purchase"
+    DELIVERY = "delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a mapping: its type, its label, and the help text of the form."""
+
+    name: str
+    group: Group
+    label: str
+    takes: str  # 'time' | 'text' | 'number' | 'integer' | 'boolean'
+    help: str
+
+
+FIELDS: Final[dict[str, Field]] = {
+    name: Field(name, Group(group), label, takes, text)
+    for name, (group, takes, label, text) in read_toml(__file__, "fields")["fields"].items()
+}
+MATCH_KEY_FIELDS: Final = tuple(rule.field for rule in MATCH_KEYS)
 
 # For each type of field: whether a constant or default is valid, and what it must be.
 CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {

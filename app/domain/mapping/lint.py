@@ -7,9 +7,8 @@ from app.domain.conversion.amazon_codes import PURCHASE, PURCHASE_ONLY, read_cou
 from app.domain.conversion.consent import Mode, is_required
 from app.domain.conversion.values import CHECKS, check_price
 from app.domain.destination import Region
-from app.domain.mapping.document import NAMING_TRAITS, compile_parts
+from app.domain.mapping.document import FIELDS, MATCH_KEY_FIELDS, NAMING_TRAITS, compile_parts
 from app.domain.mapping.document import Mapping as CompiledMapping
-from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.presets import PRESETS
 from app.domain.mapping.reading import SourceFailed

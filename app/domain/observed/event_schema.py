@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from app.domain.mapping.document import compile_parts
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS, compile_parts
 from app.domain.mapping.paths import parse_path
 from app.domain.observed.schema_sample import MAX_ITEMS, SchemaSample, is_below
 from app.domain.observed.value_kinds import EMPTY, ValueKind

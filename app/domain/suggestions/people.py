@@ -9,7 +9,7 @@ from app.domain.conversion.amazon_codes import COUNTRIES, read_country
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.identity.keys import HASHED_FIELDS
 from app.domain.identity.phones import PLANS, calling_code
-from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.document import FIELDS
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
 from app.domain.suggestions.names import SYNONYMS, WORDS, key_by_word, rank, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
