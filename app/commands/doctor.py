@@ -17,7 +17,6 @@ from app.commands.balance import sentence
 from app.commands.doctor_facts import Facts, lacking, read
 from app.crypto import Vault
 from app.domain import installation
-from app.domain.clock_skew import MOST_SKEW_S
 from app.domain.quantity import quantity
 from app.domain.weak_secrets import is_weak_password
 from app.settings import Settings, weak_key_ids
@@ -107,7 +106,7 @@ def _clock(facts: Facts) -> Finding:
         return Grade.OK, "agrees with the database's"
     return Grade.WARNING, (
         f"differs from the database's by {facts.lag.total_seconds():+.0f} s: synchronise both clocks; beyond "
-        f"{MOST_SKEW_S:.0f} s no process is ready"
+        f"{installation.MOST_SKEW_S:.0f} s no process is ready"
     )
 
 

@@ -13,8 +13,7 @@ from app.admin.access.people import ROLES
 from app.admin.system import SystemState, read_system
 from app.console.access.secured_page import CurrentVisit, PageRouter
 from app.console.wording import events, number
-from app.domain.clock_skew import MOST_SKEW_S
-from app.domain.installation import MIN_DAYS_AHEAD, is_balance_old, must_rotate
+from app.domain.installation import MIN_DAYS_AHEAD, MOST_SKEW_S, is_balance_old, must_rotate
 from app.domain.quantity import quantity
 from app.store.access import sessions
 from app.telemetry import VERSION

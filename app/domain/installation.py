@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
+MOST_SKEW_S: Final = 30.0  # between the clocks of a process and of the database: beyond, it is not ready
 MIN_DAYS_AHEAD: Final = 2  # daily partitions must exist for at least this many days ahead
 _MAX_BALANCE_AGE: Final = timedelta(hours=6)  # workers check the balance of the tables every hour
 # NIST SP 800-38D limits the number of values that a key may encrypt with random nonces. This is half of the

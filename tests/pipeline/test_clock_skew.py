@@ -14,9 +14,8 @@ import pytest
 
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.maintenance import FUTURE_TIMES
-from app.domain.clock_skew import adjusted_offset
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
-from app.store.database.clock import DatabaseClock
+from app.store.database.clock import DatabaseClock, adjusted_offset
 from app.store.incidents import facts
 from app.store.lanes import LANE_LOCKS
 from tests.pipeline.amazon import Request

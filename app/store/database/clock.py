@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.domain.clock_skew import MOST_SKEW_S, NOTICED_S, adjusted_offset
+from app.domain.installation import MOST_SKEW_S
 from app.store import PipelineConnection
 
 MEASURE_EVERY_S = 10.0
+NOTICED_S = 1.0  # after a larger change of the offset, events in progress are evaluated again
 
 
 @dataclass(slots=True)
@@ -55,3 +56,13 @@ class DatabaseClock:
         after, now = self.wall(), self.monotonic()
         self.offset = adjusted_offset(self.offset, database=database, before=before, after=max(before, after))
         self._measured_at, self._drift = now, after - now
+
+
+def adjusted_offset(offset: float, *, database: float, before: float, after: float) -> float:
+    """Return the seconds to add to the process's clock to get the database's time.
+
+    `database` is the database's clock as a query returned it. `before` and `after` are the process's clock
+    before and after this query. They limit the true offset to a range as wide as the round trip. If the
+    previous `offset` is outside this range, the nearest end of the range is returned.
+    """
+    return min(max(offset, database - after), database - before)
