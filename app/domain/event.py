@@ -228,7 +228,6 @@ def event_id_problem(event_id: Any) -> EventIdProblem | None:
     return None
 
 
-_JOURNEY_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
 # Ids that contain no character of an address or phone number. This fast check suffices for most events.
 _PLAIN_IDS: Final = re.compile(
     "[^\x00-\x1f\x7f-\x9f@%+\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}\N{FULLWIDTH PLUS SIGN}]{1,256}"
@@ -243,9 +242,7 @@ def journey_id(found: Any) -> str | None:
     """
     if type(found) is int:
         found = str(found)
-    if type(found) is not str:
-        return None
-    return found if _JOURNEY_ID.fullmatch(found) and not is_personal_id(found) else None
+    return found if type(found) is str and event_id_problem(found) is None else None
 
 
 def journey_ids(content: dict[str, Any]) -> JourneyIds:
