@@ -16,7 +16,7 @@ from app.amazon.wire import read_reply
 from app.domain.conversion.amazon_codes import COUNTRIES
 from app.domain.identity import clean, match_key
 from app.domain.identity.keys import MATCH_KEYS, DroppedKey, MatchKey, Profile
-from app.domain.mapping.paths import IMPASSABLE, MAX_STEPS, parse_path, walk
+from app.domain.mapping.paths import MAX_STEPS, UNREACHABLE, parse_path, walk
 from app.domain.outcomes.outcome import PerItemReply
 from app.domain.strict_json import SENTENCES, MalformedJson, parse
 
@@ -99,7 +99,7 @@ def read_path(text: str) -> None:
         raise Finding("a path with too many steps")
     for event in EVENTS:
         found = walk(event, steps)
-        if found is not None and found is not IMPASSABLE and not _occurs(found, event):
+        if found is not None and found is not UNREACHABLE and not _occurs(found, event):
             raise Finding("a path reads what the event does not hold")
 
 

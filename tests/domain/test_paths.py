@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.mapping.paths import IMPASSABLE, last_name, parse_path, walk
+from app.domain.mapping.paths import UNREACHABLE, last_name, parse_path, walk
 from tests.tables import cases
 
 EVENT: dict[str, Any] = {
@@ -34,11 +34,11 @@ EVENT: dict[str, Any] = {
         "an unknown name is absent": ("x.y.z", None),
         "so is what lies below one": ("a.x.z", None),
         "below an empty text is absent": ("a.blank.z", None),
-        "a text has no members": ("a.d.e", IMPASSABLE),
-        "a number has no members": ("a.n.e", IMPASSABLE),
-        "not even deep ones": ("a.n.e.f", IMPASSABLE),
-        "a list has no names": ("a.b.c", IMPASSABLE),
-        "an object has no indexes": ("a[0]", IMPASSABLE),
+        "a text has no members": ("a.d.e", UNREACHABLE),
+        "a number has no members": ("a.n.e", UNREACHABLE),
+        "not even deep ones": ("a.n.e.f", UNREACHABLE),
+        "a list has no names": ("a.b.c", UNREACHABLE),
+        "an object has no indexes": ("a[0]", UNREACHABLE),
     },
 )
 def test_reading(path: str, value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from app.domain.conversion import numbers
 from app.domain.conversion.numbers import is_number, plain, read_amount, read_number, scalar_text
-from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
+from app.domain.mapping.paths import EACH, Path, collect, is_empty, parse_path, walk
 from app.domain.mapping.reading import OVER_BUDGET, UNCLEAR, Invented, Reading, SourceFailed, Step, wrong_type
 
 MAX_SUM_NAMES: Final = 3
@@ -146,8 +146,8 @@ def _product(
     for path in factors:
         usual = len(path) == 1 and type(member) is dict
         value = member.get(path[0]) if usual else walk(member, path)
-        if value is IMPASSABLE:
-            return UNREACHABLE
+        if isinstance(value, SourceFailed):
+            return value
         if is_empty(value):
             if product is None:
                 return None
@@ -202,7 +202,7 @@ def where_step(arguments: list[Any]) -> Step | str:
             if found is OVER_BUDGET or (type(found) is list and not reading.charge_list(found)):
                 return OVER_BUDGET
             # A member without such a path has no value there.
-            verdict = holds(None if found is IMPASSABLE or type(found) is SourceFailed else found)
+            verdict = holds(None if type(found) is SourceFailed else found)
             if verdict is None:
                 return UNCLEAR
             if verdict:

@@ -42,11 +42,10 @@ Path = tuple[Step, ...]
 
 
 NO_PATH: Final = 'A path is names and indexes such as a.b[0].c, a.list[*].b or ["utm source"].x.'
-IMPASSABLE: Final = object()
-"""The result for a path that leads through a text, number or boolean, or through a wrong container."""
 UNREACHABLE: Final = SourceFailed(
     "wrong_type", "cannot be read: the path goes through a value without members"
 )
+"""The result for a path that leads through a text, number or boolean, or through a wrong container."""
 
 
 @lru_cache(maxsize=4096)  # mappings of a thousand destinations have few different paths
@@ -56,10 +55,10 @@ def parse_path(text: str) -> Path | None:
     return None if isinstance(parsed, str) else parsed
 
 
-def path_problem(text: str) -> str | None:
-    """Return why a text is no path, as a sentence. Return None if it is one."""
-    parsed = _parse(text)
-    return parsed if isinstance(parsed, str) else None
+def path_problem(text: Any) -> str:
+    """Return why a value is no path, as a sentence. Return an empty text if it is one."""
+    parsed = _parse(text) if isinstance(text, str) else NO_PATH
+    return parsed if isinstance(parsed, str) else ""
 
 
 def _parse(text: str) -> Path | str:
@@ -95,7 +94,7 @@ def last_name(steps: Path) -> str:
 
 
 def walk(value: Any, steps: Path) -> Any:
-    """Return the value at a path without `EACH`, None if it is absent, or `IMPASSABLE`.
+    """Return the value at a path without `EACH`, None if it is absent, or `UNREACHABLE`.
 
     Below an `Invented` text anything may be: the result is that text.
     """
@@ -107,7 +106,7 @@ def walk(value: Any, steps: Path) -> Any:
         elif type(value) is list and isinstance(step, int):
             value = value[step] if step < len(value) and value else None
         else:
-            return value if isinstance(value, Invented) else IMPASSABLE
+            return value if isinstance(value, Invented) else UNREACHABLE
     return value
 
 
@@ -137,8 +136,8 @@ def _gather(value: Any, steps: Path, place: int, found: list[Any], reading: Read
     rest = steps[place + 1 : further]
     for member in members:
         value = walk(member, rest)
-        if value is IMPASSABLE:
-            return UNREACHABLE
+        if isinstance(value, SourceFailed):
+            return value
         if is_empty(value):
             continue
         if further is None:

@@ -8,17 +8,7 @@ from typing import Any, Final
 
 from app.domain.conversion.numbers import plain
 from app.domain.mapping import pipes
-from app.domain.mapping.paths import (
-    EACH,
-    IMPASSABLE,
-    NO_PATH,
-    UNREACHABLE,
-    Path,
-    is_empty,
-    parse_path,
-    path_problem,
-    walk,
-)
+from app.domain.mapping.paths import EACH, Path, is_empty, parse_path, path_problem, walk
 from app.domain.mapping.pipes import MadeStep
 from app.domain.mapping.reading import OVER_BUDGET, UNCLEAR, Reading, SourceFailed, Step, StepProblem
 from app.domain.mapping.templates import Placeholder, Value, parse_template, path_value, template_value
@@ -278,8 +268,7 @@ def _member(written: dict[str, Any], at: str, kind: str, problems: Problems) -> 
     if kind == "path":
         path = parse_path(text) if isinstance(text, str) else None
         if path is None:
-            sentence = path_problem(text) if isinstance(text, str) else None
-            problems.add(f"{at}.path", "path_invalid", sentence or NO_PATH)
+            problems.add(f"{at}.path", "path_invalid", path_problem(text))
             return None
         return _Member(path_value(path, pipe), pipe, (Placeholder(text, path, ()),))
     parts = parse_template(text) if isinstance(text, str) else "A template is a text."
@@ -353,11 +342,7 @@ def _path(text: str, default: Any, keep_blank: bool) -> Source:
     """Return the usual source: a path of names without a pipe."""
     names = tuple([step for step in parse_path(text) or () if isinstance(step, str)])
 
-    def value(content: dict[str, Any], _reading: Reading) -> Any:
-        found = walk(content, names)
-        return UNREACHABLE if found is IMPASSABLE else found
-
-    read = _reader(value, default, keep_blank=keep_blank)
+    read = _reader(lambda content, _reading: walk(content, names), default, keep_blank=keep_blank)
     return Source(read, (text,), (text,), default=default, names=names, tried=(_text_of(text, "path"),))
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.mapping import pipes
-from app.domain.mapping.paths import EACH, IMPASSABLE, UNREACHABLE, Path, collect, is_empty, parse_path, walk
+from app.domain.mapping.paths import EACH, Path, collect, is_empty, parse_path, walk
 from app.domain.mapping.pipes import MadeStep, compile_step
 from app.domain.mapping.reading import Invented, Reading, SourceFailed, StepProblem, wrong_type
 
@@ -87,8 +87,6 @@ def path_value(path: Path, pipe: tuple[MadeStep, ...]) -> Value:
     def value(content: dict[str, Any], reading: Reading) -> Any:
         # No members found: no value.
         found = collect(content, path, reading) or None if has_each else walk(content, path)
-        if found is IMPASSABLE:
-            return UNREACHABLE
         if is_empty(found) or type(found) is SourceFailed:
             return found
         return pipes.run(steps, found, reading)

@@ -20,7 +20,7 @@ from app.domain.batch import compress, expand
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.conversion.numbers import is_number, number_text
 from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder_or_digest
-from app.domain.mapping.paths import EACH, IMPASSABLE, Step, parse_path, walk
+from app.domain.mapping.paths import EACH, UNREACHABLE, Step, parse_path, walk
 from app.domain.mapping.time_steps import pattern_of
 from app.domain.observed.fingerprints import Fingerprints
 from app.domain.observed.value_kinds import PATTERN_TIMES, ValueKind, kind_of
@@ -72,7 +72,7 @@ def take_sample(
             steps = parse_path(path) or (EACH,)
             value = None if EACH in steps or -1 in steps else walk(content, steps)
             is_walked = type(value) in (dict, list) and any(each.startswith(path) for each in found)
-            if value is not None and value is not IMPASSABLE and not is_walked:
+            if value is not None and value is not UNREACHABLE and not is_walked:
                 found[path] = value
     entries = []
     for path, value in found.items():

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from app.domain.conversion.numbers import is_number
 from app.domain.conversion.values import MAX_CUSTOM_LENGTH
-from app.domain.mapping.paths import IMPASSABLE, parse_path, walk
+from app.domain.mapping.paths import UNREACHABLE, parse_path, walk
 from app.domain.suggestions.amounts import as_amounts, notation_of, read_amount
 from app.domain.suggestions.names import WORDS, joined, plain, rank, table, words_in
 from app.domain.suggestions.observations import (
@@ -185,7 +185,7 @@ def _collect(
 def _value(member: Any, path: str) -> Any:
     """Return the value of a member of the list at a path, None if there is none or it is empty."""
     value = walk(member, parse_path(path) or ())
-    return None if value in (IMPASSABLE, "") else value
+    return None if value in (UNREACHABLE, "") else value
 
 
 def with_tax(names: Sequence[str]) -> int:
