@@ -15,7 +15,7 @@ from typing import Any
 from app.amazon.wire import read_reply
 from app.domain.conversion.amazon_codes import COUNTRIES
 from app.domain.identity import clean, match_key
-from app.domain.identity.keys import MATCH_KEYS, DroppedKey, MatchKey, Profile
+from app.domain.identity.keys import MATCH_KEYS, DropReason, MatchKey, Profile
 from app.domain.mapping.paths import MAX_STEPS, UNREACHABLE, parse_path, walk
 from app.domain.outcomes.outcome import PerItemReply
 from app.domain.strict_json import SENTENCES, MalformedJson, parse
@@ -116,9 +116,9 @@ def read_trait(text: str) -> None:
         rule = MATCH_KEYS[number % len(MATCH_KEYS)]
         for each in {rule.field: rule, MATCH_KEYS[0].field: MATCH_KEYS[0]}.values():
             key = match_key(profile, each, text, country=country)
-            if not isinstance(key, MatchKey | DroppedKey):
+            if not isinstance(key, MatchKey | DropReason):
                 raise Finding("neither a key nor a reason")
-            if isinstance(key, DroppedKey) and clean(profile, each, text, country=country):
+            if isinstance(key, DropReason) and clean(profile, each, text, country=country):
                 raise Finding("a dropped trait has a cleaned text")
             _no_person(repr(key))
 

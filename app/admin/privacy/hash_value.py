@@ -12,7 +12,7 @@ from app.admin.copies import copied
 from app.admin.inputs import ProfileName, RequestBody
 from app.domain.conversion.amazon_codes import read_country
 from app.domain.identity import clean, match_key
-from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, RULES_BY_FIELD, DroppedKey, Profile
+from app.domain.identity.keys import ALREADY_HASHED, MATCH_KEYS, RULES_BY_FIELD, DropReason, Profile
 from app.domain.match_quality import foreign_hash
 
 
@@ -55,8 +55,8 @@ def hash_value(body: HashRequest) -> HashResult:
     profile = Profile(body.identity_profile)
     result = partial(copied, HashResult, body, type=rule.type, country=country, hashed=rule.hashed)
     key = match_key(profile, rule, body.value, country=country)
-    if isinstance(key, DroppedKey):
-        return result(cleaned=None, sent=None, rule=None, dropped=key.why.value)
+    if isinstance(key, DropReason):
+        return result(cleaned=None, sent=None, rule=None, dropped=key.value)
     # The text behind a digest is unknown.
     cleaned = None if key.rule == ALREADY_HASHED else clean(profile, rule, body.value, country=country)
     return result(cleaned=cleaned, sent=key.value, rule=key.rule, dropped=None)

@@ -268,7 +268,7 @@ def key_check(profile: Profile, rule: MatchKeyRule, country: str, *, refuses_dig
             if refuses_digests and key.rule == ALREADY_HASHED:
                 return _PREHASHED
             return key if is_hashed or not holds_personal_text(key.value) else PERSONAL
-        return _NO_KEY[key.why]
+        return _NO_KEY[key]
 
     return check
 
@@ -280,6 +280,6 @@ _TRAIT_TOO_LONG: Final = SourceFailed(
     "value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters", DropReason.TOO_LONG.value
 )
 _NO_KEY: Final = {
-    why: SourceFailed("match_key_invalid", f"gives no match key: {why.replace('_', ' ')}", why.value)
+    why: SourceFailed("match_key_invalid", f"gives no match key: {why.value.replace('_', ' ')}", why.value)
     for why in DropReason
 }

@@ -8,7 +8,7 @@ import re
 from hashlib import sha256
 from typing import Final
 
-from app.domain.identity.keys import ALREADY_HASHED, DroppedKey, DropReason, MatchKey, MatchKeyRule, Profile
+from app.domain.identity.keys import ALREADY_HASHED, DropReason, MatchKey, MatchKeyRule, Profile
 from app.domain.identity.profiles import PROFILES
 
 _DIGEST_LENGTH: Final = 64
@@ -17,7 +17,7 @@ _SHA256_OF_NOTHING: Final = sha256(b"").hexdigest()
 _ZEROS: Final = "0" * 64
 
 
-def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DroppedKey:
+def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DropReason:
     """Return the match key of one trait under an identity profile, or why the trait has none.
 
     `country` is the event's country, a code of `COUNTRIES`. It completes national phone numbers and selects
@@ -29,7 +29,7 @@ def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) 
         return _judge_digest(digest)
     row = PROFILES[profile][rule.type]
     cleaned = row.clean(text, country)
-    if isinstance(cleaned, DroppedKey):
+    if isinstance(cleaned, DropReason):
         return cleaned
     # UTF-8 cannot encode a lone surrogate. The JSON parser refuses it, but this function must not raise
     # either.
@@ -45,7 +45,7 @@ def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> s
     if rule.hashed and (digest := _given_digest(text)) is not None:
         return digest if isinstance(_judge_digest(digest), MatchKey) else ""
     cleaned = PROFILES[profile][rule.type].clean(text, country)
-    return "" if isinstance(cleaned, DroppedKey) else cleaned
+    return "" if isinstance(cleaned, DropReason) else cleaned
 
 
 def _given_digest(text: str) -> str | None:
@@ -54,10 +54,10 @@ def _given_digest(text: str) -> str | None:
     return word.lower() if _SHA256_HEX.fullmatch(word) else None
 
 
-def _judge_digest(digest: str) -> MatchKey | DroppedKey:
+def _judge_digest(digest: str) -> MatchKey | DropReason:
     if digest == _SHA256_OF_NOTHING:
-        return DroppedKey(DropReason.EMPTY)
+        return DropReason.EMPTY
     # 64 zeros are a placeholder: no known text has this digest.
     if digest == _ZEROS:
-        return DroppedKey(DropReason.PLACEHOLDER)
+        return DropReason.PLACEHOLDER
     return MatchKey(digest, ALREADY_HASHED)

@@ -1,7 +1,7 @@
 """The types of match key, the mapping field for each type, and whether it is hashed."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Final
 
 import msgspec
@@ -65,8 +65,8 @@ class MatchKey(msgspec.Struct, frozen=True, gc=False):
         return f"MatchKey(rule={self.rule!r})"
 
 
-class DropReason(StrEnum):
-    """The reason why a trait has no match key."""
+class DropReason(Enum):
+    """The reason why a trait has no match key. It is no text, so that it is never taken for a match key."""
 
     EMPTY = "empty"
     PLACEHOLDER = "placeholder"
@@ -78,9 +78,3 @@ class DropReason(StrEnum):
     UNUSABLE_DIGEST = "unusable_digest"
     CONTROL_CHARACTER = "control_character"
     TOO_LONG = "too_long"
-
-
-class DroppedKey(msgspec.Struct, frozen=True, gc=False):
-    """The result for a trait without a match key. It does not contain the trait."""
-
-    why: DropReason

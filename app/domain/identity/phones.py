@@ -14,7 +14,7 @@ from typing import Final
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumber, ValidationResult
 
-from app.domain.identity.keys import DroppedKey, DropReason
+from app.domain.identity.keys import DropReason
 from app.domain.identity.placeholders import is_placeholder_or_digest
 
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
@@ -84,7 +84,7 @@ AT_HOME: Final[Mapping[str, re.Pattern[str]]] = {
 }
 
 
-def amazon_phone(text: str, country: str) -> str | DroppedKey:
+def amazon_phone(text: str, country: str) -> str | DropReason:
     """Return the digits of a phone number with its calling code, or why the trait is dropped.
 
     A number without `+` is first read as dialled in `country`. Letters and extensions are removed. A number
@@ -99,7 +99,7 @@ def amazon_phone(text: str, country: str) -> str | DroppedKey:
     if dropped := _is_zeros(digits):
         return dropped
     if len(digits) > _LONGEST:
-        return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
+        return DropReason.IMPOSSIBLE_PHONE
     return _parse_by_plan(plus, digits, country) or _parse_by_library(plus, digits, country)
 
 
@@ -108,13 +108,13 @@ def calling_code(country: str) -> int:
     return phonenumbers.country_code_for_region(country)
 
 
-def segment_phone(text: str, country: str) -> str | DroppedKey:
+def segment_phone(text: str, country: str) -> str | DropReason:
     """Return the digits of a phone number, as Segment's connector does: no calling code is added."""
     digits = _NOT_DIGIT.sub("", text)
     return _is_zeros(digits) or digits
 
 
-def template_phone(text: str, country: str) -> str | DroppedKey:
+def template_phone(text: str, country: str) -> str | DropReason:
     """Return the digits without leading zeros, as Amazon's tag template does.
 
     The country's calling code is added unless the digits begin with it. The template knows the codes of 21
@@ -166,11 +166,11 @@ def _trunk(number: PhoneNumber) -> str:
     return phonenumbers.ndd_prefix_for_region(region, True) or ""
 
 
-def _is_zeros(digits: str) -> DroppedKey | None:
+def _is_zeros(digits: str) -> DropReason | None:
     """Return the reason to drop a number without a digit other than 0, None for any other number."""
     if digits.strip("0"):
         return None
-    return DroppedKey(DropReason.PLACEHOLDER if digits else DropReason.EMPTY)
+    return DropReason.PLACEHOLDER if digits else DropReason.EMPTY
 
 
 def _read(text: str) -> tuple[bool, str]:
@@ -203,7 +203,7 @@ def _parse_by_plan(plus: bool, digits: str, country: str) -> str | None:
     return PLANS[country].code + number[1] if number else None
 
 
-def _parse_by_library(plus: bool, digits: str, country: str) -> str | DroppedKey:
+def _parse_by_library(plus: bool, digits: str, country: str) -> str | DropReason:
     if plus:
         number = _parse_possible("+" + digits, None)
     elif digits.startswith("00"):
@@ -211,9 +211,9 @@ def _parse_by_library(plus: bool, digits: str, country: str) -> str | DroppedKey
     else:
         number = _parse_without_plus(digits, country)
     if number is None:
-        return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
+        return DropReason.IMPOSSIBLE_PHONE
     if number.national_number == 0:
-        return DroppedKey(DropReason.PLACEHOLDER)
+        return DropReason.PLACEHOLDER
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
 
 

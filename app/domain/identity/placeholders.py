@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.domain.identity.keys import DroppedKey, DropReason
+from app.domain.identity.keys import DropReason
 
 # Words for a missing value, as programs print them. Case matters, because Null, Nil and Nan are surnames.
 NOTHING_WORDS: Final = frozenset(
@@ -36,17 +36,17 @@ _HEX: Final = re.compile(r"[0-9A-Fa-f]+")
 _OTHER_DIGEST_LENGTHS: Final = frozenset({32, 40, 56, 96, 128})
 
 
-def is_placeholder(text: str) -> DroppedKey | None:
+def is_placeholder(text: str) -> DropReason | None:
     """Return the reason to drop a trait that is a placeholder. Return None for any other trait."""
     word = text.strip()
     if word in NOTHING_WORDS or (not word.isalnum() and _TEMPLATE.search(word)):
-        return DroppedKey(DropReason.PLACEHOLDER)
+        return DropReason.PLACEHOLDER
     return None
 
 
-def is_placeholder_or_digest(text: str) -> DroppedKey | None:
+def is_placeholder_or_digest(text: str) -> DropReason | None:
     """Return the reason to drop a trait that is a placeholder or a digest other than SHA-256, else None."""
     word = text.strip()
     if len(word) in _OTHER_DIGEST_LENGTHS and _HEX.fullmatch(word):
-        return DroppedKey(DropReason.UNUSABLE_DIGEST)
+        return DropReason.UNUSABLE_DIGEST
     return is_placeholder(word)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.identity.identifiers import amazon_ip_address, amazon_maid, maid, match_id, raw
-from app.domain.identity.keys import DroppedKey, DropReason, MatchKeyType, Profile
+from app.domain.identity.keys import DropReason, MatchKeyType, Profile
 from app.domain.identity.phones import amazon_phone, segment_phone, template_phone
 from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder, is_placeholder_or_digest
 from app.domain.privacy.normal_forms import stream_safe
@@ -184,7 +184,7 @@ def template_state(text: str, country: str) -> str:
 # --- Profiles -------------------------------------------------------------------------------------
 
 # Arguments: trait, country. Returns the normalised text, which is never empty, or why the trait is dropped.
-Clean = Callable[[str, str], str | DroppedKey]
+Clean = Callable[[str, str], str | DropReason]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class ProfileRule:
 
 def _if_any(rule: Callable[[str, str], str]) -> Clean:
     """Drop a trait that becomes empty: the hash of an empty text would match many people (P9)."""
-    return lambda text, country: rule(text, country) or DroppedKey(DropReason.EMPTY)
+    return lambda text, country: rule(text, country) or DropReason.EMPTY
 
 
 def _letters(rule: Callable[[str], str]) -> Clean:
@@ -209,7 +209,7 @@ def _trim(rule: Clean) -> Clean:
     return lambda text, country: rule(text.strip(), country)
 
 
-def _unless(drops: Callable[[str], DroppedKey | None], rule: Clean) -> Clean:
+def _unless(drops: Callable[[str], DropReason | None], rule: Clean) -> Clean:
     """Drop what is no trait before the rule is applied. An id may look like a digest."""
     return lambda text, country: drops(text) or rule(text, country)
 
@@ -223,7 +223,7 @@ _email_characters = keep_composed("a-z0-9.@-")
 _ADDRESS: Final = re.compile(r"[.-]*[a-z0-9][a-z0-9.-]*@[.-]*[a-z0-9][a-z0-9.-]*")
 
 
-def amazon_email(text: str, country: str) -> str | DroppedKey:
+def amazon_email(text: str, country: str) -> str | DropReason:
     """Convert an address to lower case and keep only `a-z 0-9 . @ -`; drop the trait if no address remains.
 
     Letters with accents and of other scripts are removed, as Amazon's schema requires. Source: P8, P9.
@@ -236,13 +236,13 @@ def amazon_email(text: str, country: str) -> str | DroppedKey:
         return dropped
     address = _email_characters(text)
     if not address:
-        return DroppedKey(DropReason.EMPTY)
+        return DropReason.EMPTY
     if len(address) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
-        return DroppedKey(DropReason.NOT_AN_EMAIL)
+        return DropReason.NOT_AN_EMAIL
     return address
 
 
-def _amazon_postal(text: str, country: str) -> str | DroppedKey:
+def _amazon_postal(text: str, country: str) -> str | DropReason:
     """Keep letters and digits; drop a code of zeros.
 
     If the event's country is the US, keep only the first five digits. If a letter is among the first five
@@ -250,9 +250,9 @@ def _amazon_postal(text: str, country: str) -> str | DroppedKey:
     """
     postal = alnum_composed(text)
     if not postal:
-        return DroppedKey(DropReason.EMPTY)
+        return DropReason.EMPTY
     if not postal.strip("0"):
-        return DroppedKey(DropReason.PLACEHOLDER)
+        return DropReason.PLACEHOLDER
     return postal[:5] if country == "US" and postal[:5].isdecimal() else postal
 
 
@@ -275,7 +275,7 @@ _careful_name = _unless(is_placeholder_or_digest, _letters(alnum_composed))
 _SHORTER_THAN_A_DIGEST: Final = 32
 
 
-def _amazon_name(text: str, country: str) -> str | DroppedKey:
+def _amazon_name(text: str, country: str) -> str | DropReason:
     """Return what `_careful_name` returns, faster for plain names: lower case, only letters and digits."""
     if text.isascii() and text.isalnum() and len(text) < _SHORTER_THAN_A_DIGEST and text not in NOTHING_WORDS:
         return text.lower()

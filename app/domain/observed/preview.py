@@ -145,7 +145,7 @@ def _field_preview(step: Step, event_type: str | None) -> FieldPreview:
         return FieldPreview(step.field, path, rule="absent", note=_absent(step.source))
     if step.failed is not None:
         why = step.failed.drop or step.failed.sentence
-        why = "nothing valid remained" if why == DropReason.EMPTY else why.replace("_", " ")
+        why = "nothing valid remained" if why == DropReason.EMPTY.value else why.replace("_", " ")
         return FieldPreview(step.field, path, rule=step.rule, note=f"Left out: {why}.")
     ignored = PURCHASE_ONLY.get(step.field)
     if ignored is not None and event_type not in (None, PURCHASE):

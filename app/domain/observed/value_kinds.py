@@ -186,7 +186,7 @@ def _text_kind(text: str, now: datetime) -> ValueKind:
     # Cheap checks come before the patterns, because a pattern that does not match takes ten times as long.
     word = text.strip()
     if (dropped := is_placeholder_or_digest(word)) is not None:
-        return ValueKind.UNUSABLE_TRAIT if dropped.why is DropReason.PLACEHOLDER else ValueKind.ODD_TEXT
+        return ValueKind.UNUSABLE_TRAIT if dropped is DropReason.PLACEHOLDER else ValueKind.ODD_TEXT
     if "@" in word:
         # With more digits, it may also give a phone number.
         is_email = _EMAIL.fullmatch(word) and sum(map(str.isdigit, word)) < 7 and _is_key("email", word)

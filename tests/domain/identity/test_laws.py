@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.domain.conversion.amazon_codes import COUNTRIES
 from app.domain.identity import clean, match_key
-from app.domain.identity.keys import MATCH_KEYS, DroppedKey, MatchKey, MatchKeyRule, Profile
+from app.domain.identity.keys import MATCH_KEYS, DropReason, MatchKey, MatchKeyRule, Profile
 from app.domain.identity.placeholders import NOTHING_WORDS
 from app.domain.identity.profiles import PROFILES, _amazon_name, _careful_name
 
@@ -54,8 +54,8 @@ def test_any_text_gives_a_key_or_a_word_why_not(
             assert name in (f"{profile}.{rule.field}", "already_hashed")
             if rule.hashed:
                 assert re.fullmatch("[0-9a-f]{64}", value)
-        case DroppedKey(why):
-            assert re.fullmatch("[a-z_]+", why)
+        case DropReason() as why:
+            assert re.fullmatch("[a-z_]+", why.value)
             assert clean(profile, rule, trait, country=country) == ""
 
 

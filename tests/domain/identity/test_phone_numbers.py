@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phonenumbers import NumberParseException, ValidationResult
 
-from app.domain.identity.keys import DroppedKey, DropReason
+from app.domain.identity.keys import DropReason
 from app.domain.identity.phones import PLANS, amazon_phone
 from tests.tables import cases
 
 
-def read_by_the_library(written: str, region: str | None) -> str | DroppedKey:
+def read_by_the_library(written: str, region: str | None) -> str | DropReason:
     try:
         number = phonenumbers.parse(written, region)
     except NumberParseException:
-        return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
+        return DropReason.IMPOSSIBLE_PHONE
     if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
-        return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
+        return DropReason.IMPOSSIBLE_PHONE
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
 
 
@@ -64,12 +64,12 @@ def test_every_row_of_the_plans_reads_as_the_library_does(country: str, source: 
         "an extension in another script": ("+49 30 123456 доб. 12", "DE", "4930123456"),
         "a country that is none needs the +": ("+447911123456", "OTHER", "447911123456"),
         "possible though no area has it": ("+1 (123) 456-7890", "US", "11234567890"),
-        "national to no country": ("07911 123456", "OTHER", DroppedKey(DropReason.IMPOSSIBLE_PHONE)),
-        "a code no country has": ("+999 1234567", "US", DroppedKey(DropReason.IMPOSSIBLE_PHONE)),
-        "a digit too many": ("+" + "1" * 16, "US", DroppedKey(DropReason.IMPOSSIBLE_PHONE)),
+        "national to no country": ("07911 123456", "OTHER", DropReason.IMPOSSIBLE_PHONE),
+        "a code no country has": ("+999 1234567", "US", DropReason.IMPOSSIBLE_PHONE),
+        "a digit too many": ("+" + "1" * 16, "US", DropReason.IMPOSSIBLE_PHONE),
     },
 )
-def test_a_number_is_completed_from_the_country(trait: str, country: str, expected: str | DroppedKey) -> None:
+def test_a_number_is_completed_from_the_country(trait: str, country: str, expected: str | DropReason) -> None:
     """Digits with country code and no plus, whatever way they were written."""
     assert amazon_phone(trait, country) == expected
 
