@@ -17,7 +17,7 @@ from app.domain.conversion import consent, members, values
 from app.domain.conversion.amazon_codes import PURCHASE, UK_READ_AS_GB, ReadAsGB
 from app.domain.conversion.members import json_text
 from app.domain.conversion.results import Conversion, EventWarning, Rules, Step, Trace
-from app.domain.conversion.steps import MAX_PROBLEMS, Objects, Run, detail, field_step
+from app.domain.conversion.steps import MAX_PROBLEMS, Fields, Run, detail
 from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime
 from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.mapping.document import Mapping
@@ -58,29 +58,27 @@ class ConversionPlan:
     """
 
     def __init__(self, mapping: Mapping, rules: Rules) -> None:
-        sources = dict(mapping.by_field)
+        sources = mapping.by_field
         self.mapping = mapping
         self.rules = rules
         self._name = mapping.event_name
 
-        self._objects = objects = Objects()
-        step = partial(field_step, sources, objects)
-        required = partial(step, rejects=True)
+        self._fields = fields = Fields(sources)
+        required = partial(fields.step, rejects=True)
         self._type = required("event_type", values.check_event_type, absent="event_type_invalid")
         self._source = required("event_source", values.check_event_source, absent="event_source_invalid")
         self._country = required("country_code", values.check_country, absent="country_missing")
         self._time = required("event_timestamp", values.check_time, absent="timestamp_missing")
         self._event_id = required("event_id", values.CHECKS["event_id"]) if "event_id" in sources else None
-        self._ip_address = step("ip_address", values.CHECKS["ip_address"], rejects=False, shows=False)
+        self._ip_address = fields.step("ip_address", values.CHECKS["ip_address"], rejects=False, shows=False)
         self._consent = mapping.consent
         self._is_granted = mapping.consent is not None and mapping.consent.mode is consent.Mode.GRANTED
-        self._money = members.Money(sources, objects, rules.currency)
-        self._keys = members.MatchKeys(
-            sources, objects, rules.profile, refuses_digests=mapping.prehashed == "refuse"
-        )
-        self._optional = members.OptionalMembers(sources, objects)
+        self._money = members.Money(fields, rules.currency)
+        refuses_digests = mapping.prehashed == "refuse"
+        self._keys = members.MatchKeys(fields, rules.profile, refuses_digests=refuses_digests)
+        self._optional = members.OptionalMembers(fields)
         self._has_optional = not members.OPTIONAL_FIELDS.isdisjoint(sources)
-        self._custom = members.CustomData(mapping.custom_data, objects)
+        self._custom = members.CustomData(mapping.custom_data, fields)
         # Each member of a first_of is checked.
         checks = [(steps, sources[name]) for name, steps in values.KEY_STEPS.items() if name in sources]
         self._steps = MAX_STEPS - sum(source.steps for _, source in mapping.sources)
@@ -131,7 +129,7 @@ class ConversionPlan:
         `event_id` is the caller's id. If the caller sent none, it is derived from the content. `work` is
         charged with the steps that the event took, and each step is reported to `trace`.
         """
-        objects = self._objects.of(event.content, is_traced=trace is not None)
+        objects = self._fields.objects_of(event.content, is_traced=trace is not None)
         run = Run(self._steps, content=event.content, objects=objects, trace=trace)
         try:
             kind = self._fixed_kind if run.trace is None else None

@@ -15,12 +15,12 @@ from app.domain.conversion import values
 from app.domain.conversion.amazon_codes import PURCHASE_ONLY, WITHOUT_DECIMALS
 from app.domain.conversion.numbers import as_integer, rounded
 from app.domain.conversion.results import EventWarning
-from app.domain.conversion.steps import FieldStep, Objects, Run, field_step
+from app.domain.conversion.steps import Fields, FieldStep, Run
 from app.domain.identity.keys import MATCH_KEYS, MatchKey, Profile
 from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import CustomField
 from app.domain.mapping.reading import SHORT_TEXT, SourceFailed
-from app.domain.mapping.sources import Source, unchecked
+from app.domain.mapping.sources import unchecked
 from app.domain.privacy.personal_text import holds_personal_text
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
@@ -49,13 +49,13 @@ def json_text(value: Any) -> str:
 class Money:
     """Writes `value`, `currencyCode` and `unitsSold`. The last two are sent with purchases only."""
 
-    def __init__(self, sources: Mapping[str, Source], objects: Objects, currency: str) -> None:
+    def __init__(self, fields: Fields, currency: str) -> None:
         """`currency` is the destination's, for purchases without one (R5)."""
         self._default = currency
-        step = partial(field_step, sources, objects, rejects=True)
+        step = partial(fields.step, rejects=True)
         self._amount, self._price = step("value", values.check_amount), step("value", values.check_price)
         self._currency, self._units = (step(name, values.CHECKS[name]) for name in PURCHASE_ONLY)
-        self._has_others = not PURCHASE_ONLY.keys().isdisjoint(sources)
+        self._has_others = not PURCHASE_ONLY.keys().isdisjoint(fields.sources)
 
     def write(self, run: Run, *, purchase: bool) -> str:
         """Return the JSON, which begins with a comma if it is not empty."""
@@ -114,20 +114,15 @@ class Money:
 class MatchKeys:
     """Writes the members of `matchKeys`, hashed where Amazon requires it."""
 
-    def __init__(
-        self, sources: Mapping[str, Source], objects: Objects, profile: Profile, *, refuses_digests: bool
-    ) -> None:
+    def __init__(self, fields: Fields, profile: Profile, *, refuses_digests: bool) -> None:
         self._check = partial(values.key_check, profile, refuses_digests=refuses_digests)
         # For each match key its place in the event, the function that normalises a trait, whether it is
         # hashed, the JSON before its value, its rule and its step.
         self._rows = []
         for rule in MATCH_KEYS:
-            source = sources.get(rule.field)
-            if source is not None:
+            if rule.field in fields.sources:
                 name, clean = rule.type.value, PROFILES[profile][rule.type].clean
-                step = FieldStep(
-                    rule.field, source, unchecked, objects, rejects=False, shows=False, wire_type=name
-                )
+                step = fields.step(rule.field, unchecked, rejects=False, shows=False, wire_type=name)
                 opening = f'{{"type":"{name}","values":['
                 self._rows.append((step.object, step.member, clean, rule.hashed, opening, rule, step))
         self._types = tuple(rule.type.value for *_, rule, _ in self._rows)
@@ -173,10 +168,10 @@ class MatchKeys:
 class CustomData:
     """Writes `customData`, without absent fields (P10)."""
 
-    def __init__(self, rows: Sequence[CustomField], objects: Objects) -> None:
+    def __init__(self, rows: Sequence[CustomField], fields: Fields) -> None:
         self._rows = []
         for row in rows:
-            step = FieldStep(row.field, row.source, values.check_custom, objects, rejects=False)
+            step = FieldStep(row.field, row.source, values.check_custom, fields, rejects=False)
             self._rows.append((step, step.object, step.member, f'{{"name":"{row.name}","value":'))
 
     def write(self, run: Run) -> str:
@@ -205,11 +200,11 @@ class CustomData:
 class OptionalMembers:
     """Writes the members that Amazon needs for no event, except the IP address."""
 
-    def __init__(self, sources: Mapping[str, Source], objects: Objects) -> None:
+    def __init__(self, fields: Fields) -> None:
         self._steps = []
         for name, member in values.OPTIONAL_MEMBERS.items():
-            if name in sources:
-                step = field_step(sources, objects, name, member.check, rejects=name == "limited_data_use")
+            if name in fields.sources:
+                step = fields.step(name, member.check, rejects=name == "limited_data_use")
                 self._steps.append((step, member.opening, member.closing, member.precedes))
 
     def write(self, run: Run) -> tuple[str, str]:

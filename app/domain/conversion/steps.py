@@ -23,7 +23,7 @@ MAX_PROBLEMS: Final = 10  # that a rejection names
 class Run(Reading, eq=False, gc=False):
     """The conversion of one event. It holds personal data.
 
-    `objects` are those of `Objects`. `dropped` has Amazon's types of match keys, and the reasons. `sentences`
+    `objects` are those of `Fields`. `dropped` has Amazon's types of match keys, and the reasons. `sentences`
     has one for each problem.
     """
 
@@ -45,13 +45,22 @@ class Run(Reading, eq=False, gc=False):
         self.sentences.append(sentence)
 
 
-class Objects:
-    """The objects of an event that hold the values of plain paths. Each is read once for an event."""
+class Fields:
+    """The mapped fields, and the objects of an event that hold the values of plain paths.
 
-    def __init__(self) -> None:
+    Each object is read once for an event.
+    """
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self.sources = sources
         # For each object after the first two: the number of the one that holds it, and its name there.
         self._inner: list[tuple[int, str]] = []
         self._numbers: dict[tuple[str, ...], int] = {(): 0}
+
+    def step(self, name: str, check: Check, **options: Any) -> "FieldStep":
+        """Return the step of a field, mapped or not. `options` are those of `FieldStep`."""
+        source = self.sources.get(name)
+        return _UNMAPPED if source is None else FieldStep(name, source, check, self, **options)
 
     def place_of(self, source: Source) -> tuple[int, str]:
         """Return the number of the object with a source's value, and its name there.
@@ -66,7 +75,7 @@ class Objects:
             self._numbers[path] = len(self._inner) + _NOWHERE
         return self._numbers[path]
 
-    def of(self, content: dict[str, Any], *, is_traced: bool = False) -> list[dict[str, Any]]:
+    def objects_of(self, content: dict[str, Any], *, is_traced: bool = False) -> list[dict[str, Any]]:
         """Return the objects of an event by number, an empty one where the event has no object.
 
         If the conversion is traced, all are empty: each value is then read with its source.
@@ -90,7 +99,7 @@ class FieldStep:
         name: str,
         source: Source,
         check: Check,
-        objects: Objects,
+        fields: Fields,
         *,
         rejects: bool,
         absent: str | None = None,
@@ -103,7 +112,7 @@ class FieldStep:
         match key.
         """
         self.name, self.source, self.read, self.check = name, source, source.read, check
-        self.object, self.member = objects.place_of(source)
+        self.object, self.member = fields.place_of(source)
         self.place = source.path or name
         self.rejects = rejects if source.on_error is None else source.on_error == "reject"
         self.absent = None if absent is None else SourceFailed(absent, "is absent")
@@ -208,14 +217,6 @@ class _Unmapped(FieldStep):
 
 
 _UNMAPPED: Final = _Unmapped()
-
-
-def field_step(
-    sources: Mapping[str, Source], objects: Objects, name: str, check: Check, **options: Any
-) -> FieldStep:
-    """Return the step of a field, whether or not the mapping fills it. `options` are those of `FieldStep`."""
-    source = sources.get(name)
-    return _UNMAPPED if source is None else FieldStep(name, source, check, objects, **options)
 
 
 def detail(failed: SourceFailed, name: str, source: Source | None) -> str:
