@@ -71,7 +71,7 @@ PARTS: dict[str, Part] = {
     # Each module by the tests of its rules; the simulations of test_lanes.py show what they do together.
     "pacing": {
         **{f"app/domain/pacing/{name}.py": _tests(name) for name in ("lane_limits", "inbound_limit")},
-        "app/domain/pacing/order.py": _tests("fair_queueing merge_window watermarks lane_limits"),
+        "app/domain/pacing/order.py": _tests("order lane_limits"),
         **{f"app/domain/pacing/{name}.py": _tests(f"{name} lanes") for name in ("pace", "rate_estimator")},
     },
     "identity": {

@@ -30,7 +30,7 @@ from app.store.audit import AuditAction
 from app.store.destinations.destinations import Destination
 from app.store.destinations.figures import ConnectionInfo, FailureRun, Rates, RequestRow
 from app.store.destinations.outcome_history import OutcomeBucket
-from tests.api.test_preflight import known
+from tests.api.test_oauth import known
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ZERO = tally(CountTotals(), State.ACTIVE)

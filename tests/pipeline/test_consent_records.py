@@ -1,6 +1,11 @@
-"""A consent record for every accepted event: basis, source, times, decision, a hash for the string."""
+"""A consent record for every accepted event: basis, source, times, decision, a hash for the string.
 
+Also as a CSV file of the console.
+"""
+
+import csv
 import hashlib
+import io
 from dataclasses import fields
 from typing import Any
 
@@ -8,6 +13,7 @@ from app.admin.privacy.consent_records import ConsentRecord
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision, evidence
 from app.domain.conversion.tcf import consent_to_all
+from tests.pipeline.conftest import service
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.service import Service
 from tests.pipeline.world import event
@@ -131,3 +137,33 @@ def test_a_batch_from_before_the_records_can_still_be_read() -> None:
     old = [(0, "ord-1", 1, 1, "OTHER", 0, ("EMAIL",), ())]
     kept = zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(old))
     assert read_shapes(kept) == [EventMetadata(0, "ord-1", 1, 1, "OTHER", 0, ("EMAIL",), ())]
+
+
+__all__ = ["service"]
+
+
+async def test_no_cell_of_the_consent_file_is_a_formula(service: Service) -> None:
+    """Senders choose event ids, and a spreadsheet runs a text that begins like a formula."""
+    world = service.world
+    destination = await world.destination(event(1))
+    accepted = await world.post(
+        destination, *({**event(number), "event_id": id_} for number, id_ in enumerate(("=cmd()", "-1"), 2))
+    )
+    assert [result.status for result in accepted] == ["accepted"] * 2
+    await world.fetch("UPDATE batches SET shapes = 'x' WHERE id = (SELECT min(id) FROM batches)")
+    records = (await service.get(f"/destinations/{destination}/consent-records"))["items"]
+    assert [record["event_id"] for record in records] == ["-1", "=cmd()"]
+
+    await service.form("/console/sign-in", key=service.key)
+    answer = await service.client.get(f"/console/destinations/{destination}/consent.csv")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    disposition = f'attachment; filename="consent-{destination}.csv"'
+    assert answer.headers["content-disposition"] == disposition
+    header, *rows = csv.reader(io.StringIO(answer.text))
+    assert header == [field.name for field in fields(ConsentRecord)]
+    of_records = [["" if value is None else str(value) for value in record.values()] for record in records]
+    for row in of_records:
+        row[0] = f"'{row[0]}"
+    detail = "Stored batches are damaged. Their rows are missing in this export."
+    assert rows == [*of_records, ["unreadable_batches", detail]]
