@@ -132,20 +132,9 @@ async def page(
     `bootstrap` is the digest of the bootstrap key if its sessions are listed too. Sessions of keys with
     `without_scope` are left out.
     """
-    at, previous = after or (None, None)
-    return await read_all(
-        connection,
-        _read,
-        SQL["page"],
-        IDLE,
-        ABSOLUTE,
-        bootstrap,
-        without_scope,
-        at,
-        previous,
-        session,
-        limit,
-    )
+    position = after or (None, None)
+    arguments = (IDLE, ABSOLUTE, bootstrap, without_scope, *position, session, limit)
+    return await read_all(connection, _read, SQL["page"], *arguments)
 
 
 async def act_for(connection: AsyncConnection, digest: bytes, organisation: OrganisationId) -> None:
@@ -167,6 +156,9 @@ class SessionSelection:
     unlike: Person | None = None
 
 
+_SELECTED: Final = attrgetter("digest", "id", "subject", "provider_session")
+
+
 async def end(
     connection: AsyncConnection, selection: SessionSelection, *, actor: str, reason: SessionEnd
 ) -> int:
@@ -174,18 +166,8 @@ async def end(
     assert selection != SessionSelection()
     other = selection.unlike
     unlike = (other.organisation, list(other.roles)) if other else (None, None)
-    return await execute(
-        connection,
-        SQL["end"],
-        selection.digest,
-        selection.id,
-        selection.subject,
-        selection.provider_session,
-        *unlike,
-        actor,
-        AuditAction.SESSION_ENDED,
-        reason,
-    )
+    audited = (actor, AuditAction.SESSION_ENDED, reason)
+    return await execute(connection, SQL["end"], *_SELECTED(selection), *unlike, *audited)
 
 
 async def spend_logout_token(connection: AsyncConnection, digest: bytes) -> bool:

@@ -223,17 +223,9 @@ async def page(connection: PipelineConnection, query: PageQuery) -> DestinationL
     figures: list[Any] = []
     if query.sort in _BY_FIGURES:
         figures = transposed(outcome_history.widest_buckets(query.since, query.width), 3)
-    rows = await connection.fetch(
-        _statement(query.sort),
-        rules.HOLDS_FOR,
-        rules.IDLE_AFTER,
-        query.only,
-        query.search,
-        query.condition,
-        query.limit,
-        query.offset,
-        *figures,
-    )
+    matching = (query.only, query.search, query.condition, query.limit, query.offset)
+    arguments = (rules.HOLDS_FOR, rules.IDLE_AFTER, *matching, *figures)
+    rows = await connection.fetch(_statement(query.sort), *arguments)
     conditions = read_json(rows[0]["conditions"] or "{}")
     return DestinationListing(
         items=tuple(_listed(row) for row in rows if row["number"] is not None),

@@ -22,15 +22,8 @@ async def attempts(
 
     No attempt is older than the day of the event's batch. Attempts in dropped partitions are missing.
     """
-    rows = await connection.fetch(
-        SQL["attempts"],
-        batch.destination,
-        batch.id,
-        place,
-        batch.day,
-        list(batch.attempts),
-        MOST_ATTEMPTS + 1,
-    )
+    event = (batch.destination, batch.id, place, batch.day)
+    rows = await connection.fetch(SQL["attempts"], *event, list(batch.attempts), MOST_ATTEMPTS + 1)
     newest = [read_row(AttemptRecord, row) for row in rows[:MOST_ATTEMPTS]]
     return newest[::-1], len(newest) == len(rows)
 

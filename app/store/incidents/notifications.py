@@ -36,15 +36,9 @@ async def mark_sent(
 
     For a message about the opening of an incident, the severity is recorded too.
     """
-    await connection.execute(
-        SQL["mark_sent"],
-        channel.organisation,
-        about.id,
-        channel.key,
-        message.value,
-        now,
-        about.incident.severity.value,
-    )
+    key = (channel.organisation, about.id, channel.key)
+    severity = about.incident.severity.value
+    await connection.execute(SQL["mark_sent"], *key, message.value, now, severity)
 
 
 async def loads(connection: PipelineConnection) -> dict[tuple[str, str], ChannelLoad]:

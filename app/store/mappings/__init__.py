@@ -127,7 +127,7 @@ async def create(
 
 async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
     """Replace the draft of a mapping. Published versions stay unchanged."""
-    await _change(connection, mapping, name=draft["name"], draft=json_text(draft))
+    await execute(connection, SQL["change_draft"], mapping, draft["name"], json_text(draft))
 
 
 async def publish(
@@ -144,24 +144,12 @@ async def publish(
 
 async def point_at(connection: AsyncConnection, mapping: MappingId, version: int) -> None:
     """Let events use an existing version of a mapping."""
-    await _change(connection, mapping, published=version)
+    await execute(connection, SQL["point_at"], mapping, version)
 
 
 async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
     """Archive a mapping permanently. Its versions stay, because events refer to them."""
-    await _change(connection, mapping, archived=True)
-
-
-async def _change(
-    connection: AsyncConnection,
-    mapping: MappingId,
-    *,
-    name: str | None = None,
-    draft: str | None = None,
-    published: int | None = None,
-    archived: bool = False,
-) -> None:
-    await execute(connection, SQL["change"], mapping, name, draft, published, archived)
+    await execute(connection, SQL["archive"], mapping)
 
 
 async def versions(

@@ -11,8 +11,14 @@ SELECT acting_organisation(), $1, coalesce(max(version), 0) + 1, $2::text::jsonb
 FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = $1
 RETURNING version
 
--- name: change
-UPDATE mappings SET version = version + 1, updated_at = now(), name = coalesce($2, name),
-  draft = coalesce($3::text::jsonb, draft), published_version = coalesce($4, published_version),
-  archived_at = CASE WHEN $5 THEN now() ELSE archived_at END
+-- name: change_draft
+UPDATE mappings SET version = version + 1, updated_at = now(), name = $2, draft = $3::text::jsonb
+WHERE organisation_id = acting_organisation() AND id = $1
+
+-- name: point_at
+UPDATE mappings SET version = version + 1, updated_at = now(), published_version = $2
+WHERE organisation_id = acting_organisation() AND id = $1
+
+-- name: archive
+UPDATE mappings SET version = version + 1, updated_at = now(), archived_at = now()
 WHERE organisation_id = acting_organisation() AND id = $1

@@ -11,17 +11,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from app.domain.ids import AttemptId, BatchId, DestinationId, DestinationNumber, OrganisationId
-from app.store import (
-    PipelineConnection,
-    batches,
-    columns_of,
-    fetch_map,
-    fetch_row,
-    fetch_rows,
-    fetch_scalar,
-    read_row,
-    read_sql,
-)
+from app.store import PipelineConnection, batches, columns_of, fetch_rows, fetch_scalar, read_row, read_sql
 from app.store.database import damage, partitions
 from app.store.transactions import set_lock_timeout
 
@@ -103,7 +93,8 @@ async def oldest_age_s(connection: PipelineConnection) -> float:
 
 async def find(connection: PipelineConnection, id: str) -> Erasure | None:
     """Return an erasure of the acting organisation, or None."""
-    return await fetch_row(connection, Erasure, SQL["newest"], None, 1, id)
+    found = await fetch_rows(connection, Erasure, SQL["newest"], None, 1, id)
+    return found[0] if found else None
 
 
 async def newest(connection: PipelineConnection, *, limit: int, below: int | None) -> list[Erasure]:
@@ -253,7 +244,9 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
     row = await connection.fetchrow(SQL["lock"], batch, day)
     if row is None:
         return None
-    exceptions = await fetch_map(connection, SQL["lock_exceptions"], batch)
+    exceptions = {
+        row["place"]: row["status"] for row in await connection.fetch(SQL["lock_exceptions"], batch)
+    }
     return read_row(LockedBatch, row, exceptions=exceptions)
 
 
@@ -286,14 +279,9 @@ async def rewrite(
     )
     left = [erased.place for erased in gone if erased.left_batch]
     await connection.execute(SQL["rewrite_state"], batch, data_key, len(left), left)
-    await connection.execute(
-        SQL["write_exceptions"],
-        batch,
-        day,
-        locked.destination,
-        *columns_of(gone, "place", "status", "event_at"),
-        locked.settled_at,
-    )
+    erased = columns_of(gone, "place", "status", "event_at")
+    arguments = (batch, day, locked.destination, *erased, locked.settled_at)
+    await connection.execute(SQL["write_exceptions"], *arguments)
 
 
 async def delete_samples(connection: PipelineConnection, destination: DestinationNumber) -> None:

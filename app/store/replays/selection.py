@@ -85,18 +85,11 @@ class ReplaySelection:
     def arguments(self) -> tuple[object, ...]:
         """Return the parameters of `FOUND`."""
         wanted, chosen = self.wanted, self.places
-        return (
-            self.number,
-            self.statuses,
-            wanted.since,
-            wanted.until,
-            self.max_age,
-            wanted.reason,
-            None if chosen is None else [batch for batch, _ in chosen],
-            None if chosen is None else [place for _, place in chosen],
-            wanted.cause,
-            wanted.dismissed,
-        )
+        batches = None if chosen is None else [batch for batch, _ in chosen]
+        places = None if chosen is None else [place for _, place in chosen]
+        times = (wanted.since, wanted.until, self.max_age)
+        rest = (wanted.reason, batches, places, wanted.cause, wanted.dismissed)
+        return (self.number, self.statuses, *times, *rest)
 
 
 async def count(connection: PipelineConnection, selection: ReplaySelection) -> ReplayCount:
