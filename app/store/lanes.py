@@ -64,10 +64,8 @@ async def living_workers(connection: PipelineConnection, *, silent_after: timede
     because it would keep the locks of its lanes, possibly forever. If it continues, its connection is closed
     and it can commit nothing.
     """
-    [row] = await connection.fetch(SQL["count_workers"], WORKER_LOCKS, silent_after)
-    if row["silent"]:
-        await connection.execute(SQL["end_silent_workers"], WORKER_LOCKS, silent_after)
-    living: int = row["holders"] - row["silent"]
+    [row] = await connection.fetch(SQL["living_workers"], WORKER_LOCKS, silent_after)
+    living: int = row["living"]
     return max(1, living)
 
 

@@ -1,20 +1,19 @@
--- name: count_workers
--- The sessions of this database that hold the lock of the workers. The last statement of a silent one started or
--- ended before this time: no statement of a living process takes so long. Only sessions of the own database role
--- count as silent, because a role may always end its own sessions.
-SELECT count(*) AS holders, count(*) FILTER (
-  WHERE a.usename = current_user AND a.state_change < clock_timestamp() - $2::interval) AS silent
-FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objid = 0 AND l.granted
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-
--- name: end_silent_workers
--- Waits up to a second for each session to end, so that its locks are free afterwards.
-SELECT pg_terminate_backend(l.pid, 1000)
-FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objid = 0 AND l.granted
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND a.usename = current_user AND a.state_change < clock_timestamp() - $2::interval
+-- name: living_workers
+WITH workers AS (
+  -- The sessions of this database that hold the lock of the workers. The last statement of a silent one started or
+  -- ended before this time: no statement of a living process takes so long. Only sessions of the own database role
+  -- count as silent, because a role may always end its own sessions.
+  SELECT l.pid, coalesce(a.usename = current_user AND a.state_change < clock_timestamp() - $2::interval, false)
+    AS is_silent
+  FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+  WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objid = 0 AND l.granted
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+), ended AS (
+  -- Waits up to a second for each silent session to end, so that its locks are free afterwards.
+  SELECT pg_terminate_backend(pid, 1000) AS is_gone FROM workers WHERE is_silent
+)
+-- Reading the CTE makes it end the sessions.
+SELECT count(*) FILTER (WHERE NOT is_silent) AS living, (SELECT count(is_gone) FROM ended) AS ended FROM workers
 
 -- name: acquire
 UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
