@@ -21,11 +21,16 @@ SQL: Final = read_sql(__file__)
 
 @dataclass(frozen=True, slots=True)
 class TablePrivileges:
-    """The privileges of each role on one table, as written in GRANT. An empty text means none."""
+    """The privileges of each role on one table, as written in GRANT. An empty text means none.
+
+    With `worker_sees_all`, the table has row-level security and belongs to the pipeline. A worker serves all
+    organisations, so its role has a policy with the condition `true`, which costs nothing in a query.
+    """
 
     api: str = ""
     worker: str = ""
     backup: str = ""
+    worker_sees_all: bool = False
 
 
 _READ_WRITE: Final = "SELECT, INSERT, UPDATE"
@@ -48,7 +53,7 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "organisations": TablePrivileges(_READ_WRITE, "SELECT"),
     "organisation_usage": TablePrivileges("SELECT", "SELECT, INSERT"),
     "inbound_demand": TablePrivileges(_ALL),
-    "lanes": TablePrivileges("SELECT, UPDATE (erasures)", "SELECT, UPDATE"),
+    "lanes": TablePrivileges("SELECT, UPDATE (erasures)", "SELECT, UPDATE", worker_sees_all=True),
     "destinations": TablePrivileges(_READ_WRITE, f"SELECT, {_SIGN_IN_STATE}"),
     "sign_ins": TablePrivileges(_ALL, "SELECT, UPDATE"),
     "oauth_states": TablePrivileges(_ALL),
@@ -71,26 +76,26 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     ),
     "ledger_generations": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
     "ledger": TablePrivileges("SELECT, INSERT, DELETE", "SELECT"),
-    "mapped_duplicates": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
+    "mapped_duplicates": TablePrivileges("SELECT, INSERT", "SELECT, DELETE", worker_sees_all=True),
     # Only the erasure scan rewrites the content of a batch.
-    "batches": TablePrivileges("SELECT, INSERT", "SELECT, UPDATE (content)"),
+    "batches": TablePrivileges("SELECT, INSERT", "SELECT, UPDATE (content)", worker_sees_all=True),
     # The API requeues events (replay) and discards them (archive).
-    "batch_states": TablePrivileges(_READ_WRITE, "SELECT, UPDATE"),
-    "id_digests": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
+    "batch_states": TablePrivileges(_READ_WRITE, "SELECT, UPDATE", worker_sees_all=True),
+    "id_digests": TablePrivileges("SELECT", "SELECT, INSERT, DELETE", worker_sees_all=True),
     # A replay of some events of a batch that was never sent gives them rows of their own.
-    "exceptions": TablePrivileges(_READ_WRITE, _ALL),
-    "attempts": TablePrivileges("SELECT", _READ_WRITE),
-    "responses": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
+    "exceptions": TablePrivileges(_READ_WRITE, _ALL, worker_sees_all=True),
+    "attempts": TablePrivileges("SELECT", _READ_WRITE, worker_sees_all=True),
+    "responses": TablePrivileges("SELECT", "SELECT, INSERT, DELETE", worker_sees_all=True),
     "replays": TablePrivileges(_READ_WRITE, "SELECT, DELETE"),
-    "counts": TablePrivileges(_READ_WRITE, _READ_WRITE),
+    "counts": TablePrivileges(_READ_WRITE, _READ_WRITE, worker_sees_all=True),
     "rejections": TablePrivileges(_READ_WRITE, "SELECT"),
     "consent_stops": TablePrivileges(_READ_WRITE),
     "rejection_records": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
     # Written only by the previous release, until its processes are replaced.
     "journey_counts": TablePrivileges(_READ_WRITE),
-    "journey_nodes": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
-    "journey_figures": TablePrivileges(_READ_WRITE, _ALL),
-    "mapping_checks": TablePrivileges(_ALL, "SELECT"),
+    "journey_nodes": TablePrivileges("SELECT, INSERT", "SELECT, DELETE", worker_sees_all=True),
+    "journey_figures": TablePrivileges(_READ_WRITE, _ALL, worker_sees_all=True),
+    "mapping_checks": TablePrivileges(_ALL, "SELECT", worker_sees_all=True),
     "path_days": TablePrivileges(_ALL),
     "repeated_event_ids": TablePrivileges(_ALL),
     "shadows": TablePrivileges(_ALL),
@@ -108,27 +113,9 @@ TABLES: Final[Mapping[str, TablePrivileges]] = {
     "outcome_history": TablePrivileges(_ALL, _ALL),
     "outcome_totals": TablePrivileges(_ALL, _ALL),
     "callback_destinations": TablePrivileges("SELECT, INSERT, DELETE", "SELECT"),
-    "callbacks": TablePrivileges("SELECT", _ALL),
-    "callback_events": TablePrivileges("SELECT, INSERT, DELETE", _ALL),
+    "callbacks": TablePrivileges("SELECT", _ALL, worker_sees_all=True),
+    "callback_events": TablePrivileges("SELECT, INSERT, DELETE", _ALL, worker_sees_all=True),
 }
-# Tables of the pipeline with row-level security. A worker serves all organisations, so its role has a policy
-# with the condition `true`, which costs nothing in a query.
-WORKER_READS_ALL: Final = (
-    "batches",
-    "batch_states",
-    "exceptions",
-    "attempts",
-    "responses",
-    "counts",
-    "journey_nodes",
-    "journey_figures",
-    "id_digests",
-    "mapped_duplicates",
-    "mapping_checks",
-    "lanes",
-    "callbacks",
-    "callback_events",
-)
 SEQUENCES: Final[Mapping[str, TablePrivileges]] = {
     "batch_ids": TablePrivileges("SELECT, USAGE", "SELECT"),
     "attempt_ids": TablePrivileges(worker="SELECT, USAGE"),
@@ -203,7 +190,8 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
         if role is not None:
             statements += [f"GRANT EXECUTE ON FUNCTION {each} TO {_quoted(role)}" for each in functions]
     worker = None if roles.worker == roles.api else roles.worker
-    return statements + [_policy_of_worker(table, worker) for table in WORKER_READS_ALL]
+    seen = [name for name, privileges in TABLES.items() if privileges.worker_sees_all]
+    return statements + [_policy_of_worker(table, worker) for table in seen]
 
 
 def _policy_of_worker(table: str, role: str | None) -> str:
