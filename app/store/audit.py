@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit_chain import ChainRow
 from app.domain.codes import SentenceCode
-from app.store import Row, read_row, read_sql
+from app.store import read_row, read_sql
 from app.store.statements import execute, fetch, read_all
 
 SQL: Final = read_sql(__file__)
@@ -144,20 +145,19 @@ async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, st
     return {row["id"]: row["name"] for row in await fetch(connection, SQL["names"], sorted(set(ids)))}
 
 
+_read_link: Final = partial(read_row, ChainRow)
+
+
 async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[ChainRow]:
     """Return up to `limit` rows of the hash chain with a sequence above `after`, in order."""
-    return await read_all(connection, _chain_row, SQL["chain"], after, limit)
+    return await read_all(connection, _read_link, SQL["chain"], after, limit)
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
     """Return a list of at most one row: the oldest row that has no sequence or no hash."""
-    return await read_all(connection, _chain_row, SQL["unlinked"], 1)
+    return await read_all(connection, _read_link, SQL["unlinked"], 1)
 
 
 async def links_of(connection: AsyncConnection, ids: Sequence[int]) -> list[ChainRow]:
     """Return the acting organisation's rows with these ids, for a check of their hashes."""
-    return await read_all(connection, _chain_row, SQL["links_of"], list(ids))
-
-
-def _chain_row(row: Row) -> ChainRow:
-    return read_row(ChainRow, row, number=row["sequence"])
+    return await read_all(connection, _read_link, SQL["links_of"], list(ids))

@@ -20,21 +20,21 @@ SELECT id, name FROM api_keys WHERE organisation_id = acting_organisation() AND 
 
 -- name: chain
 -- `members` contains the texts that the database's trigger hashes. A jsonb has the same text in every session.
-SELECT sequence, id, prev_hash, hash, ARRAY[sequence::text, id::text,
+SELECT sequence AS number, id, prev_hash, hash, ARRAY[sequence::text, id::text,
   to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), organisation_id, actor, action, subject,
   destination, before::text, after::text] AS members
 FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2
 
 -- name: unlinked
 -- `members` contains the texts that the database's trigger hashes. A jsonb has the same text in every session.
-SELECT sequence, id, prev_hash, hash, ARRAY[sequence::text, id::text,
+SELECT sequence AS number, id, prev_hash, hash, ARRAY[sequence::text, id::text,
   to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), organisation_id, actor, action, subject,
   destination, before::text, after::text] AS members
 FROM audit WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT $1
 
 -- name: links_of
 -- `members` contains the texts that the database's trigger hashes. A jsonb has the same text in every session.
-SELECT sequence, id, prev_hash, hash, ARRAY[sequence::text, id::text,
+SELECT sequence AS number, id, prev_hash, hash, ARRAY[sequence::text, id::text,
   to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), organisation_id, actor, action, subject,
   destination, before::text, after::text] AS members
 FROM audit WHERE organisation_id = acting_organisation() AND id = ANY ($1::bigint[])
