@@ -4,7 +4,7 @@ import base64
 import hmac
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
@@ -21,15 +21,12 @@ class CannotDecrypt(Exception):
     """Decryption failed: the key is not configured, or the value was moved or altered."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True)
 class NamedKey:
     """A key of ENCRYPTION_KEYS. `id` has 1 to 32 ASCII characters and is stored in clear."""
 
     id: str
-    key: bytes  # 32 bytes
-
-    def __repr__(self) -> str:
-        return f"NamedKey({self.id})"
+    key: bytes = field(repr=False)  # 32 bytes
 
 
 def secret_digest(secret: str) -> bytes:

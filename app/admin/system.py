@@ -7,9 +7,9 @@ from typing import Final
 
 from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
+from app.store import encryption
 from app.store.database import balance, partitions, system_facts
 from app.store.database.balance import BalanceResult
-from app.store.encryption import key_usage
 
 SESSION_PREFIX: Final = "conversions-"  # set by app.processes.resources
 
@@ -46,7 +46,7 @@ async def read_system(context: AppContext) -> SystemState:
             lanes=await system_facts.lanes_by_worker(connection),
             waiting=await system_facts.waiting_events(connection),
             clock_offset_s=None if context.readiness.clock is None else context.readiness.clock.offset,
-            seals=await key_usage.seals(connection),
+            seals=await encryption.seals(connection),
             writing_key=context.vault.writes,
             oldest_day=days[0] if days else None,
             days_ahead=await partitions.days_ahead(connection),

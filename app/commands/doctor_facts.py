@@ -14,12 +14,13 @@ from app.settings import Settings
 from app.store.database import damage, privileges, schema_revision
 from app.store.database.damage import DamagedBatch
 from app.store.database.deployment import Deployment, read_deployment
-from app.store.encryption import secrets
+from app.store.encryption import read_secret, secret_place
 from app.store.errors import DRIVER_ERRORS, connection_problem
 from app.store.incidents import notifications
 from app.store.organisations.scope import sees_every_organisation
 
 CHECKED_BATCHES = 2_000
+_PEPPER = "content_pepper"  # the name of a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +104,11 @@ async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool
 
     Return true if either is missing.
     """
-    sealed = await secrets.read(connection, "content_pepper")
+    sealed = await read_secret(connection, _PEPPER)
     if sealed is None or not settings.named_keys:
         return True
     try:
-        Vault(settings.named_keys).open(sealed, place="secrets/content_pepper")
+        Vault(settings.named_keys).open(sealed, place=secret_place(_PEPPER))
     except CannotDecrypt:
         return False
     return True

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from app.crypto import CannotDecrypt, Vault, key_id_of
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
-from app.store import PipelineConnection
+from app.store import PipelineConnection, encryption
 from app.store.database.damage import is_damage, name_of, newest_batch
-from app.store.encryption import sealed_values
-from app.store.encryption.sealed_values import SealedColumn, SealedValue
+from app.store.encryption import SealedColumn, SealedValue
 
 _ROWS = 500
 
@@ -52,10 +51,10 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
     """Encrypt the values of every column again. Yield the progress after every 500 rows."""
     writes = resources.vault.writes
     async with resources.pool.acquire() as connection:
-        for column in sealed_values.COLUMNS:
+        for column in encryption.COLUMNS:
             progress = RotationProgress(column, 0)
             try:
-                progress.of = await sealed_values.count(connection, column, writes)
+                progress.of = await encryption.count_older(connection, column, writes)
             except Exception as error:
                 _note_damage(error, progress)
             yield progress
@@ -66,7 +65,7 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
                     if sealed is not None:
                         old.append(value)
                         new.append(sealed)
-                progress.done += await sealed_values.replace(connection, column, old, new)
+                progress.done += await encryption.replace(connection, column, old, new)
                 yield progress
 
 
@@ -79,7 +78,7 @@ async def _older(
     """
     column, after = progress.column, None
     try:
-        while batch := await sealed_values.sealed_under_other_keys(
+        while batch := await encryption.sealed_under_other_keys(
             connection, column, writes, after=after, limit=_ROWS
         ):
             after = batch[-1].key
@@ -92,7 +91,7 @@ async def _older(
     last = await newest_batch(connection)
     for first in range((after or 0) + 1, last + 1, _ROWS):
         to = min(first + _ROWS - 1, last)
-        batch = await sealed_values.older_between(connection, column, writes, first=first, last=to)
+        batch = await encryption.older_between(connection, column, writes, first=first, last=to)
         if batch:
             yield batch
 

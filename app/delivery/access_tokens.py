@@ -30,8 +30,8 @@ from app.domain.outcomes.outcome import (
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
 from app.store import PipelineConnection
 from app.store.destinations import token_leases
-from app.store.destinations.token_leases import access_place, refresh_place
 from app.store.due_work import DestinationQueue
+from app.store.encryption import access_place, refresh_place
 from app.store.errors import DRIVER_ERRORS
 
 REFRESH_EARLY_S = 300.0  # or a fifth of the token's lifetime, whichever is shorter (interface §3)

@@ -21,6 +21,7 @@ from app.domain.ids import BatchId, OrganisationId
 from app.domain.privacy.carried_key import carried_key
 from app.store import PipelineConnection, batches, callbacks, counts
 from app.store.database import damage, job_leases
+from app.store.encryption import erasure_place
 from app.store.errors import is_transient
 from app.store.privacy import erasures
 from app.telemetry import describe_exception
@@ -31,11 +32,6 @@ _NOTE_EVERY_S = 1.0
 _CHECK_EVERY_S = 0.1
 _KEY_PAUSE_S = 30.0  # after a scan that lacked an encryption key, so that another worker can scan
 _REST_FACTOR = 9  # the scan uses a tenth of the loop's time
-
-
-def erasure_place(id: str) -> str:
-    """Return the `place` for which the values of an erasure are encrypted."""
-    return f"erasure:{id}"
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -12,10 +12,9 @@ import asyncpg
 from app.crypto import Vault
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.domain.pacing.order import CAPACITY, Capacity
-from app.store import PipelineConnection
+from app.store import PipelineConnection, encryption
 from app.store.counts import CountWriter
 from app.store.database.clock import DatabaseClock
-from app.store.encryption import key_usage
 from app.telemetry import Telemetry
 
 
@@ -48,7 +47,7 @@ class Worker:
         A key that no process ever used does not exist, so the value is damaged.
         """
         key = None if sealed is None else self.vault.unknown_key(sealed)
-        if key is None or not await key_usage.is_used(connection, key):
+        if key is None or not await encryption.is_key_used(connection, key):
             return False
         if key not in self._missing_keys:
             self._missing_keys.add(key)

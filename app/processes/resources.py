@@ -26,14 +26,12 @@ from app.outbound import Outbound
 from app.processes.database_wait import place_of, wait_for_database
 from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
-from app.store import transactions
+from app.store import encryption, transactions
 from app.store.counts import WRITERS, CountWriter
 from app.store.database import keepalive, schema_revision
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
 from app.store.database.servers import Servers
-from app.store.encryption import key_usage
-from app.store.encryption import secrets as stored_secrets
 from app.store.organisations import scope
 from app.telemetry import VERSION, OtlpSpans, Telemetry, configure_logging
 
@@ -288,10 +286,7 @@ async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) ->
     The key is never rotated: with a new key, a repeated event would look like a different event with the same
     id.
     """
-    place = "secrets/content_pepper"
-    fresh = vault.seal(secrets.token_bytes(32), place=place)
-    sealed = await stored_secrets.keep_first(connection, "content_pepper", fresh)
-    return vault.open(sealed, place=place)
+    return await encryption.keep_secret(connection, vault, "content_pepper", secrets.token_bytes(32))
 
 
 async def _open_pool(
@@ -303,7 +298,7 @@ async def _open_pool(
         async with pool.acquire() as connection, connection.transaction():
             await schema_revision.require(connection)
             pepper = await _pepper(connection, vault)
-            await key_usage.note(connection, vault.writes)
+            await encryption.note_key(connection, vault.writes)
             return pool, pepper
     except BaseException as error:
         pool.terminate()

@@ -17,7 +17,7 @@ from app.amazon.tokens import SignIn
 from app.domain.destination import DEFAULT_RATE, Region, State
 from app.store.destinations.destinations import Destination
 from app.store.destinations.sign_ins import AmazonAccount
-from app.store.destinations.token_leases import access_place, refresh_place
+from app.store.encryption import access_place, refresh_place
 from sandbox import create_sandbox
 from tests.api.world import ACCESS, JSON, PUBLIC, REFRESH, ApiWorld, make_world
 from tests.clock import Clock

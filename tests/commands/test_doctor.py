@@ -20,7 +20,7 @@ from app.store.database.balance import BalanceResult, finish
 from app.store.database.damage import DamagedBatch
 from app.store.database.deployment import Deployment, read_deployment
 from app.store.database.partitions import create_ahead
-from app.store.encryption import key_usage
+from app.store.encryption import note_key
 from tests.databases import connected
 from tests.tables import cases
 
@@ -216,10 +216,10 @@ async def test_the_facts_are_read_from_a_real_database(owner: asyncpg.Connection
 
 async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(owner: asyncpg.Connection) -> None:
     """A key that comes later counts from the oldest batch that is still stored."""
-    await key_usage.note(owner, "first")
+    await note_key(owner, "first")
     await owner.execute("SELECT setval('batch_ids', 5000)")
-    await key_usage.note(owner, "first")
-    await key_usage.note(owner, "second")
+    await note_key(owner, "first")
+    await note_key(owner, "second")
     await owner.execute("SELECT setval('batch_ids', 5007)")
     assert (await read_deployment(owner)).seals == {"first": 5006, "second": 7}
 

@@ -26,7 +26,7 @@ from app.commands import doctor_facts
 from app.crypto import Vault
 from app.settings import Settings, named_keys
 from app.store.database import backups, balance, migrate, privileges
-from app.store.encryption.secrets import keep_first
+from app.store.encryption import keep_secret
 from dev.postgres.cluster import DURABLE, THROWAWAY, Cluster
 from dev.postgres.postmaster import free_port
 from tests.commands.tls import Certificates, tls_front
@@ -169,9 +169,9 @@ class Installation:
 
     async def _complete(self) -> None:
         """Leave what processes, a balance check and a backup leave."""
-        vault, place = Vault(named_keys(f"k1:{KEY}")), "secrets/content_pepper"
+        vault = Vault(named_keys(f"k1:{KEY}"))
         async with connected(self.cluster.url_of(TEMPLATE)) as connection:
-            await keep_first(connection, "content_pepper", vault.seal(secrets.token_bytes(32), place=place))
+            await keep_secret(connection, vault, "content_pepper", secrets.token_bytes(32))
             await balance.finish(connection, imbalance=0, batches=0, mismatches=[])
             await backups.note_base(connection)
 

@@ -15,8 +15,8 @@ from app.commands.rotate_keys import rotate
 from app.crypto import NamedKey, Vault
 from app.processes.resources import open_resources
 from app.settings import Settings, SettingsError
+from app.store import encryption
 from app.store.database.deployment import read_deployment
-from app.store.encryption import sealed_values
 from dev.postgres.postmaster import free_port
 from tests.pipeline import fork_server
 
@@ -38,7 +38,7 @@ async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], ba
         "VALUES ($1, 1, 'a', '1', 'NA', 'USD')",
         destination,
     )
-    place = {one.table + "." + one.column: one.place for one in sealed_values.COLUMNS}
+    place = {one.table + "." + one.column: one.place for one in encryption.COLUMNS}
     await connection.execute(
         "INSERT INTO sign_ins (destination, refresh_token, access_token, connected_by) "
         "VALUES ($1, $2, $3, 'k')",
@@ -72,7 +72,7 @@ async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], ba
 async def opens(connection: asyncpg.Connection, vault: Vault) -> int:
     """Open every sealed value with these keys; return how many there are."""
     number = 0
-    for column in sealed_values.COLUMNS:
+    for column in encryption.COLUMNS:
         for row in await connection.fetch(
             f"SELECT {column.key} AS key, {column.column} AS value FROM {column.table}"
         ):
@@ -146,7 +146,7 @@ async def test_no_sealed_column_is_forgotten(owner: asyncpg.Connection) -> None:
         "JOIN pg_class k ON k.relname = c.table_name AND NOT k.relispartition "
         "WHERE table_schema = 'public' AND data_type = 'bytea'"
     )
-    sealed = {(one.table, one.column) for one in sealed_values.COLUMNS}
+    sealed = {(one.table, one.column) for one in encryption.COLUMNS}
     assert {(row["t"], row["c"]) for row in rows} == sealed | plain
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.amazon.client import EventsClient
-from app.store.destinations.token_leases import access_place
+from app.store.encryption import access_place
 from tests.incidents.conftest import Service
 from tests.pipeline.world import event
 

@@ -11,7 +11,7 @@ from app.domain.event import read_events
 from app.domain.ids import DEFAULT_ORGANISATION, BatchId, DestinationId, DestinationNumber, OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.evaluate import PendingRequest, SenderAccess
-from app.store.destinations.token_leases import access_place, refresh_place
+from app.store.encryption import access_place, refresh_place
 from app.store.events.batches import BatchRow
 from tests.domain.conversions import DOCUMENT
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin.privacy import subjects
 from app.crypto import open_batch
 from app.store.database.damage import check
-from app.store.destinations.token_leases import access_place
+from app.store.encryption import access_place
 from tests.api import world as web
 from tests.pipeline.amazon import Request
 from tests.pipeline.damaging import HARMLESS, UNREADABLE, Damage, heal_updates, lose_toasted, raise_on_update

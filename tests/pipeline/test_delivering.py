@@ -17,7 +17,7 @@ from app.delivery.lane import POLL_EVERY_S
 from app.delivery.lane_leases import RECOVER_EVERY_S
 from app.domain.pacing.lane_limits import Times
 from app.store import PipelineConnection
-from app.store.destinations.token_leases import refresh_place
+from app.store.encryption import refresh_place
 from tests.databases import SESSIONS_HERE
 from tests.pipeline.amazon import Hanging, Request, items
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions

@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.delivery.erasure import erasure_place
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.store import lanes
+from app.store.encryption import erasure_place
 from app.store.privacy import erasures
 from tests.databases import SESSIONS_HERE
 from tests.pipeline.amazon import FakeAmazon

@@ -12,7 +12,7 @@ from app.crypto import NamedKey, Vault, batch_place
 from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.results import DeploymentRules
 from app.processes import api
-from app.store.encryption import key_usage
+from app.store.encryption import note_key
 from app.store.privacy import erasures
 from tests.pipeline.amazon import items
 from tests.pipeline.test_damaged_data import sample
@@ -31,7 +31,7 @@ async def with_new_key(world: World) -> AsyncIterator[None]:
     assert old_resources is not None
     assert world.receiving is not None
     async with world.resources.pool.acquire() as c:
-        await key_usage.note(c, "k2")
+        await note_key(c, "k2")
     world.delivering = replace(old_resources, vault=NEW)
     world.intake = api.build_ingest(replace(world.receiving, vault=NEW), DeploymentRules())
     task = asyncio.create_task(world.intake.run())
@@ -104,7 +104,7 @@ async def test_a_retry_waits_too(world: World) -> None:
 async def seal_again(world: World, vault: Vault) -> None:
     """Encrypt all data keys with the first key of a vault."""
     async with world.resources.pool.acquire() as c:
-        await key_usage.note(c, vault.writes)
+        await note_key(c, vault.writes)
     for row in await world.fetch("SELECT batch, data_key FROM batch_states"):
         place = batch_place(row["batch"])
         sealed = vault.seal(NEW.open(row["data_key"], place=place), place=place)
@@ -145,7 +145,7 @@ async def test_nothing_leaves_while_a_process_cannot_read_whom_to_erase(world: W
     """Its organisation waits; the process that has the key of the erasure sends the others' events."""
     dst, foreign = await world.destination(), await world.destination(organisation="other")
     async with world.resources.pool.acquire() as c:
-        await key_usage.note(c, "k2")
+        await note_key(c, "k2")
     await world.post(dst, event(3), event(4))
     await subjects.erase_person(replace(world.context(), vault=NEW), {"email": EMAIL})
     await world.post(foreign, event(5), organisation="other")

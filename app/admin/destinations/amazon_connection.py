@@ -24,8 +24,9 @@ from app.domain.outcomes.outcome import Unauthorized
 from app.store import audit
 from app.store.access import keys
 from app.store.audit import AuditAction
-from app.store.destinations import destinations, sign_ins, token_leases
+from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
+from app.store.encryption import access_place, refresh_place, verifier_place
 from app.store.organisations.scope import EVERY
 
 
@@ -42,7 +43,7 @@ async def begin_connection(context: AppContext, destination_id: str) -> str:
     """Start a sign-in and return the URL of Amazon's sign-in page. Raises Refusal (not found, archived)."""
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     state_hash = _hash(state)
-    place = sign_ins.verifier_place(state_hash)
+    place = verifier_place(state_hash)
     async with changing(context, destination_id) as (change, destination):
         await sign_ins.begin(
             change.connection,
@@ -97,7 +98,7 @@ async def finish_connection(
         raise Refusal(ErrorCode.ACCESS_DENIED if error == "access_denied" else ErrorCode.SIGN_IN_FAILED)
     if not code:
         raise Refusal(ErrorCode.SIGN_IN_FAILED)
-    place = sign_ins.verifier_place(sign_in.state_hash)
+    place = verifier_place(sign_in.state_hash)
     try:
         verifier = context.vault.open(sign_in.pending.sealed_verifier, place=place).decode()
     except CannotDecrypt:
@@ -162,8 +163,8 @@ async def _store_connection(
         await sign_ins.store_connection(
             connection,
             before.id,
-            sealed_refresh=seal(tokens.refresh_token.encode(), place=token_leases.refresh_place(before.id)),
-            sealed_access=seal(tokens.access_token.encode(), place=token_leases.access_place(before.id)),
+            sealed_refresh=seal(tokens.refresh_token.encode(), place=refresh_place(before.id)),
+            sealed_access=seal(tokens.access_token.encode(), place=access_place(before.id)),
             lifetime_s=tokens.lifetime_s,
             connected_by=connected_by,
         )

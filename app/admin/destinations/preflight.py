@@ -15,7 +15,8 @@ from app.domain.outcomes.outcome import Unauthorized
 from app.domain.outcomes.settle import PROBE_EVERY
 from app.store import driver_of, mappings
 from app.store.database import readiness
-from app.store.destinations import destinations, sign_ins, token_leases
+from app.store.destinations import destinations, sign_ins
+from app.store.encryption import access_place
 
 Status = Literal["ok", "failed", "unknown"]
 CLOCK_TOLERANCE_SECONDS = 5.0
@@ -108,7 +109,7 @@ async def _find_advertiser(
 def opened_token(context: AppContext, destination: destinations.Destination, sealed: bytes) -> str | None:
     """Return the stored access token of a destination, or None if its encryption key was removed."""
     try:
-        return context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
+        return context.vault.open(sealed, place=access_place(destination.id)).decode()
     except CannotDecrypt:
         return None
 

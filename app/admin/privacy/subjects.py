@@ -22,12 +22,11 @@ from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import until_settled
 from app.crypto import CannotDecrypt, Vault, open_batch
 from app.delivery.delivery import SETTLED_WITHIN
-from app.delivery.erasure import erasure_place
 from app.domain.privacy.carried_key import carried_key
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS, erasure_keys
 from app.store.audit import AuditAction
 from app.store.database.damage import newest_batch
-from app.store.encryption import secrets as stored_secrets
+from app.store.encryption import erasure_place, keep_secret
 from app.store.privacy import erasures
 
 _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
@@ -238,11 +237,10 @@ def _status(vault: Vault, found: erasures.Erasure) -> str:
 
 async def _key(context: AppContext) -> Ed25519PrivateKey:
     """Return the key that signs receipts. Create it on first use, and store it encrypted."""
-    place = f"secrets/{_SECRET}"
-    fresh = context.vault.seal(Ed25519PrivateKey.generate().private_bytes_raw(), place=place)
+    fresh = Ed25519PrivateKey.generate().private_bytes_raw()
     async with context.pool.acquire() as connection, connection.transaction():
-        kept = await stored_secrets.keep_first(connection, _SECRET, fresh)
-    return Ed25519PrivateKey.from_private_bytes(context.vault.open(kept, place=place))
+        stored = await keep_secret(connection, context.vault, _SECRET, fresh)
+    return Ed25519PrivateKey.from_private_bytes(stored)
 
 
 def _text(raw: bytes) -> str:

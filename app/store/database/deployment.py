@@ -10,8 +10,7 @@ from app.store.database import backups, balance, damage
 from app.store.database.backups import BackupState
 from app.store.database.balance import BalanceResult
 from app.store.database.partitions import days_ahead
-from app.store.encryption import key_usage
-from app.store.encryption.sealed_values import COLUMNS
+from app.store.encryption import COLUMNS, seals
 from app.store.organisations.scope import EVERY, SETTING
 
 SQL: Final = read_sql(__file__)
@@ -83,7 +82,7 @@ async def read_deployment(connection: PipelineConnection) -> Deployment:
         for table, name, read in (
             ("balance_checks", "balance", balance.last),
             ("last_base_backup", "backups", backups.read),
-            ("encryption_keys", "seals", key_usage.seals),
+            ("encryption_keys", "seals", seals),
         ):
             if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
                 facts[name] = await read(connection)

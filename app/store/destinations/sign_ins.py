@@ -44,11 +44,6 @@ _COLUMN = OAUTH_STATES.c
 _COLUMNS = columns_of(OAUTH_STATES, PendingSignIn)
 
 
-def verifier_place(state_hash: bytes) -> str:
-    """Return the context to which the encryption of a code verifier is bound."""
-    return f"oauth_states.code_verifier/{state_hash.hex()}"
-
-
 async def begin(
     connection: AsyncConnection,
     *,

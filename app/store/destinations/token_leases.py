@@ -9,16 +9,6 @@ from app.store import PipelineConnection, execute, fetch_row, read_sql
 SQL: Final = read_sql(__file__)
 
 
-def refresh_place(destination: DestinationId) -> str:
-    """Return the context to which the encryption of a refresh token is bound."""
-    return f"sign_ins.refresh_token/{destination}"
-
-
-def access_place(destination: DestinationId) -> str:
-    """Return the context to which the encryption of an access token is bound."""
-    return f"sign_ins.access_token/{destination}"
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class SignInRow:
     """A sign-in with encrypted tokens. `generation` grows with every new access token.

@@ -1,4 +1,7 @@
--- name: note
+-- name: keep_secret
+INSERT INTO secrets (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
+
+-- name: note_key
 INSERT INTO encryption_keys (id, first_batch)
 SELECT $1, coalesce((SELECT min(batch) FROM batch_states), (SELECT last_value FROM batch_ids))
 -- Without this check, every call would search for the oldest batch.

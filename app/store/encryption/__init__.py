@@ -1,1 +1,0 @@
-"""Encrypted values and the keys that encrypt them."""
