@@ -365,8 +365,6 @@ async def test_alembic_finds_no_difference(engine: AsyncEngine) -> None:
         "api_keys",
         "organisations",
         "event_names",
-        "amazon_accounts",
-        "oauth_states",
     }
     async with engine.connect() as connection:
         assert await connection.run_sync(differences, METADATA) == []

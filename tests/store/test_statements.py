@@ -83,6 +83,8 @@ FOR_ALL = {
     "access.sessions.note": _SESSION,
     "access.sessions.find": _SESSION,
     "access.sessions.end": _SESSION,
+    "destinations.sign_ins.delete_expired": "deletes expired states of all",
+    "destinations.sign_ins.spend": "the state is the credential, and names the organisation",
     "destinations.token_leases.read": _TOKENS,
     "destinations.token_leases.acquire": _TOKENS,
     "destinations.token_leases.release": _TOKENS,
@@ -156,8 +158,6 @@ async def test_every_statement_names_the_organisation(owner: asyncpg.Connection)
 # Statements made of tables that serve all organisations: `module.function`, and why.
 TABLES_FOR_ALL = {
     "access.keys.find_alive": "authentication: the digest names the key, and the key its organisation",
-    "destinations.sign_ins.begin": "deletes expired states of all",
-    "destinations.sign_ins.spend": "the state is the credential, and names the organisation",
     "organisations.organisations.find": _PLATFORM,
     "organisations.organisations.by_ids": _PLATFORM,
     "organisations.organisations.lock": _PLATFORM,

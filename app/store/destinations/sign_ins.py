@@ -4,17 +4,15 @@ Each state is valid once and for ten minutes.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Column, LargeBinary, Text, delete, func, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, KeyId, OrganisationId
 from app.store import read_row, read_sql
 from app.store.statements import execute, fetch_value, read_one
-from app.store.tables import INSTANT, columns_of, insert_own, select_own, table
 
 SQL: Final = read_sql(__file__)
 
@@ -29,21 +27,6 @@ class PendingSignIn:
     sealed_verifier: bytes
 
 
-OAUTH_STATES = table(
-    "oauth_states",
-    PendingSignIn,
-    Column("state_hash", LargeBinary, primary_key=True),
-    Column("destination", Text, nullable=False),
-    Column("key_id", Text, nullable=False, key="key"),
-    Column("code_verifier", LargeBinary, nullable=False, key="sealed_verifier"),
-    Column("created_at", INSTANT, nullable=False),
-    Column("expires_at", INSTANT, nullable=False),
-    Column("used_at", INSTANT),
-)
-_COLUMN = OAUTH_STATES.c
-_COLUMNS = columns_of(OAUTH_STATES, PendingSignIn)
-
-
 async def begin(
     connection: AsyncConnection,
     *,
@@ -53,16 +36,8 @@ async def begin(
     sealed_verifier: bytes,
 ) -> None:
     """Write a state that is valid for ten minutes, and delete states that expired a day ago."""
-    await execute(connection, delete(OAUTH_STATES).where(_COLUMN.expires_at < func.now() - timedelta(days=1)))
-    statement = insert_own(
-        OAUTH_STATES,
-        state_hash=state_hash,
-        destination=destination,
-        key=key,
-        sealed_verifier=sealed_verifier,
-        expires_at=func.now() + timedelta(minutes=10),
-    )
-    await execute(connection, statement)
+    await execute(connection, SQL["delete_expired"])
+    await execute(connection, SQL["begin"], state_hash, destination, key, sealed_verifier)
 
 
 async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn | None:
@@ -71,10 +46,7 @@ async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn
     Only one of several concurrent callers gets the sign-in. The caller commits before it exchanges the code,
     because Amazon may revoke a code that is exchanged twice.
     """
-    is_valid = (_COLUMN.used_at.is_(None), _COLUMN.expires_at > func.now())
-    statement = update(OAUTH_STATES).where(_COLUMN.state_hash == state_hash, *is_valid)
-    spent = statement.values(used_at=func.now()).returning(*_COLUMNS)
-    return await read_one(connection, partial(read_row, PendingSignIn), spent)
+    return await read_one(connection, partial(read_row, PendingSignIn), SQL["spend"], state_hash)
 
 
 async def store_connection(
@@ -117,20 +89,13 @@ class AmazonAccount:
     seen_at: datetime
 
 
-AMAZON_ACCOUNTS = table("amazon_accounts", AmazonAccount, Column("destination", Text, primary_key=True))
-
-
 async def save_account(
     connection: AsyncConnection, destination: DestinationId, *, name: str | None, currency: str | None
 ) -> None:
     """Store the name and currency that Amazon reported, in place of earlier values."""
-    statement = insert_own(AMAZON_ACCOUNTS, destination=destination, name=name, currency=currency)
-    newer = {"name": name, "currency": currency, "seen_at": func.now()}
-    await execute(connection, statement.on_conflict_do_update(index_elements=["destination"], set_=newer))
+    await execute(connection, SQL["save_account"], destination, name, currency)
 
 
 async def find_account(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
     """Return what Amazon last reported about a destination's account, or None before the first sign-in."""
-    columns = columns_of(AMAZON_ACCOUNTS, AmazonAccount)
-    statement = select_own(AMAZON_ACCOUNTS, columns, AMAZON_ACCOUNTS.c.destination == destination)
-    return await read_one(connection, partial(read_row, AmazonAccount), statement)
+    return await read_one(connection, partial(read_row, AmazonAccount), SQL["find_account"], destination)
