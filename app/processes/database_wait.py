@@ -17,8 +17,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from app.store.database.keepalive import servers_of
 from app.store.database.schema_revision import NotMigrated
+from app.store.database.servers import servers_of
 from app.store.errors import connection_problem
 
 Result = TypeVar("Result")

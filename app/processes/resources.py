@@ -28,10 +28,10 @@ from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
 from app.store import encryption, transactions
 from app.store.counts import WRITERS, CountWriter
-from app.store.database import keepalive, schema_revision
+from app.store.database import schema_revision
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
-from app.store.database.servers import Servers
+from app.store.database.servers import COMMAND_TIMEOUT_S, SERVER_SETTINGS, Servers
 from app.store.organisations import scope
 from app.telemetry import VERSION, OtlpSpans, Telemetry, configure_logging
 
@@ -219,7 +219,7 @@ async def connected_as(
     role: str,
     *,
     server_settings: Mapping[str, str] | None = None,
-    command_timeout: float | None = keepalive.COMMAND_TIMEOUT_S,
+    command_timeout: float | None = COMMAND_TIMEOUT_S,
 ) -> AsyncIterator[asyncpg.Connection]:
     """Open one connection exactly as the pool of a process of this role does, and close it at the end.
 
@@ -364,5 +364,5 @@ def session_settings(
         # at its last ANALYZE, however long it has become since.
         "enable_seqscan": "off" if organisation == scope.EVERY else "on",
         # Postgres ends the session of an unreachable process, and so releases its locks.
-        **keepalive.SERVER_SETTINGS,
+        **SERVER_SETTINGS,
     }

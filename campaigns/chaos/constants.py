@@ -52,7 +52,7 @@ class Constant:
 CONSTANTS: Mapping[str, Constant] = {
     "lease_s": Constant("app/domain/pacing/lane_limits.py", "lease", ()),
     "request_deadline_s": Constant("app/domain/pacing/lane_limits.py", "request", (2.0, 3.0, 4.0)),
-    "statement_deadline_s": Constant("app/store/database/keepalive.py", "COMMAND_TIMEOUT_S", ()),
+    "statement_deadline_s": Constant("app/store/database/servers.py", "COMMAND_TIMEOUT_S", ()),
     "recover_every_s": Constant("app/delivery/lane_leases.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
     "poll_every_s": Constant("app/delivery/lane.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
     "worker_pool": Constant("app/processes/worker.py", "POOL_SIZE", (3, 4, 6, 10)),

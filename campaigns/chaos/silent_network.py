@@ -22,7 +22,7 @@ from typing import Any
 import asyncpg
 
 from app.processes.resources import session_settings
-from app.store.database import keepalive
+from app.store.database import servers
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos.stage import POSTGRES
 from dev.postgres.cluster import Cluster
@@ -35,7 +35,7 @@ STATEMENT = "SELECT 1"
 async def client(dsn: str) -> dict[str, float | None]:
     """Connect twice, wait for a line, and say when the idle and the asking connection were given up."""
     options: dict[str, Any] = {"server_settings": session_settings("probe"), "timeout": 10}
-    idle, asking = [await keepalive.connect(dsn, **options) for _ in range(2)]
+    idle, asking = [await servers.connect(dsn, **options) for _ in range(2)]
     await asking.fetchval(STATEMENT)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)

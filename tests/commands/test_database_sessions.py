@@ -23,7 +23,7 @@ from app.commands.postgres_programs import has_tls
 from app.domain.ids import OrganisationId
 from app.processes import database_wait
 from app.processes.resources import open_resources
-from app.store.database import keepalive, schema_revision
+from app.store.database import schema_revision, servers
 from app.store.database.migrate import configured, upgrade
 from app.store.database.servers import Servers
 from app.store.organisations.scope import EVERY, scoped_pool
@@ -339,9 +339,9 @@ async def test_each_connection_notices_when_the_other_end_is_gone(database_url: 
                     held.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
                 ]
                 assert options == [1, 10, 5, 3, 20_000]
-                for name, wanted in keepalive.SERVER_SETTINGS.items():
+                for name, wanted in servers.SERVER_SETTINGS.items():
                     assert await one.fetchval(f"SHOW {name}") == wanted, name
-                assert one._config.command_timeout == keepalive.COMMAND_TIMEOUT_S
+                assert one._config.command_timeout == servers.COMMAND_TIMEOUT_S
         await own.close()
 
 

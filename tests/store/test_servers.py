@@ -18,9 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.processes.resources import connect_timeout, pool_settings
-from app.store.database import keepalive
-from app.store.database.keepalive import ServerAddress, servers_of
-from app.store.database.servers import LATE, Servers
+from app.store.database.servers import LATE, ServerAddress, Servers, connect, servers_of
 from app.store.errors import DRIVER_ERRORS, is_unavailable
 from app.store.organisations.scope import scoped_pool
 from tests.pipeline.tcp_proxy import Proxy
@@ -90,14 +88,13 @@ async def test_the_primary_is_reached_past_two_dead_servers(
         url, servers = url_of(database_url, *ports), Servers()
         await reach(servers, url)
         attempts: list[ServerAddress] = []
-        connect = keepalive.connect
 
         async def count(*arguments: object, **options: object) -> asyncpg.Connection:
             attempts.append(ServerAddress(str(options["host"]), int(str(options["port"]))))
             return await connect(*arguments, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(keepalive, "connect", count)
+            patch.setattr("app.store.database.servers.connect", count)
             await reach(servers, url)
         assert attempts[0] == servers_of(url)[place]  # the last good server comes first
 

@@ -1,18 +1,47 @@
-"""Connect to the server of DATABASE_URL that is in use, although another one is silent."""
+"""Connect to the server of DATABASE_URL that is in use, although another one is silent.
+
+Each connection has TCP keepalive, so that a half-open connection is noticed.
+
+Only this module uses private parts of asyncpg, its transport and its parser of host lists.
+`tests/commands/test_database_sessions.py` checks them with the pinned version.
+"""
 
 import asyncio
+import contextlib
+import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import parse_qs, urlsplit
 from weakref import WeakSet, WeakValueDictionary
 
 import asyncpg
+from asyncpg.connect_utils import _parse_hostlist  # type: ignore[attr-defined]
 
-from app.store.database import keepalive
-from app.store.database.keepalive import ServerAddress
 from app.store.errors import DRIVER_ERRORS
+
+_T = TypeVar("_T")
+
+KEEPALIVE_IDLE_S: Final = 10  # silence before the first keepalive probe
+KEEPALIVE_INTERVAL_S: Final = 5  # between two probes
+KEEPALIVE_COUNT: Final = 3  # this number of unanswered probes ends the connection
+UNACKNOWLEDGED_S: Final = 20  # unacknowledged data ends the connection after this time
+# The client's timeout of one statement. If a device on the network acknowledges everything and forwards
+# nothing, TCP detects no fault and only this timeout ends the wait. It is longer than the server's
+# statement_timeout, whose error is more specific.
+COMMAND_TIMEOUT_S: Final = 35.0
+CLOSE_TIMEOUT_S: Final = 5.0  # the driver waits until the server has ended the session, too
+
+# Keepalive of the server, so that it releases the locks of an unreachable client. The server ignores these
+# settings on a Unix socket, and each setting that its operating system does not support.
+SERVER_SETTINGS: Final[Mapping[str, str]] = {
+    "tcp_keepalives_idle": str(KEEPALIVE_IDLE_S),
+    "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
+    "tcp_keepalives_count": str(KEEPALIVE_COUNT),
+    "tcp_user_timeout": str(UNACKNOWLEDGED_S * 1000),
+}
 
 STAGGER_S: Final = 0.25
 PATIENCE_S: Final = 2.0  # a statement without an answer for this time is a reason to look for another primary
@@ -22,7 +51,85 @@ HANDSHAKE_S: Final = 10.0  # the longest time for a handshake, also if its calle
 LATE: Final = 4  # handshakes of one kind of session that go on after their callers gave up
 
 
-class Attempts(dict[asyncio.Task[keepalive.Connection], ServerAddress | None]):
+class ServerAddress(NamedTuple):
+    """A server that a database URL names. `host` can be the folder of a Unix socket."""
+
+    host: str
+    port: int
+
+
+def servers_of(dsn: str) -> list[ServerAddress]:
+    """Return the servers of a URL in its order; none if it leaves them to the environment."""
+    parts = urlsplit(dsn)
+    given = parts.netloc.rpartition("@")[2]
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if not (given or query.get("host")):
+        return []
+    ports = None if given else [int(port) for port in query.get("port", "").split(",") if port]
+    hosts, ports = _parse_hostlist(given or query["host"], ports, unquote=bool(given))
+    return [ServerAddress(host, port) for host, port in zip(hosts, ports, strict=True)]
+
+
+class Connection(asyncpg.Connection):
+    """A connection that reports when a statement gets no answer within the client's timeout.
+
+    The driver would wait for the answer without a limit before the next statement of the connection.
+    `asked_at` is the monotonic time at which the statement in progress began.
+    """
+
+    on_silence: Callable[[], None]
+    server: ServerAddress | None = None
+    asked_at: float | None = None
+
+    # One override is not enough: the driver runs `execute` without arguments in another way than the others.
+    def execute(self, query: str, *arguments: Any, **options: Any) -> Coroutine[Any, Any, str]:
+        statement = super().execute(query, *arguments, **options)
+        return statement if arguments else self._answered(statement)
+
+    def _execute(self, *arguments: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        return self._answered(super()._execute(*arguments, **options))  # type: ignore[misc]
+
+    async def close(self, *, timeout: float | None = CLOSE_TIMEOUT_S) -> None:  # noqa: ASYNC109
+        """Close the connection. If the server is silent, it is cut off after the timeout."""
+        with contextlib.suppress(TimeoutError):
+            await super().close(timeout=timeout)
+
+    async def _answered(self, statement: Awaitable[_T]) -> _T:
+        self.asked_at = time.monotonic()
+        try:
+            return await statement
+        except TimeoutError:
+            self.on_silence()
+            raise
+        finally:
+            self.asked_at = None
+
+
+async def connect(*arguments: Any, **options: Any) -> Connection:
+    """Connect as `asyncpg.connect` does, with TCP keepalive."""
+    options = {"command_timeout": COMMAND_TIMEOUT_S, **options, "connection_class": Connection}
+    connection: Connection = await asyncpg.connect(*arguments, **options)
+    connection.on_silence = connection.terminate
+    _watch(connection._transport.get_extra_info("socket"))  # type: ignore[attr-defined]
+    return connection
+
+
+def _watch(sock: socket.socket) -> None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPCNT", KEEPALIVE_COUNT),
+        ("TCP_USER_TIMEOUT", UNACKNOWLEDGED_S * 1000),
+    ):
+        # Some operating systems lack some of these options.
+        with contextlib.suppress(AttributeError, OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class Attempts(dict[asyncio.Task[Connection], ServerAddress | None]):
     """Handshakes in progress, each with its server. A class of its own can be referenced weakly."""
 
 
@@ -42,19 +149,19 @@ class Servers:
     """
 
     def __init__(self) -> None:
-        self._connections: WeakSet[keepalive.Connection] = WeakSet()
+        self._connections: WeakSet[Connection] = WeakSet()
         self._last: ServerAddress | None = None
         # The handshakes whose callers gave up, by URL and settings of the session. Weak, because a URL may
         # have another password each time.
         self._late: WeakValueDictionary[tuple[object, ...], Attempts] = WeakValueDictionary()
 
     async def connect(self, *arguments: Any, **options: Any) -> asyncpg.Connection:
-        """Connect to a URL as `keepalive.connect` does, within the option `timeout`.
+        """Connect to a URL as `asyncpg.connect` does, within the option `timeout`.
 
         Raises the most telling error if no server is usable in time.
         """
         [dsn] = arguments
-        servers = keepalive.servers_of(dsn)
+        servers = servers_of(dsn)
         kind = dsn, *sorted(options.get("server_settings", {}).items())
         try:
             connection = await self._connect(dsn, servers, options, self._late.setdefault(kind, Attempts()))
@@ -82,7 +189,7 @@ class Servers:
 
         Runs until it is cancelled, or returns at once if the URL names one server.
         """
-        servers = keepalive.servers_of(dsn)
+        servers = servers_of(dsn)
         while len(servers) > 1:
             await asyncio.sleep(LOOK_EVERY_S)
             limit = time.monotonic() - PATIENCE_S
@@ -100,7 +207,7 @@ class Servers:
 
     async def _connect(
         self, dsn: str, servers: Sequence[ServerAddress], options: dict[str, Any], late: Attempts | None
-    ) -> keepalive.Connection:
+    ) -> Connection:
         """Connect to the first server that answers, or take a finished attempt of `late`.
 
         After the timeout, attempts in progress are added to `late`.
@@ -121,7 +228,7 @@ class Servers:
                     if waiting and not any(task.done() for task in others):
                         server = waiting.popleft()
                         place = {} if server is None else {"host": server.host, "port": server.port}
-                        attempt = keepalive.connect(dsn, **place, **options)
+                        attempt = connect(dsn, **place, **options)
                         attempts[asyncio.create_task(attempt)] = server
                     ended, _ = await asyncio.wait(
                         attempts | others,
@@ -152,7 +259,7 @@ class Servers:
         raise max(errors, key=_rank)
 
 
-def _expire(late: Attempts, attempt: asyncio.Task[keepalive.Connection]) -> None:
+def _expire(late: Attempts, attempt: asyncio.Task[Connection]) -> None:
     """End a connection that no caller took in time."""
 
     def expire() -> None:
@@ -162,12 +269,12 @@ def _expire(late: Attempts, attempt: asyncio.Task[keepalive.Connection]) -> None
     asyncio.get_running_loop().call_later(HANDSHAKE_S, expire)
 
 
-def _discard(attempt: asyncio.Task[keepalive.Connection]) -> None:
+def _discard(attempt: asyncio.Task[Connection]) -> None:
     attempt.add_done_callback(_terminate)
     attempt.cancel()
 
 
-def _terminate(attempt: asyncio.Task[keepalive.Connection]) -> None:
+def _terminate(attempt: asyncio.Task[Connection]) -> None:
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().terminate()
 
