@@ -8,7 +8,7 @@ from typing import Final
 from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
 from app.store import encryption
-from app.store.database import balance, partitions, system_facts
+from app.store.database import balance, deployment, partitions
 from app.store.database.balance import BalanceResult
 
 SESSION_PREFIX: Final = "conversions-"  # set by app.processes.resources
@@ -22,10 +22,10 @@ class SystemState:
     encryption key to an upper bound for the number of its uses.
     """
 
-    database: system_facts.DatabaseFacts
-    processes: Sequence[system_facts.ProcessRole]
-    lanes: Sequence[system_facts.WorkerLanes]
-    waiting: system_facts.WaitingEvents
+    database: deployment.DatabaseFacts
+    processes: Sequence[deployment.ProcessRole]
+    lanes: Sequence[deployment.WorkerLanes]
+    waiting: deployment.WaitingEvents
     clock_offset_s: float | None
     seals: Mapping[str, int]
     writing_key: str
@@ -41,10 +41,10 @@ async def read_system(context: AppContext) -> SystemState:
     async with context.pool.acquire() as connection:
         days = await partitions.starts(connection, "batches")
         return SystemState(
-            database=await system_facts.database(connection),
-            processes=await system_facts.processes(connection, SESSION_PREFIX),
-            lanes=await system_facts.lanes_by_worker(connection),
-            waiting=await system_facts.waiting_events(connection),
+            database=await deployment.database(connection),
+            processes=await deployment.processes(connection, SESSION_PREFIX),
+            lanes=await deployment.lanes_by_worker(connection),
+            waiting=await deployment.waiting_events(connection),
             clock_offset_s=None if context.readiness.clock is None else context.readiness.clock.offset,
             seals=await encryption.seals(connection),
             writing_key=context.vault.writes,

@@ -33,7 +33,7 @@ WIDE: Final = {
     "callbacks.mark_failed",
     "callbacks.read_status",
     "database.partitions.has_open",
-    "database.system_facts.waiting_events",
+    "database.deployment.waiting_events",
     "destinations.figures.destination_figures",
     "events.failures.groups",
     "match_quality.reconciliation.mapped_duplicates",
