@@ -81,21 +81,16 @@ async def read_singly(
     connection: PipelineConnection,
     places: Sequence[tuple[BatchId, date]],
     destination: DestinationNumber | None = None,
-    *,
-    content: bool = True,
 ) -> dict[BatchId, StoredBatchPart]:
     """Read the values of these batches with one statement per value, and return an entry for each batch.
 
-    `places` gives each batch with its day. A batch of another `destination` counts as missing. Without
-    `content`, only the shapes are read.
+    `places` gives each batch with its day. A batch of another `destination` counts as missing.
     """
     found = {}
     for batch, day in places:
         shapes, shapes_problem = await _value(connection, "shapes", batch, day, destination)
-        value, problem = None, None
-        if content:
-            value, problem = await _value(connection, "content", batch, day, destination)
-        found[batch] = StoredBatchPart(value, shapes, problem or shapes_problem)
+        content, problem = await _value(connection, "content", batch, day, destination)
+        found[batch] = StoredBatchPart(content, shapes, problem or shapes_problem)
     return found
 
 
@@ -122,8 +117,12 @@ async def read_shapes_of(
     """
     async with tolerated(connection):
         return await fetch_map(connection, SQL["read_shapes_of"], list(days), list(days.values()))
-    stored = await read_singly(connection, list(days.items()), content=False)
-    return {batch: part.shapes for batch, part in stored.items() if part.problem != MISSING}
+    found = {}
+    for batch, day in days.items():
+        shapes, problem = await _value(connection, "shapes", batch, day, None)
+        if problem != MISSING:
+            found[batch] = shapes
+    return found
 
 
 @dataclass(frozen=True, slots=True)
