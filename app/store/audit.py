@@ -154,8 +154,8 @@ async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
-    """Return a list of at most one row: the oldest row that has no sequence or no hash."""
-    return await read_all(connection, _read_link, SQL["unlinked"], 1)
+    """Return a list of at most one row: the oldest that has no sequence or no hash, without its members."""
+    return await read_all(connection, _read_link, SQL["unlinked"])
 
 
 async def links_of(connection: AsyncConnection, ids: Sequence[int]) -> list[ChainRow]:

@@ -26,11 +26,8 @@ SELECT sequence AS number, id, prev_hash, hash, ARRAY[sequence::text, id::text,
 FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2
 
 -- name: unlinked
--- `members` contains the texts that the database's trigger hashes. A jsonb has the same text in every session.
-SELECT sequence AS number, id, prev_hash, hash, ARRAY[sequence::text, id::text,
-  to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), organisation_id, actor, action, subject,
-  destination, before::text, after::text] AS members
-FROM audit WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT $1
+SELECT NULL AS number, id, prev_hash, hash, '{}'::text[] AS members FROM audit
+WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1
 
 -- name: links_of
 -- `members` contains the texts that the database's trigger hashes. A jsonb has the same text in every session.
