@@ -172,6 +172,4 @@ async def is_key_used(connection: PipelineConnection, key: str) -> bool:
 
 async def seals(connection: PipelineConnection) -> Mapping[str, int]:
     """Return an upper bound of the data keys that each encryption key has encrypted, by its id."""
-    return await fetch_map(
-        connection, "SELECT id, greatest(0, p.last_value - first_batch) FROM encryption_keys, batch_ids p"
-    )
+    return await fetch_map(connection, SQL["seals"])

@@ -67,9 +67,7 @@ async def find(
 
 async def release(connection: PipelineConnection, generation: int, keys: Sequence[bytes]) -> None:
     """Delete keys that this transaction inserted for events that it does not accept after all."""
-    await connection.execute(
-        "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, _stored_forms(keys)
-    )
+    await connection.execute(SQL["release"], generation, _stored_forms(keys))
 
 
 async def current_generation(connection: PipelineConnection) -> int:

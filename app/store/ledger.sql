@@ -20,3 +20,6 @@ SELECT l.* FROM unnest($2::bytea[]) AS k (key), LATERAL (
   (SELECT key, content, batch, place FROM ledger WHERE generation = $1 - 1 AND key = k.key LIMIT 1)
   UNION ALL
   (SELECT key, content, batch, place FROM ledger WHERE generation = $1 - 2 AND key = k.key LIMIT 1)) l
+
+-- name: release
+DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)

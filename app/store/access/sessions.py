@@ -172,8 +172,6 @@ async def end(
 
 async def spend_logout_token(connection: AsyncConnection, digest: bytes) -> bool:
     """Record the use of a logout token. Return False if it was used before."""
-    await execute(
-        connection, "DELETE FROM logout_tokens WHERE received_at < now() - $1::interval", _LOGOUT_TOKENS_FOR
-    )
+    await execute(connection, SQL["delete_logout_tokens"], _LOGOUT_TOKENS_FOR)
     statement = "INSERT INTO logout_tokens (digest) VALUES ($1) ON CONFLICT DO NOTHING"
     return await execute(connection, statement, digest) == 1

@@ -54,3 +54,6 @@ WITH ended AS (
 INSERT INTO audit (organisation_id, actor, action, subject, after)
 SELECT organisation_id, $7, $8, id, jsonb_strip_nulls(jsonb_build_object(
   'reason', $9::text, 'sub', subject, 'name', display_name)) FROM ended
+
+-- name: delete_logout_tokens
+DELETE FROM logout_tokens WHERE received_at < now() - $1::interval

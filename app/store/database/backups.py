@@ -33,9 +33,7 @@ async def note_base(connection: PipelineConnection) -> None:
 
 async def has_slot(connection: PipelineConnection) -> bool:
     """Return whether the server has the slot of `backup --follow`."""
-    return await fetch_scalar(
-        connection, bool, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)", SLOT
-    )
+    return await fetch_scalar(connection, bool, SQL["has_slot"], SLOT)
 
 
 async def read(connection: PipelineConnection) -> BackupState:

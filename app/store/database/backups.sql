@@ -13,3 +13,6 @@ SELECT (SELECT verified_at FROM last_base_backup) AS base_verified_at,
   coalesce(active, false) AS has_receiver
 -- One row, also without a slot.
 FROM (SELECT) AS server LEFT JOIN pg_replication_slots ON slot_name = $1
+
+-- name: has_slot
+SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)

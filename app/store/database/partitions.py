@@ -46,10 +46,10 @@ async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None
     await transactions.lock(connection, MAINTENANCE_LOCK)
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     # Also for yesterday, because a transaction that began before midnight writes into it.
-    for offset in range(-1, days + 1):
-        day = today + timedelta(days=offset)
+    covered = [today + timedelta(days=offset) for offset in range(-1, days + 1)]
+    for day in covered:
         await connection.execute("SELECT create_day_partitions($1)", day)
-    for start in sorted({_span(today + timedelta(days=offset)) for offset in range(-1, days + 1)}):
+    for start in sorted({_span(day) for day in covered}):
         await connection.execute("SELECT create_state_partition($1)", start)
     current: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     for generation in (current, current + 1):
@@ -73,9 +73,7 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
     It takes the flush lock exclusively, so that no flush reads one generation and writes into another.
     """
     await hold_flushes(connection)
-    [row] = await connection.fetch(
-        "SELECT generation, now() - began_at AS age FROM ledger_generations ORDER BY generation DESC LIMIT 1"
-    )
+    [row] = await connection.fetch(SQL["newest_generation"])
     if row["age"] < GENERATION:
         return None
     following: int = row["generation"] + 1

@@ -28,3 +28,6 @@ SELECT (SELECT batch FROM batch_states WHERE day = $1 AND settled_at IS NULL
 -- name: delete_generation
 DELETE FROM ledger_generations WHERE generation = (SELECT min(generation) FROM ledger_generations)
   AND generation < (SELECT max(generation) - 2 FROM ledger_generations) RETURNING generation
+
+-- name: newest_generation
+SELECT generation, now() - began_at AS age FROM ledger_generations ORDER BY generation DESC LIMIT 1

@@ -43,9 +43,7 @@ async def limit_silence(connection: PipelineConnection, silent_after: timedelta)
 
 async def record_run(connection: PipelineConnection) -> None:
     """Record that incidents were computed, in the transaction that stores them."""
-    await connection.execute(
-        "INSERT INTO commit_probes (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()"
-    )
+    await connection.execute(SQL["record_run"])
 
 
 async def current(connection: PipelineConnection) -> list[StoredIncident]:
@@ -86,16 +84,12 @@ async def update(connection: PipelineConnection, changed: Sequence[tuple[str, In
 
 async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:
     """Delete incidents that were resolved more than `keep` ago."""
-    await connection.execute(
-        "DELETE FROM incidents WHERE state = 'resolved' AND resolved_at < now() - $1::interval", keep
-    )
+    await connection.execute(SQL["delete_old"], keep)
 
 
 async def open_by_kind(connection: PipelineConnection) -> dict[tuple[str, str], int]:
     """Return the number of open incidents of all organisations by (kind, severity)."""
-    rows = await connection.fetch(
-        "SELECT kind, severity, count(*) AS n FROM incidents WHERE state <> 'resolved' GROUP BY 1, 2"
-    )
+    rows = await connection.fetch(SQL["open_by_kind"])
     return {(row["kind"], row["severity"]): row["n"] for row in rows}
 
 
@@ -158,9 +152,7 @@ async def monitor_age_s(connection: PipelineConnection) -> float:
 async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:
     """Return an incident of the acting organisation. With `lock`, lock its row until the transaction ends."""
     if lock:
-        await connection.execute(
-            "SELECT FROM incidents WHERE organisation_id = acting_organisation() AND id = $1 FOR UPDATE", id
-        )
+        await connection.execute(SQL["lock"], id)
     found = await page(connection, IncidentFilter(id=id), limit=1, below=None)
     return found[0] if found else None
 

@@ -4,13 +4,9 @@ SELECT set_config('idle_session_timeout', $1, false),
 
 -- name: current
 SELECT i.*, i.organisation_id AS organisation, d.name AS destination_name
-FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
-WHERE i.state <> 'resolved'
-UNION ALL
-SELECT i.*, i.organisation_id AS organisation, d.name AS destination_name
-FROM incidents i LEFT JOIN destinations d ON d.id = i.destination
-WHERE i.state = 'resolved' AND i.resolved_at > now() - $1::interval
-ORDER BY number
+FROM (SELECT * FROM incidents WHERE state <> 'resolved' UNION ALL
+  SELECT * FROM incidents WHERE state = 'resolved' AND resolved_at > now() - $1::interval) i
+LEFT JOIN destinations d ON d.id = i.destination ORDER BY i.number
 
 -- name: accepted_findings
 SELECT destination, kind, reason FROM incidents
@@ -83,3 +79,15 @@ LEFT JOIN LATERAL (SELECT accepted_at AS at FROM batch_states WHERE destination 
   ORDER BY batch DESC LIMIT 1) accepted ON true
 LEFT JOIN LATERAL (SELECT max(last_at) AS at FROM rejections WHERE destination = n
   AND day >= (now() AT TIME ZONE 'UTC')::date - 1) rejected ON true
+
+-- name: record_run
+INSERT INTO commit_probes (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()
+
+-- name: delete_old
+DELETE FROM incidents WHERE state = 'resolved' AND resolved_at < now() - $1::interval
+
+-- name: open_by_kind
+SELECT kind, severity, count(*) AS n FROM incidents WHERE state <> 'resolved' GROUP BY 1, 2
+
+-- name: lock
+SELECT FROM incidents WHERE organisation_id = acting_organisation() AND id = $1 FOR UPDATE

@@ -95,16 +95,12 @@ async def claim(
 
 async def finish(connection: PipelineConnection, id: str) -> None:
     """Mark a message as finished: it was delivered or failed permanently."""
-    await connection.execute(
-        "UPDATE notifications SET finished_at = now(), leased_until = NULL WHERE id = $1", id
-    )
+    await connection.execute(SQL["finish"], id)
 
 
 async def reschedule(connection: PipelineConnection, id: str, *, wait: timedelta) -> None:
     """Make a message due again after `wait`."""
-    await connection.execute(
-        "UPDATE notifications SET due_at = now() + $2::interval, leased_until = NULL WHERE id = $1", id, wait
-    )
+    await connection.execute(SQL["reschedule"], id, wait)
 
 
 async def forget(connection: PipelineConnection) -> None:

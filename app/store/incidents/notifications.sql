@@ -85,3 +85,9 @@ ON CONFLICT (incident, channel) DO UPDATE SET opened_at = coalesce(excluded.open
   reminded_at = coalesce(excluded.reminded_at, m.reminded_at),
   -- Only the message that an incident opened changes the severity.
   severity = CASE $4 WHEN 'incident.opened' THEN excluded.severity ELSE m.severity END
+
+-- name: finish
+UPDATE notifications SET finished_at = now(), leased_until = NULL WHERE id = $1
+
+-- name: reschedule
+UPDATE notifications SET due_at = now() + $2::interval, leased_until = NULL WHERE id = $1

@@ -274,9 +274,7 @@ async def rewrite(
     gone: Sequence[ErasedEvents],
 ) -> None:
     """Replace a batch's content under a new key, and record the new status of erased conversions."""
-    await connection.execute(
-        "UPDATE batches SET content = $3 WHERE id = $1 AND day = $2", batch, day, content
-    )
+    await connection.execute(SQL["rewrite_content"], batch, day, content)
     left = [erased.place for erased in gone if erased.left_batch]
     await connection.execute(SQL["rewrite_state"], batch, data_key, len(left), left)
     erased = columns_of(gone, "place", "status", "event_at")

@@ -96,3 +96,6 @@ FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
 JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
 JOIN destinations d ON d.number = s.destination AND d.organisation_id = acting_organisation()
 ORDER BY s.batch
+
+-- name: rewrite_content
+UPDATE batches SET content = $3 WHERE id = $1 AND day = $2

@@ -48,9 +48,7 @@ async def scan(
     found: Counter[tuple[str, str, str]] = Counter()
     for stored_as in dict.fromkeys(column.stored_as for column in scanned):
         own = [column for column in scanned if column.stored_as == stored_as]
-        pages: int = await connection.fetchval(
-            "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::int", stored_as
-        )
+        pages: int = await connection.fetchval(SQL["pages"], stored_as)
         for first in range(0, pages, _PAGES):
             await _scan_pages(connection, own, forms, first, found)
     return found

@@ -11,3 +11,6 @@ LEFT JOIN pg_class parent ON parent.oid = i.inhparent
 WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
   AND t.typname IN ('text', 'varchar', 'bpchar', 'name', 'json', 'jsonb', 'xml', 'bytea')
 ORDER BY c.relname, a.attnum
+
+-- name: pages
+SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::int
