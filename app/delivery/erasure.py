@@ -121,10 +121,8 @@ class ErasureScanner:
         organisations = {erasure.organisation_id for erasure in pending}
         position, noted_at = min(erasure.scanned_to for erasure in pending), time.monotonic()
         scanned = unreadable = 0
-        while page := await erasures.next_batches(
-            connection, after=position, last=last, limit=_PAGE, organisations=organisations
-        ):
-            for part in page.parts(_MOST_EVENTS):
+        while page := await erasures.next_batches(connection, after=position, last=last, limit=_PAGE):
+            for part in page.parts(_MOST_EVENTS, organisations):
                 found = await self._search_batches(connection, part.batches)
                 if found is None:
                     self._paused_until = time.monotonic() + _KEY_PAUSE_S

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
-import asyncpg
-
 from app.domain.ids import AttemptId, BatchId, DestinationId, DestinationNumber, OrganisationId
 from app.store import PipelineConnection, batches, columns_of, fetch_rows, fetch_scalar, read_row, read_sql
 from app.store.database import damage, partitions
@@ -119,10 +117,15 @@ class Portion:
     unreadable: int
     to: int
 
-    def parts(self, most_events: int) -> Iterator["Portion"]:
-        """Yield the step in parts of at most `most_events` events, or of one batch, or of none."""
+    def parts(self, most_events: int, organisations: Collection[OrganisationId]) -> Iterator["Portion"]:
+        """Yield the batches of these organisations in parts of at most `most_events` events.
+
+        A part has at least one batch, except for the last one.
+        """
         part, events = list[KeyedBatch](), 0
         for batch in self.batches:
+            if batch.organisation_id not in organisations:
+                continue
             if part and events + batch.events > most_events:
                 yield Portion(part, 0, part[-1].id)
                 part, events = [], 0
@@ -132,40 +135,21 @@ class Portion:
 
 
 async def next_batches(
-    connection: PipelineConnection,
-    *,
-    after: int,
-    last: BatchId,
-    limit: int,
-    organisations: Collection[OrganisationId] | None = None,
+    connection: PipelineConnection, *, after: int, last: BatchId, limit: int
 ) -> Portion | None:
-    """Return the batches of these organisations among the next `limit` with a data key, up to `last`.
+    """Return the next `limit` batches with a data key, up to `last`, or None at the end.
 
-    Return None at the end.
-    Without `organisations` they are of every organisation that the session sees. They are in order of id.
-    Batches whose state is on a damaged page are only counted.
+    They are in order of id, of every organisation that the session sees. Batches whose state is on a damaged
+    page are only counted.
     """
     async with damage.tolerated(connection):
         rows = await connection.fetch(SQL["next_batches"], limit, after + 1, last)
-        return _portion(rows, organisations, unreadable=0, to=rows[-1]["batch"]) if rows else None
+        return Portion([KeyedBatch(*row) for row in rows], 0, rows[-1]["batch"]) if rows else None
     if after >= last:
         return None
     to = min(after + limit, last)
     found = await damage.read_range(connection, SQL["next_batches"], limit, first=after + 1, last=to)
-    return _portion(found.rows, organisations, unreadable=len(found.unreadable), to=to)
-
-
-def _portion(
-    rows: Sequence[asyncpg.Record],
-    organisations: Collection[OrganisationId] | None,
-    *,
-    unreadable: int,
-    to: int,
-) -> Portion:
-    found = [KeyedBatch(*row) for row in rows]
-    if organisations is not None:
-        found = [batch for batch in found if batch.organisation_id in organisations]
-    return Portion(found, unreadable, to)
+    return Portion([KeyedBatch(*row) for row in found.rows], len(found.unreadable), to)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,17 +50,14 @@ async def scan(
         own = [column for column in scanned if column.stored_as == stored_as]
         pages: int = await connection.fetchval(SQL["pages"], stored_as)
         for first in range(0, pages, _PAGES):
-            await _scan_pages(connection, own, forms, first, found)
+            found += await _scan_pages(connection, own, forms, first)
     return found
 
 
 async def _scan_pages(
-    connection: PipelineConnection,
-    own: Sequence[ScannedColumn],
-    forms: list[CanaryForm],
-    first: int,
-    found: Counter[tuple[str, str, str]],
-) -> None:
+    connection: PipelineConnection, own: Sequence[ScannedColumn], forms: list[CanaryForm], first: int
+) -> Counter[tuple[str, str, str]]:
+    found: Counter[tuple[str, str, str]] = Counter()
     where = f"ctid >= '({first},0)'::tid AND ctid < '({first + _PAGES},0)'::tid"
     patterns, stored = list(PATTERNS.values()), [form.stored for form in forms]
     names = [*PATTERNS, *(form.name for form in forms)]
@@ -88,6 +85,7 @@ async def _scan_pages(
         if column.is_binary:
             async for value in _compressed(connection, column, where):
                 found.update((column.table, column.name, name) for name in found_in(value, forms))
+    return found
 
 
 async def _compressed(
