@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Annotated, Final, NamedTuple
 
 import asyncpg
@@ -32,23 +33,15 @@ class NewRejection(NamedTuple):
     rejection: Rejection
 
 
-# The columns of a record that come from the rejection and from the ids of its journey, with their types.
-_OF_REJECTION: Final = {
-    "event_id": "text", "mapping": "int", "code": "text", "reason": "text", "field": "text",
-    "mapping_field": "text",
-}  # fmt: skip
-_COLUMNS: Final = {
-    "destination": "int", "received_at": "timestamptz", "request_id": "text", **_OF_REJECTION,
-    **dict.fromkeys(JOURNEY_IDS, "text"), "also": "jsonb",
-}  # fmt: skip
+_OF_REJECTION: Final = attrgetter("event_id", "mapping", "code", "reason", "field", "mapping_field")
 
 
 def _values(record: NewRejection) -> tuple[object, ...]:
-    """Return the values of `_COLUMNS`. `also` are the other problems of the event as JSON."""
+    """Return the columns of a record. The last are the other problems of the event as JSON."""
     rejection = record.rejection
     return (
         *record[:3],
-        *(getattr(rejection, name) for name in _OF_REJECTION),
+        *_OF_REJECTION(rejection),
         *msgspec.structs.astuple(rejection.journey or NO_JOURNEY),
         msgspec.json.encode(rejection.also).decode() if rejection.also else None,
     )
@@ -56,33 +49,9 @@ def _values(record: NewRejection) -> tuple[object, ...]:
 
 async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -> None:
     """Write records, at most 600 per destination and minute over all processes. Skip further records."""
-    parameters = ", ".join(f"${number}::{type_}[]" for number, type_ in enumerate(_COLUMNS.values(), start=1))
     columns = [list(column) for column in zip(*map(_values, records), strict=True)]
-    statement = f"""
-        WITH given AS (
-          -- The records to write.
-          SELECT *, date_trunc('minute', received_at) AS minute
-          FROM unnest({parameters}) AS g ({", ".join(_COLUMNS)})
-        ), stored AS (
-          -- The number of stored records of each destination and minute.
-          SELECT m.destination, m.minute, (SELECT count(*) FROM rejection_records r
-            WHERE r.destination = m.destination AND r.received_at >= m.minute
-              AND r.received_at < m.minute + interval '1 minute') AS records
-          FROM (SELECT DISTINCT destination, minute FROM given) m
-        ), ranked AS (
-          -- The rank of each new record within its minute, the oldest first.
-          SELECT g.*, row_number() OVER (PARTITION BY destination, minute ORDER BY received_at) AS rank
-          FROM given g
-        )
-        INSERT INTO rejection_records (organisation_id, {", ".join(_COLUMNS)})
-        SELECT d.organisation_id, {", ".join(f"r.{name}" for name in _COLUMNS)}
-        FROM ranked r JOIN stored s USING (destination, minute)
-        JOIN destinations d ON d.number = r.destination
-        WHERE s.records + r.rank <= {MOST_A_MINUTE}
-        ORDER BY r.received_at
-        """
     await transactions.lock(connection, _RECORD_LOCK)
-    await connection.execute(statement, *columns)
+    await connection.execute(SQL["add"], *columns, MOST_A_MINUTE)
 
 
 ALSO: Final = "The other problems of the event, at most nine, a field once."
