@@ -121,7 +121,7 @@ FOR_ALL = {
     "incidents.notifications.make_waiting_due": _MONITOR,
     "incidents.notifications.channel_failed": _MONITOR,
     "incidents.notifications.failing_channels": _MONITOR,
-    "organisations.inbound_demand.exchange": "an API process shares limits of the organisations it serves",
+    "organisations.usage.exchange_demand": "an API process shares limits of the organisations it serves",
     "events.rejections.add": "one flush counts rejections of many organisations, by destination",
     "destinations.outcome_history.record": _MONITOR,
     "destinations.outcome_history.forget": _MONITOR,

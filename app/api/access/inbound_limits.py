@@ -22,8 +22,9 @@ from app.domain.ids import OrganisationId
 from app.domain.pacing.inbound_limit import InboundLimit, share_of
 from app.store import PipelineConnection
 from app.store.errors import DRIVER_ERRORS
-from app.store.organisations import inbound_demand, organisations
+from app.store.organisations import organisations
 from app.store.organisations.scope import PipelinePool
+from app.store.organisations.usage import exchange_demand
 from app.telemetry import Telemetry
 
 EXCHANGE_EVERY_S: Final = 0.5
@@ -128,7 +129,7 @@ class InboundLimits:
         for usage in self._usages.values():
             usage.sample(now)
         usages, ended = dict(self._usages), frozenset(self._ended)
-        rows = await inbound_demand.exchange(
+        rows = await exchange_demand(
             connection,
             self._process,
             # A demand of 0 is written only once. Other processes ignore a row that is no longer updated.
