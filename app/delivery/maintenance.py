@@ -29,9 +29,9 @@ from app.store import (
     exceptions,
     transactions,
 )
-from app.store.database import future_times, partitions
+from app.store.database import partitions
+from app.store.database.clock import FutureTime, correct_future_times
 from app.store.database.damage import is_damage, newest_batch
-from app.store.database.future_times import FutureTime
 from app.store.events import id_digests, journey_figures, rejections
 from app.telemetry import describe_exception
 
@@ -170,7 +170,7 @@ class Maintenance:
         return ahead < FEWEST_DAYS_AHEAD
 
     async def _correct_times(self, connection: PipelineConnection) -> None:
-        if changed := await future_times.correct(connection, FUTURE_TIMES):
+        if changed := await correct_future_times(connection, FUTURE_TIMES):
             self.worker.telemetry.log("clock.times_corrected", level=30, **changed)
 
     async def _index_ids(self, connection: PipelineConnection) -> None:
