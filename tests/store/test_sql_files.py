@@ -23,7 +23,8 @@ _GRANTS = STORE / "database" / "privileges.py"  # GRANT consists of names of tab
 
 def module_of(file: Path) -> Path:
     """Return the module that reads a file."""
-    return file.with_name("__init__.py") if file.stem == file.parent.name else file.with_suffix(".py")
+    module = file.with_suffix(".py")
+    return module if module.exists() else file.with_name("__init__.py")
 
 
 def names_in(module: Path) -> set[str]:

@@ -75,7 +75,7 @@ FOR_ALL = {
     "lanes.renew": _LANE,
     "organisations.usage.record_day": "maintenance adds up each organisation before it drops a day",
     "organisations.usage.by_day": "the platform asks for an organisation, named by its id",
-    "organisations.organisations.set_suspended": "the platform suspends an organisation, named by its id",
+    "organisations.organisations.suspend_destinations": _PLATFORM,
     "database.partitions.drop_day": "maintenance drops whole days",
     "access.sessions.act_for": _SESSION,
     "access.sessions.begin": _SESSION,
@@ -194,7 +194,7 @@ def test_every_statement_of_a_table_names_the_organisation() -> None:
 def place_of(path: Path, root: Path) -> str:
     """Return the dotted name of a module, or of the module that reads an `.sql` file, below `root`."""
     parts = path.relative_to(root).with_suffix("").parts
-    if path.suffix == ".sql" and parts[-1:] == parts[-2:-1]:
+    if path.suffix == ".sql" and not path.with_suffix(".py").exists():
         parts = parts[:-1]
     return ".".join(part for part in parts if part != "__init__")
 

@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.destination import DestinationSettings, RequestRate, State
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.store import INTERNAL, Row, read_row
+from app.store import INTERNAL, Row, read_row, read_sql
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
 from app.store.tables import INSTANT, columns_of, flat, insert_own, select_own, table, update_own
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,16 +240,9 @@ async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None
 
 async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:
     """Return how many events of a destination Amazon accepted."""
-    statement = "SELECT coalesce(sum(delivered), 0) FROM counts WHERE destination = $1"
-    return int(await fetch_value(connection, statement, destination))
+    return int(await fetch_value(connection, SQL["delivered"], destination))
 
 
 async def ever_accepted(connection: AsyncConnection, destination: DestinationNumber) -> bool:
     """Return whether a destination ever accepted an event. If so, its advertiser and region are fixed."""
-    statement = """
-        SELECT EXISTS (SELECT FROM counts WHERE destination = $1 AND accepted > 0)
-          -- The ORDER BY makes the planner use the index. Otherwise it could scan all states to find that a
-          -- destination has none.
-          OR (SELECT batch FROM batch_states WHERE destination = $1 ORDER BY batch LIMIT 1) IS NOT NULL
-    """
-    return bool(await fetch_value(connection, statement, destination))
+    return bool(await fetch_value(connection, SQL["ever_accepted"], destination))

@@ -7,7 +7,7 @@ checked that it acts for the platform, which alone may list and change organisat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from sqlalchemy import BigInteger, Column, Integer, Text, func, select, tuple_, update
@@ -15,9 +15,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import OrganisationId
-from app.store import Row, read_row
+from app.store import Row, read_row, read_sql
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
 from app.store.tables import columns_of, table
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,7 @@ async def set_suspended(
     """
     at = func.now() if suspended else None
     changed = await _changed(connection, organisation, suspended_at=at)
-    statement = (
-        "UPDATE destinations SET suspended = $2 "
-        # Locked in order of number, so that two callers cannot deadlock.
-        "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = $1 "
-        "AND suspended IS DISTINCT FROM $2 ORDER BY number FOR UPDATE)"
-    )
-    await execute(connection, statement, organisation, suspended)
+    await execute(connection, SQL["suspend_destinations"], organisation, suspended)
     return changed
 
 
@@ -139,17 +135,10 @@ async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int 
     Without a limit it returns (0, None). It locks the organisation's row, so that two concurrent creations
     cannot exceed the limit. Rows that refer to the organisation can still be inserted.
     """
-    statement = (
-        "SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR NO KEY UPDATE"
-    )
-    limit: int | None = await fetch_value(connection, statement)
+    limit: int | None = await fetch_value(connection, SQL["lock_limit"])
     return (0, None) if limit is None else (await count_destinations(connection), limit)
 
 
 async def count_destinations(connection: AsyncConnection) -> int:
     """Return the number of destinations of the acting organisation, without archived destinations."""
-    statement = (
-        "SELECT count(*) FROM destinations "
-        "WHERE organisation_id = acting_organisation() AND archived_at IS NULL"
-    )
-    return int(await fetch_value(connection, statement))
+    return int(await fetch_value(connection, SQL["count_destinations"]))
