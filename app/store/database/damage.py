@@ -217,9 +217,6 @@ def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:
     if read_shapes(row["shapes"]) is None:
         return "shapes"
     # Without a data key the content was deleted as intended.
-    is_open = (
-        row["data_key"] is None
-        or opens is None
-        or opens(row["id"], row["data_key"], row["content"]) is not None
-    )
-    return None if is_open else "not_opened"
+    if opens is None or row["data_key"] is None:
+        return None
+    return "not_opened" if opens(row["id"], row["data_key"], row["content"]) is None else None

@@ -11,7 +11,7 @@ import contextlib
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -24,24 +24,25 @@ from app.store.errors import DRIVER_ERRORS
 
 _T = TypeVar("_T")
 
-KEEPALIVE_IDLE_S: Final = 10  # silence before the first keepalive probe
-KEEPALIVE_INTERVAL_S: Final = 5  # between two probes
-KEEPALIVE_COUNT: Final = 3  # this number of unanswered probes ends the connection
-UNACKNOWLEDGED_S: Final = 20  # unacknowledged data ends the connection after this time
+# The keepalive of both ends of a connection: setting of the server, option of the client's socket, value.
+_KEEPALIVE: Final = (
+    # Seconds of silence before the first probe, and between two probes.
+    ("tcp_keepalives_idle", "TCP_KEEPIDLE", 10),
+    ("tcp_keepalives_interval", "TCP_KEEPINTVL", 5),
+    # This number of unanswered probes ends the connection.
+    ("tcp_keepalives_count", "TCP_KEEPCNT", 3),
+    # Unacknowledged data ends the connection after this time, in milliseconds.
+    ("tcp_user_timeout", "TCP_USER_TIMEOUT", 20_000),
+)
 # The client's timeout of one statement. If a device on the network acknowledges everything and forwards
 # nothing, TCP detects no fault and only this timeout ends the wait. It is longer than the server's
 # statement_timeout, whose error is more specific.
 COMMAND_TIMEOUT_S: Final = 35.0
 CLOSE_TIMEOUT_S: Final = 5.0  # the driver waits until the server has ended the session, too
 
-# Keepalive of the server, so that it releases the locks of an unreachable client. The server ignores these
-# settings on a Unix socket, and each setting that its operating system does not support.
-SERVER_SETTINGS: Final[Mapping[str, str]] = {
-    "tcp_keepalives_idle": str(KEEPALIVE_IDLE_S),
-    "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
-    "tcp_keepalives_count": str(KEEPALIVE_COUNT),
-    "tcp_user_timeout": str(UNACKNOWLEDGED_S * 1000),
-}
+# With its keepalive the server releases the locks of an unreachable client. The server ignores these settings
+# on a Unix socket, and each setting that its operating system does not support.
+SERVER_SETTINGS: Final = {setting: str(value) for setting, _, value in _KEEPALIVE}
 
 STAGGER_S: Final = 0.25
 PATIENCE_S: Final = 2.0  # a statement without an answer for this time is a reason to look for another primary
@@ -118,15 +119,10 @@ def _watch(sock: socket.socket) -> None:
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
-        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
-        ("TCP_KEEPCNT", KEEPALIVE_COUNT),
-        ("TCP_USER_TIMEOUT", UNACKNOWLEDGED_S * 1000),
-    ):
+    for _, option, value in _KEEPALIVE:
         # Some operating systems lack some of these options.
         with contextlib.suppress(AttributeError, OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 class Attempts(dict[asyncio.Task[Connection], ServerAddress | None]):
