@@ -8,7 +8,7 @@ a list.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -91,6 +91,12 @@ class ObservedPath:
     @property
     def texts(self) -> list[str]:
         return [value for value in self.values if type(value) is str]
+
+    def has_only(self, fits: Callable[[str], Any]) -> bool:
+        """Return whether it is a path without steps whose values are all texts that fit."""
+        texts = self.texts
+        is_plain = "pipe" not in self.source and 0 < len(texts) == len(self.found)
+        return is_plain and all(map(fits, texts))
 
     @property
     def words(self) -> frozenset[str]:

@@ -18,8 +18,10 @@ from app.domain.suggestions.observations import ObservedPath
 
 # --- Forms ----------------------------------------------------------------------------------------
 
-ZONE: Final = r"(?:Z|z|[+-]\d\d(?::?\d\d)?)"
-ISO: Final = re.compile(rf"\d{{4}}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?P<zone>{ZONE})?", re.ASCII)
+_ZONE: Final = r"(?:Z|z|[+-]\d\d(?::?\d\d)?)"
+_LOCAL: Final = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?"
+_ISO: Final = re.compile(rf"{_LOCAL}(?P<zone>{_ZONE})?", re.ASCII)
+LOCAL: Final = re.compile(_LOCAL, re.ASCII)
 _TWO_DIGITS: Final = re.compile(r"([MDHh])\1")
 _EPOCH_TEXT: Final = re.compile(r"\d{10}(?:\d{3}){0,3}(?:\.\d{1,9})?", re.ASCII)
 # What the names of months leave behind when numbers replace them: `24 11 2026 10:00`, `11/24, 2026 10:00 AM`.
@@ -48,7 +50,7 @@ def form_of(value: Any) -> str | None:
     text = value.strip()
     if _EPOCH_TEXT.fullmatch(text):
         return _epoch_form(Decimal(text))
-    if iso := ISO.fullmatch(text):
+    if iso := _ISO.fullmatch(text):
         return "iso" if iso["zone"] else LOCAL_ISO
     if read_rfc_2822(text):
         return "rfc2822"
@@ -90,7 +92,7 @@ def _pattern(text: str) -> str | None:
 # A time with words: `/Date(1795514400000)/`, `24.11.2026 um 10:00 Uhr`, `24/11/2026 10h30`.
 _WORDED: Final = re.compile(
     r"(?P<before>[^0-9]*)(?:(?P<certain>\d{13}|\d{10}"
-    rf"|\d{{4}}-\d\d-\d\d[Tt ][0-9:.]{{5,18}}(?P<apart> )?{ZONE})"
+    rf"|\d{{4}}-\d\d-\d\d[Tt ][0-9:.]{{5,18}}(?P<apart> )?{_ZONE})"
     r"|\d{1,4}[-/.]\d\d?[-/.]\d{1,4}(?P<gap>T|,? |,? [^\d ]{1,5} )\d\d?(?P<joint>[:.]| ?h ?)\d\d"
     r"(?:[:.]\d+){0,2}(?: ?[AaPp][Mm])?|\d{8}T?\d{4,6}"
     r"|(?:\d\d?\.? \d\d|\d\d/\d\d?,?) \d{4},? \d\d?:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?)"
@@ -152,12 +154,9 @@ def readable(each: ObservedPath, now: datetime) -> ObservedPath:
     """
     if not rank("event_timestamp", each.names):
         return each
-    each = _with_numbers_of_months(_without_days(each.with_plain_digits()))
-    each = _with_offsets(_with_long_years(each, now))
-    if inside := {match[0] for text in each.texts if (match := _UTC_INSIDE.search(text))}:
-        each = each.replacing(dict.fromkeys(sorted(inside), " "))
-    if any(half in text for text in each.texts for half in _HALVES):
-        each = each.replacing(_HALVES)
+    each = _without_days(each.with_plain_digits())
+    for words_of_texts in (_numbers_of_months, _long_years, _offsets, _other_words):
+        each = each.replacing(words_of_texts(each.texts, now))
     words: dict[str, str] = {}
     for text in each.texts:
         words |= {} if form_of(text) else _words_of_time(text.strip())
@@ -179,32 +178,62 @@ def _without_days(each: ObservedPath) -> ObservedPath:
     return each.through(["substring", names[0], *(ends if len(ends) == 1 else ())])
 
 
-def _with_long_years(each: ObservedPath, now: datetime) -> ObservedPath:
-    """Return a path with steps that write the years of some decades in full: `24.11.26` is `24.11.2026`."""
-    found = [_SHORT_YEAR.match(text) for text in each.texts]
-    dates = [match for match in found if match]
+# --- Words that are replaced, by what replaces them -----------------------------------------------
+
+
+def _numbers_of_months(all_texts: Sequence[str], _: datetime) -> dict[str, str]:
+    """Return the names of months, in texts that are no times yet. One before the day gets a sign: `11/24`."""
+    texts = [text for text in all_texts if form_of(text) is None][:_MONTHS_SEEN]
+    months = _months_of(texts)
+    if months is None:
+        return {}
+    first = all(_LETTERS.match(text) for text in texts)
+    ends = (" ", "/") if first else ("", "")
+    numbers = {f"{month}{ends[0]}": f"{n:02}{ends[1]}" for n, month in enumerate(months, 1)}
+    of = {" de ": " "} if any(" de " in text for text in texts) else {}
+    gaps = {"/ ": "/"} if first and _OF_C.search(texts[0]) else {}
+    return numbers | of | gaps
+
+
+def _months_of(texts: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the names of months in the most probable language in which all texts have one."""
+    words = [frozenset(_LETTERS.findall(text)) for text in texts]
+    spelled = _SPELLED[::-1] if any(_DOT.search(text) for text in texts) else _SPELLED
+    return next((months for months in spelled if words and all(map(set(months).intersection, words))), None)
+
+
+def _long_years(texts: Sequence[str], now: datetime) -> dict[str, str]:
+    """Return the short years of some decades: `24.11.26` is `24.11.2026`."""
+    dates = [match for text in texts if (match := _SHORT_YEAR.match(text))]
     years = {f"{year % 100:02}": year for year in range(now.year - 1, now.year + _YEARS)}
     same = {match.group(1, 3) for match in dates}
-    if not dates or len(dates) < len(found) or len(same) > 1 or not {match[2] for match in dates} <= {*years}:
-        return each
+    if len(dates) < len(texts) or len(same) != 1 or not {match[2] for match in dates} <= {*years}:
+        return {}
     ((sign, gap),) = same
     if all(int(match[0].split(sign)[0]) in (now.year % 100, now.year % 100 - 1) for match in dates):
-        return each  # the year may be the first part
-    return each.replacing({f"{sign}{short}{gap}": f"{sign}{year}{gap}" for short, year in years.items()})
+        return {}  # the year may be the first part
+    return {f"{sign}{short}{gap}": f"{sign}{year}{gap}" for short, year in years.items()}
 
 
-def _with_offsets(each: ObservedPath) -> ObservedPath:
-    """Return a path with steps that replace the names of zones that are unique: ` EST` is `-0500`.
+def _offsets(texts: Sequence[str], _: datetime) -> dict[str, str]:
+    """Return the names of zones that are unique: ` EST` is `-0500`.
 
     Behind a time that is not in ISO 8601, the offset keeps its space.
     """
-    ends = {text.rpartition(" ")[2] for text in each.texts}
-    if not ends or not ends <= _ZONE_NAMES.keys() or len(ends) > _ZONES_OF_A_COUNTRY:
-        return each
+    ends = {text.rpartition(" ")[2] for text in texts}
+    if not ends <= _ZONE_NAMES.keys() or len(ends) > _ZONES_OF_A_COUNTRY:
+        return {}
     others = {name[:-2] + {"S": "D", "D": "S"}.get(name[-2], name[-2]) + name[-1] for name in ends}
     names = [*ends, *sorted(others & _ZONE_NAMES.keys() - ends)]
-    gap = "" if all(ISO.match(text) for text in each.texts) else " "
-    return each.replacing({f" {name}": f"{gap}{_ZONE_NAMES[name]}" for name in names})
+    gap = "" if all(_ISO.match(text) for text in texts) else " "
+    return {f" {name}": f"{gap}{_ZONE_NAMES[name]}" for name in names}
+
+
+def _other_words(texts: Sequence[str], _: datetime) -> dict[str, str]:
+    """Return `UTC` before a year, and the halves of a day with dots."""
+    inside = {match[0] for text in texts if (match := _UTC_INSIDE.search(text))}
+    halves = _HALVES if any(half in text for text in texts for half in _HALVES) else {}
+    return dict.fromkeys(sorted(inside), " ") | halves
 
 
 def _words_of_time(text: str) -> dict[str, str]:
@@ -222,7 +251,7 @@ def _words_of_time(text: str) -> dict[str, str]:
     if not match["certain"] and any(map(_changes_time, (match["before"], match["gap"] or "", after))):
         return {}
     signs = {f" {sign}": sign for sign in "+-Z"} if match["apart"] else {}
-    utc = is_utc_name and ISO.fullmatch(text[match.end("before") : match.start("after")])
+    utc = is_utc_name and _ISO.fullmatch(text[match.end("before") : match.start("after")])
     return {
         match["before"]: "",
         after: "Z" if utc else "",
@@ -237,23 +266,6 @@ def _changes_time(words: str) -> bool:
     return _SIGNED.search(words) is not None or WORDS["day_halves"].intersection(words_of(words)) != set()
 
 
-def _with_numbers_of_months(each: ObservedPath) -> ObservedPath:
-    """Return a path with steps that replace the names of months in texts that are no times yet.
-
-    A month before the day gets a sign: `11/24`.
-    """
-    texts = [text for text in each.texts if form_of(text) is None][:_MONTHS_SEEN]
-    months = _months_of(texts)
-    if months is None:
-        return each
-    first = all(_LETTERS.match(text) for text in texts)
-    ends = (" ", "/") if first else ("", "")
-    numbers = {f"{month}{ends[0]}": f"{n:02}{ends[1]}" for n, month in enumerate(months, 1)}
-    of = {" de ": " "} if any(" de " in text for text in texts) else {}
-    gaps = {"/ ": "/"} if first and _OF_C.search(texts[0]) else {}
-    return each.replacing(numbers | of | gaps)
-
-
 def is_month_doubtful(each: ObservedPath) -> bool:
     """Return whether the replaced names of months fit several languages: `Nov`. Only English has `Nov 24`."""
     numbers = {step[1]: step[2] for step in each.source.get("pipe", ()) if step[0] == "replace"}
@@ -261,13 +273,6 @@ def is_month_doubtful(each: ObservedPath) -> bool:
         return False
     seen = {month for month, number in numbers.items() if any(number in text for text in each.texts)}
     return any(seen & {*names} and not numbers.keys() >= {*names} for names in _SPELLED)
-
-
-def _months_of(texts: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the names of months in the most probable language in which all texts have one."""
-    words = [frozenset(_LETTERS.findall(text)) for text in texts]
-    spelled = _SPELLED[::-1] if any(_DOT.search(text) for text in texts) else _SPELLED
-    return next((months for months in spelled if words and all(map(set(months).intersection, words))), None)
 
 
 def is_utc(each: ObservedPath) -> bool:

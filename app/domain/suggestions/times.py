@@ -16,6 +16,7 @@ from app.domain.suggestions.names import WORDS, rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written, compiled
 from app.domain.suggestions.time_texts import (
     FRACTION,
+    LOCAL,
     LOCAL_ISO,
     OFF,
     OFFSET,
@@ -146,9 +147,7 @@ def _within_limits(sources: Iterable[Written]) -> list[Written]:
 
 
 def _has_zones(each: ObservedPath) -> bool:
-    texts = each.texts
-    plain = "pipe" not in each.source and 0 < len(texts) == len(each.values)
-    return plain and all("/" in text and text in zone_names() for text in texts)
+    return None not in each.values and each.has_only(lambda text: "/" in text and text in zone_names())
 
 
 def _shifted(end: str, hours: int) -> str:
@@ -276,32 +275,32 @@ def _day_comes_first(texts: Sequence[str], form: str, now: datetime, country: st
     return (True, True) if form[1] == "." else (country != "US", False)
 
 
+# The forms of two members that are a time together, whether their names must be those of times, and the gap.
+_COMPOSED: Final = (
+    (_DATE, True, _CLOCK, False, " "),
+    (_COMPACT_DATE, True, _COMPACT_CLOCK, True, " "),  # four digits can be any number
+    (LOCAL, False, _BARE_OFFSET, False, ""),
+)
+
+
 def _composed_times(found: ObservedPaths) -> Iterator[ObservedPath]:
     """Yield a template for each time in two members: a date with a clock, a local time with an offset.
 
     Tables have them: `{date} {time}` and `{time}{offset}`.
     """
-    clocks, compact = _all_matching(found, _CLOCK), _all_matching(found, _COMPACT_CLOCK)
-    # Four digits can be any number.
-    compact = [clock for clock in compact if rank("event_timestamp", clock.names)]
-    for date in found.values:
-        if not rank("event_timestamp", date.names):
-            continue
-        fitting = compact if _all_match(date, _COMPACT_DATE) else clocks if _all_match(date, _DATE) else []
-        yield from (_joined(date, clock, " ") for clock in fitting if clock.names[:-1] == date.names[:-1])
-    local = [time for time in found.values if _is_plain_local(time)]
-    for offset in _all_matching(found, _BARE_OFFSET):
-        yield from (_joined(time, offset, "") for time in local if time.names[:-1] == offset.names[:-1])
 
+    def matching(form: re.Pattern[str], *, named: bool) -> list[ObservedPath]:
+        return [
+            each
+            for each in found.values
+            if each.has_only(lambda text: form.fullmatch(text.strip()))
+            and (rank("event_timestamp", each.names) or not named)
+        ]
 
-def _is_plain_local(each: ObservedPath) -> bool:
-    texts = each.texts
-    is_plain = "pipe" not in each.source and 0 < len(texts) == len(each.found)
-    return is_plain and all(form_of(text) == LOCAL_ISO for text in texts)
-
-
-def _all_matching(found: ObservedPaths, pattern: re.Pattern[str]) -> list[ObservedPath]:
-    return [each for each in found.values if _all_match(each, pattern)]
+    for first_form, is_first_named, second_form, is_second_named, gap in _COMPOSED:
+        seconds = matching(second_form, named=is_second_named)
+        for first in matching(first_form, named=is_first_named):
+            yield from (_joined(first, each, gap) for each in seconds if each.names[:-1] == first.names[:-1])
 
 
 def _joined(first: ObservedPath, second: ObservedPath, gap: str) -> ObservedPath:
@@ -312,9 +311,3 @@ def _joined(first: ObservedPath, second: ObservedPath, gap: str) -> ObservedPath
         for a, b in zip(first.values, second.values, strict=True)
     )
     return ObservedPath(source, first.names, both)
-
-
-def _all_match(each: ObservedPath, pattern: re.Pattern[str]) -> bool:
-    texts = each.texts
-    is_plain = "pipe" not in each.source and 0 < len(texts) == len(each.found)
-    return is_plain and all(pattern.fullmatch(text.strip()) for text in texts)
