@@ -190,9 +190,9 @@ class ObservedPaths:
 
 def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     """Collect the paths and values of events."""
-    walk = _observed(events, frozenset())
+    walk = _Walk(events, frozenset())
     if mixed := walk.objects & walk.lists.keys():
-        walk = _observed(events, frozenset(mixed))
+        walk = _Walk(events, frozenset(mixed))
     wrappers = [f"{path}[0]" for path in walk.lists if walk.is_wrapper(path)]
     return ObservedPaths(
         tuple(
@@ -209,16 +209,6 @@ def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     )
 
 
-def _observed(events: Sequence[dict[str, Any]], mixed: frozenset[str]) -> "_Walk":
-    walk = _Walk(len(events), mixed)
-    for number, event in enumerate(events):
-        walk.number = number
-        for name, member in list(event.items())[:MAX_MEMBERS]:
-            if name not in _ENVELOPE:
-                walk.member(name, member, "", (), "")
-    return walk
-
-
 def step(path: str, name: str) -> str | None:
     """Return the path of an object's member, or None if the name cannot stand in a path or may be a value."""
     if not _LONG_NUMBER.search(name):
@@ -230,22 +220,24 @@ def step(path: str, name: str) -> str | None:
 
 
 class _Walk:
-    """What was found so far. `mixed` are the lists that are an object where they have one member."""
+    """What was found in events. `mixed` are the lists that are an object where they have one member."""
 
-    def __init__(self, events: int, mixed: frozenset[str]) -> None:
-        self.events = events
+    def __init__(self, events: Sequence[dict[str, Any]], mixed: frozenset[str]) -> None:
+        self.events = len(events)
         self.mixed = mixed
-        self.number = 0
         self.values: dict[tuple[str, str], tuple[Written, tuple[str, ...], list[Any]]] = {}
         self.lists: dict[str, tuple[tuple[str, ...], list[list[Mapping[str, Any]]]]] = {}
         self.objects: set[str] = set()
+        for number, event in enumerate(events):
+            self.number = number
+            self.members({name: each for name, each in event.items() if name not in _ENVELOPE}, "", (), "")
 
-    def member(self, name: str, value: Any, path: str, names: tuple[str, ...], all_path: str) -> None:
-        """Visit a member of an object. `all_path` reads it in every object of the lists above."""
-        below = step(path, name)
-        all_below = step(all_path or path, name)
-        if below is not None and all_below is not None and len(names) < MAX_DEPTH and len(below) <= 200:
-            self.visit(value, below, plain((*names, name)), all_below)
+    def members(self, value: Mapping[str, Any], path: str, names: tuple[str, ...], all_path: str) -> None:
+        """Visit the members of an object. `all_path` reads it in every object of the lists above."""
+        for name, member in list(value.items())[:MAX_MEMBERS]:
+            below, all_below = step(path, name), step(all_path or path, name)
+            if below and all_below and len(names) < MAX_DEPTH and len(below) <= 200:
+                self.visit(member, below, plain((*names, name)), all_below)
 
     def visit(self, value: Any, path: str, names: tuple[str, ...], all_path: str) -> None:
         match value:
@@ -253,8 +245,7 @@ class _Walk:
                 self.list_of_objects([value], path, names, all_path)
             case dict():
                 self.objects.add(path)
-                for name, member in list(value.items())[:MAX_MEMBERS]:
-                    self.member(name, member, path, names, all_path)
+                self.members(value, path, names, all_path)
             case list() if value and all(type(each) is dict for each in value[:MAX_MEMBERS]):
                 self.list_of_objects(value[:MAX_MEMBERS], path, names, all_path)
             case list():
@@ -268,47 +259,44 @@ class _Walk:
     def list_of_objects(
         self, members: list[dict[str, Any]], path: str, names: tuple[str, ...], all_path: str
     ) -> None:
+        is_nested = "[*]" in all_path
         if all_path.count("[*]") < 2 and (all_path in self.lists or len(self.lists) < MAX_PATHS):
-            empty: list[list[Mapping[str, Any]]] = [[] for _ in range(self.events)]
-            found = self.lists.setdefault(all_path, (names, empty))[1][self.number]
-            found.extend(members[: MAX_MEMBERS - len(found)])
+            self.lists.setdefault(all_path, (names, [[] for _ in range(self.events)]))
+            self.extend_list(all_path, members)
         self.named_members(members, path, names)
-        for place, each in enumerate(members if all_path.count("[*]") < 1 else members[:1]):
-            for name, member in list(each.items())[:MAX_MEMBERS]:
-                if place == 0:
-                    first = f"{path}[{'*' if path in self.mixed else 0}]"
-                    self.member(name, member, first, names, f"{all_path}[*]")
-                elif type(member) is list:  # the products of another shipment
-                    self.only_lists(member, step(f"{all_path}[*]", name))
+        first = f"{path}[{'*' if path in self.mixed else 0}]"
+        self.members(members[0], first, names, f"{all_path}[*]")
+        for other in members[1:] if not is_nested else ():
+            for name, member in list(other.items())[:MAX_MEMBERS]:
+                below = step(f"{all_path}[*]", name)  # the products of another shipment
+                if (
+                    type(member) is list
+                    and below in self.lists
+                    and all(type(each) is dict for each in member)
+                ):
+                    self.extend_list(below, member)
 
-    def only_lists(self, value: list[Any], path: str | None) -> None:
-        if path in self.lists and all(type(each) is dict for each in value):
-            found = self.lists[path][1][self.number]
-            found.extend(value[: MAX_MEMBERS - len(found)])
+    def extend_list(self, path: str, members: list[dict[str, Any]]) -> None:
+        found = self.lists[path][1][self.number]
+        found.extend(members[: MAX_MEMBERS - len(found)])
 
     def named_members(self, members: list[dict[str, Any]], path: str, names: tuple[str, ...]) -> None:
         """Record a source for each name, if the members name themselves by different texts."""
         ends = {name: words_of(name)[-1:] for name in list(members[0])[:MAX_MEMBERS] if step("", name)}
-        naming = next(
-            (
-                name
-                for word in _NAMING
-                for name, end in ends.items()
-                if end == (word,)
-                and all(isinstance(each.get(name), str) and _NAME.fullmatch(each[name]) for each in members)
-            ),
-            None,
-        )
-        if naming is None:
+        naming = [
+            name
+            for word in _NAMING
+            for name, end in ends.items()
+            if end == (word,) and all(_is_name(each.get(name)) for each in members)
+        ]
+        own = [each[naming[0]] for each in members] if naming else []
+        if not own or len(set(own)) < len(members) or len(members) > _MAX_NAMED:
             return
-        own = {each[naming] for each in members}
-        if len(own) < len(members) or len(own) > _MAX_NAMED:
-            return
-        for each in members:
-            for name, plucked, member in _scalars(each):
-                if name != (naming,):
-                    pipe = [["where", step("", naming), "is", each[naming]], ["pluck", plucked], "first"]
-                    self.record({"path": path, "pipe": pipe}, plain((*names, each[naming], *name)), member)
+        for name, each in zip(own, members, strict=True):
+            for inner, plucked, member in _scalars(each):
+                if inner != (naming[0],):
+                    pipe = [["where", step("", naming[0]), "is", name], ["pluck", plucked], "first"]
+                    self.record({"path": path, "pipe": pipe}, plain((*names, name, *inner)), member)
 
     def is_wrapper(self, path: str) -> bool:
         """Return whether a list has one member in each event, such as an order with a list of products."""
@@ -333,6 +321,10 @@ class _Walk:
             self.values[key] = (source, names, [None] * self.events)
         if key in self.values:
             self.values[key][2][self.number] = value
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def _scalars(

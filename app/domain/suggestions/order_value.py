@@ -37,10 +37,15 @@ _SCALE: Final = dict.fromkeys(word_list("decimals"), _DECIMALS) | {"divisor": _D
 
 @dataclass(frozen=True, slots=True)
 class AmountSources:
-    """The sources that read amounts, tried in turn, and their notation. `is_guarded`: by currency."""
+    """The sources that read amounts, tried in turn, and their notation. `is_guarded`: by currency.
+
+    `says` is what they read. `path` is that of the order's total, or of the first product's amount.
+    """
 
     sources: list[Written] = field(repr=False)
     notation: Notation
+    says: str
+    path: ObservedPath | None = None
     is_guarded: bool = False
 
     @property
@@ -48,11 +53,13 @@ class AmountSources:
         """Whether a person has to check the decimal sign."""
         return not self.is_guarded and not (self.notation.certain and not self.notation.mixed)
 
-    def finding(self, trial: Trial, reason: str, undecided: tuple[str, ...] = ()) -> FieldFinding | None:
+    def finding(self, trial: Trial, undecided: tuple[str, ...] = ()) -> FieldFinding | None:
         """Return one source of all; None if it gives no value."""
         choose = trial.all_of if self.is_guarded else trial.first_of
-        source = choose("value", self.sources)
-        return FieldFinding(trial.without_unreadable(source), reason, undecided) if source else None
+        if source := choose("value", self.sources):
+            source = trial.without_unreadable(source)
+            return FieldFinding(source, f"{self.says}; {self.notation.words}.", undecided)
+        return None
 
 
 def is_order(found: ObservedPaths, products: Products | None) -> bool:
@@ -75,56 +82,56 @@ def find_value(
     A value that may be read wrongly is left to a person.
     """
     lines = _lines(found, products, trial) if products else None
-    # Invented amounts are no total of invented lines.
-    summed = trial.values(one_of(lines.sources)) if lines and not trial.invented else ()
-    total, amount, reason = None, None, ""
-    for each in _totals(found)[:6]:
-        divisor = divisor_of(each.names)
-        reading = _read(each, found, trial, divisor)
-        ratio = _ratio(trial.values(one_of(reading.sources)), summed)
-        if divisor == 1 and ratio is not None and 50 <= ratio <= 200:
-            reading = _read(each, found, trial, 100)
-        elif ratio is not None and not Decimal("0.4") <= ratio <= Decimal("2.5"):
-            continue  # not the total of these products
-        if any(trial.usable("value", one_of(reading.sources))):
-            total, amount, reason = reading, each, f"Named {each.label}; {reading.notation.words}."
-            break
-    if total and not (total.is_open and lines and not lines.is_open):
-        chosen = total
-        if lines and not all(trial.usable("value", one_of(total.sources))):
-            chosen = replace(total, sources=[*total.sources, *lines.sources])
+    chosen = _total(found, trial, lines)
+    if chosen and not (chosen.is_open and lines and not lines.is_open):
+        if lines and not all(trial.usable("value", one_of(chosen.sources))):
+            chosen = replace(chosen, sources=[*chosen.sources, *lines.sources])
     elif lines:
-        chosen, amount = lines, _first_price(found, products) if products else None
-        reason = f"The sum over the products; {lines.notation.words}."
+        chosen = lines
     else:
         return _single_product(found, trial), None
     if chosen.notation.doubtful and not chosen.is_guarded:
-        return FieldFinding(None, "", ("decimal_sign",)), None
+        return FieldFinding(None, undecided=("decimal_sign",)), None
     undecided = ("decimal_sign",) if chosen.is_open else ()
     if not undecided and _may_be_hundredths(found, trial, chosen.sources[0]):
-        if not _has_lower_case_currency(found):
-            return FieldFinding(None, "", ("may_be_hundredths",)), None
         undecided = ("may_be_hundredths",)
+        if not _has_lower_case_currency(found):
+            return FieldFinding(None, undecided=undecided), None
         sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
         chosen = replace(chosen, sources=sources)
-    return chosen.finding(trial, reason, undecided), amount
+    return chosen.finding(trial, undecided), chosen.path
+
+
+def _total(found: ObservedPaths, trial: Trial, lines: AmountSources | None) -> AmountSources | None:
+    """Return the order's total, which agrees with the sum over the products."""
+    # Invented amounts are no total of invented lines.
+    summed = trial.values(one_of(lines.sources)) if lines and not trial.invented else ()
+    for each in _totals(found)[:6]:
+        divisor = divisor_of(each.names)
+        total = _read(each, found, trial, divisor)
+        ratio = _ratio(trial.values(one_of(total.sources)), summed)
+        if divisor == 1 and 50 <= ratio <= 200:
+            total = _read(each, found, trial, 100)
+        elif not Decimal("0.4") <= ratio <= Decimal("2.5"):
+            continue  # not the total of these products
+        if any(trial.usable("value", one_of(total.sources))):
+            return total
+    return None
 
 
 def _totals(found: ObservedPaths) -> list[ObservedPath]:
     """Return the paths that may hold the order's total, the most probable first."""
     ranked = []
-    for place, each in enumerate(map(as_amounts, found.values)):
-        score, words = rank("value", each.names), each.words
-        tax = with_tax(each.names)  # `total_tax` is a tax, `total_incl_tax` is none
-        if each.in_list or words & (WORDS["no_total"] - WORDS["tax"] if tax else WORDS["no_total"]):
+    for each in map(as_amounts, found.values):
+        score, tax = rank("value", each.names), with_tax(each.names)
+        # `total_tax` is a tax, `total_incl_tax` is none
+        others = WORDS["no_total"] - WORDS["tax"] if tax else WORDS["no_total"]
+        is_other = each.in_list or each.words & others or rank("units_sold", each.names) >= score
+        if is_other or bool in map(type, each.found) or share(each.found, is_amount) < 0.5:
             continue
-        if rank("units_sold", each.names) >= score or share(each.found, is_amount) < 0.5:
-            continue
-        if any(type(value) is bool for value in each.found):
-            continue
-        score += tax + _in_currency(each) - 40 * bool(words & _OTHER_CURRENCY)
-        ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), place, each))
-    return [row[3] for row in sorted(ranked, key=lambda row: row[:3])]
+        score += tax + _in_currency(each) - 40 * bool(each.words & _OTHER_CURRENCY)
+        ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), each))
+    return [row[-1] for row in sorted(ranked, key=lambda row: row[:2])]
 
 
 def _in_currency(each: ObservedPath) -> int:
@@ -141,11 +148,12 @@ def _scale_of(each: ObservedPath, found: ObservedPaths) -> ObservedPath | None:
 
 def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) -> AmountSources:
     """Return how to read a path: with what stands beside it, or for each currency if the currency matters."""
+    says = f"Named {each.label}"
     if divisor == 1 and (scale := _scale_of(each, found)):
         divisors = _SCALE[joined(scale.names[-1])]
         if set(map(str, scale.found)) <= divisors.keys():
             read = [guarded(scale, each, [text], Notation(divisor=by)) for text, by in divisors.items()]
-            return AmountSources(read, Notation(divisor=100), is_guarded=True)
+            return AmountSources(read, Notation(divisor=100), says, each, is_guarded=True)
     notation = notation_of(each.found, trial.countries, divisor)
     currency = next((path for path in _currencies(found, each) if not path.source.get("pipe")), None)
     if currency is not None and "path" in each.source and not each.is_named_member:
@@ -154,13 +162,13 @@ def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) 
         notation, separate = by_currency(rows, notation, each.names)
         if separate:
             sources = [guarded(currency, each, codes, reading) for reading, codes in separate.items()]
-            return AmountSources(sources, notation, is_guarded=True)
-    return AmountSources([each.piped(*pipe) for pipe in notation.pipes()], notation)
+            return AmountSources(sources, notation, says, each, is_guarded=True)
+    return AmountSources([each.piped(*pipe) for pipe in notation.pipes()], notation, says, each)
 
 
 def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSources | None:
     """Return the sum over the products."""
-    name = products.amount
+    name, source = products.amount, products.source
     if not name or words_beside([value for value in products.column(name) if type(value) is str]):
         return None
     if any(joined(names[-1]) in _SCALE for names in products.paths.values()):
@@ -171,10 +179,12 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
         values += [value for value in products.column(products.quantity) if "." in str(value)]
     notation = notation_of(values, trial.countries, divisor_of(products.paths[name]))
     skip = None in products.column(name)
-    path = products.source.path
+    first = source.member(name).replace("[*]", "[0]")  # has the currency of all
+    path = next((each for each in found.values if each.path == first), None)
+    says = "The sum over the products"
     for currency in _currencies(found, None):
         above, _, code = currency.path.rpartition(".")
-        if above not in found.objects or not products.source.each.startswith(f"{above}."):
+        if above not in found.objects or not source.each.startswith(f"{above}."):
             continue  # no object has both
         rows = [
             (text, value)
@@ -183,20 +193,15 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
             if text and value is not None
         ]
         notation, separate = by_currency(rows, notation, products.paths[name])
-        flat = ["pluck", products.source.each.removeprefix(f"{above}.")]
+        flat = ["pluck", source.each.removeprefix(f"{above}.")]
         sources: list[Written] = [
             {"path": above, "pipe": [["where", code, "in", codes], flat, *reading.sums(names, skip=skip)[0]]}
             for reading, codes in separate.items()
         ]
         if sources:
-            return AmountSources(sources, notation, is_guarded=True)
-    return AmountSources([{"path": path, "pipe": pipe} for pipe in notation.sums(names, skip=skip)], notation)
-
-
-def _first_price(found: ObservedPaths, products: Products) -> ObservedPath | None:
-    """Return the path of the amount of the first product, which has the currency of all."""
-    path = products.source.member(products.amount).replace("[*]", "[0]")
-    return next((each for each in found.values if each.path == path), None)
+            return AmountSources(sources, notation, says, path, is_guarded=True)
+    sums: list[Written] = [{"path": source.path, "pipe": pipe} for pipe in notation.sums(names, skip=skip)]
+    return AmountSources(sums, notation, says, path)
 
 
 def _may_be_hundredths(found: ObservedPaths, trial: Trial, source: Written) -> bool:
@@ -219,14 +224,14 @@ def _has_lower_case_currency(found: ObservedPaths) -> bool:
     return any(each.texts and all(map(str.islower, each.texts)) for each in _currencies(found, None))
 
 
-def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal | None:
-    """Return the median ratio of totals to the sums over the products."""
+def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal:
+    """Return the median ratio of totals to the sums over the products; 1 without sums."""
     ratios = sorted(
         Decimal(total) / Decimal(added)
         for total, added in zip(totals, summed, strict=False)
         if is_number(total) and is_number(added) and added > 0
     )
-    return ratios[len(ratios) // 2] if ratios else None
+    return ratios[len(ratios) // 2] if ratios else Decimal(1)
 
 
 def _single_prices(found: ObservedPaths) -> Sequence[ObservedPath]:
@@ -256,22 +261,21 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
         above = each.path.removesuffix(f".{each.names[-1]}") if len(each.names) > 1 else ""
         undecided: tuple[str, ...] = ()
         if pieces is None or {str(value) for value in pieces.found} == {"1"}:
-            reading = _read(each, found, trial, notation.divisor)
-            reason = f"Named {each.label}; {reading.notation.words}."
+            amounts = _read(each, found, trial, notation.divisor)
         elif above in found.objects and "pipe" not in each.source:
             pipes = notation.sums([each.names[-1], pieces.names[-1]])
-            reading = AmountSources([{"path": above, "pipe": pipe} for pipe in pipes], notation)
-            reason = f"{each.label} times {pieces.names[-1]}; {notation.words}."
+            sums: list[Written] = [{"path": above, "pipe": pipe} for pipe in pipes]
+            amounts = AmountSources(sums, notation, f"{each.label} times {pieces.names[-1]}")
         else:
             counts = Counter(n for n in map(read_amount, pieces.found) if n and is_count(n))
             often = [int(number) for number, _ in counts.most_common()]
             numbers = list(dict.fromkeys([*often, *_PIECES]))[:MAX_MEMBERS]
-            sources = [guarded(pieces, each, [str(n)], notation, times=n) for n in numbers]
             several = ", ".join(map(str, sorted(numbers)))
-            reason = f"{each.label} times {pieces.names[-1]}, if this is one of {several}; {notation.words}."
-            reading = AmountSources(sources, notation, is_guarded=True)
+            says = f"{each.label} times {pieces.names[-1]}, if this is one of {several}"
+            sources = [guarded(pieces, each, [str(n)], notation, times=n) for n in numbers]
+            amounts = AmountSources(sources, notation, says, is_guarded=True)
             undecided = ("total_missing",)
-        if finding := reading.finding(trial, reason, undecided):
+        if finding := amounts.finding(trial, undecided):
             return finding
     return None
 
@@ -317,7 +321,7 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
         without = [["replace", char, ""] for char in "0123456789., "]
         source = {**amount.piped(*without, "trim", ["map", table]), "on_error": "omit"}
         return FieldFinding(source, f"The signs of the amounts at {amount.label}.")
-    return FieldFinding(None, "", ("not_found",)) if any(signs) else None
+    return FieldFinding(None, undecided=("not_found",)) if any(signs) else None
 
 
 def _sign(text: str) -> str:
