@@ -54,8 +54,8 @@ class Pipe:
     """A pipe function. `make` creates a step of its arguments. `pipes.toml` has its explanation and examples.
 
     `cost` is its work in steps of about a microsecond. `shows` says for which purposes the step does the same
-    to an invented value as to the real one, in a backtest (`app.domain.observed.certainty`). `reads` returns
-    which arguments are paths in the members of a list.
+    to an invented value as to the real one, in a backtest (`app.domain.observed.synthetic_event`). `reads`
+    returns which arguments are paths in the members of a list.
     """
 
     name: str

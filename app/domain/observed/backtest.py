@@ -21,7 +21,6 @@ from app.domain.conversion.results import Conversion, Rules, Step
 from app.domain.event import Event, EventProblem, Rejection
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.paths import EACH, parse_path
-from app.domain.observed.certainty import StandIns
 from app.domain.observed.differences import (
     KEYS,
     NO_KEY,
@@ -32,7 +31,7 @@ from app.domain.observed.differences import (
     field_of,
 )
 from app.domain.observed.schema_sample import Fingerprint, SampleGroup, SchemaSample, is_below
-from app.domain.observed.synthetic_event import fitting_time, synthetic_event
+from app.domain.observed.synthetic_event import StandIns, fitting_time
 from app.domain.observed.value_kinds import EMPTY
 
 _LISTED: Final = re.compile(r"\[(?:\*|-1)\]")
@@ -162,8 +161,7 @@ class _Side:
 
     def outcome(self, sample: SchemaSample, sampled: Set[str], now: datetime) -> _Outcome:
         """Convert the synthetic event of a sample. It has all values at the paths `sampled`."""
-        content = synthetic_event(sample, now, self._stand_ins.replace)
-        self._stand_ins.fill(content, sample, sampled)
+        content = self._stand_ins.event(sample, sampled, now)
         trace: list[Step] = []
         event = Event("backtest", self._rules.destination_id, self._rules.mapping_id, content)
         result = self._plan.convert(event, "backtest", now, trace=trace)
@@ -272,7 +270,10 @@ class _Comparison:
             if not unclear and not self._different(before, after, changed):
                 return  # whatever it is, it stays the same
         if was is None or will is None:
-            self._count_unclear(after if will is None else before, times)
+            result.unclear_events += times
+            outcome = after if will is None else before
+            for name in sorted(outcome.open - {NO_KEY}) or [NO_KEY]:
+                self._note_unclear(outcome, name, times)
         elif was and not will:
             result.rejected[new[0]] += times
         elif will and not was:
@@ -281,12 +282,6 @@ class _Comparison:
             self._accepted.add(sample)
             self._constant_ids += times if after.has_constant("event_id") else 0
             self._compare(before, after, facts, changed, times)
-
-    def _count_unclear(self, outcome: _Outcome, times: int) -> None:
-        self.result.unclear_events += times
-        names = (outcome.open - ({NO_KEY} if len(outcome.open) > 1 else set())) or {NO_KEY}
-        for name in sorted(names):
-            self._note_unclear(outcome, name, times)
 
     def _note_unclear(self, outcome: _Outcome, name: str, times: int) -> None:
         step = outcome.steps.get(name)
