@@ -65,7 +65,7 @@ class AmountSources:
 def is_order(found: ObservedPaths, products: Products | None) -> bool:
     """Return whether the events look like orders: products with prices, or an order with a total."""
     has_order = any(rank("order_id", each.names) > 25 for each in found.values)
-    has_products = products is not None and bool(products.amount)
+    has_products = products is not None and products.amount is not None
     has_currency = any(rank("currency", each.names) > 45 for each in found.values)
     has_amount = bool(_totals(found) or _single_prices(found))
     return has_products or ((has_order or has_currency) and has_amount)
@@ -168,18 +168,18 @@ def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) 
 
 def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSources | None:
     """Return the sum over the products."""
-    name, source = products.amount, products.source
-    if not name or words_beside([value for value in products.column(name) if type(value) is str]):
+    amount, source = products.amount, products.source
+    if amount is None or words_beside(amount.texts):
         return None
-    if any(joined(names[-1]) in _SCALE for names in products.paths.values()):
+    if any(joined(each.names[-1]) in _SCALE for each in products.columns):
         return None  # no sum reads whole numbers with what stands beside them
-    names, values = [name], [*products.column(name)]
+    names, values = [amount.path], [*amount.values]
     if products.is_unit and products.quantity:
-        names.append(products.quantity)
-        values += [value for value in products.column(products.quantity) if "." in str(value)]
-    notation = notation_of(values, trial.countries, divisor_of(products.paths[name]))
-    skip = None in products.column(name)
-    first = source.member(name).replace("[*]", "[0]")  # has the currency of all
+        names.append(products.quantity.path)
+        values += [value for value in products.quantity.values if "." in str(value)]
+    notation = notation_of(values, trial.countries, divisor_of(amount.names))
+    skip = None in amount.values
+    first = source.member(amount.path).replace("[*]", "[0]")  # has the currency of all
     path = next((each for each in found.values if each.path == first), None)
     says = "The sum over the products"
     for currency in _currencies(found, None):
@@ -188,11 +188,11 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
             continue  # no object has both
         rows = [
             (text, value)
-            for text, members in zip(currency.values, products.by_event(name), strict=True)
+            for text, members in zip(currency.values, products.by_event(amount), strict=True)
             for value in members
             if text and value is not None
         ]
-        notation, separate = by_currency(rows, notation, products.paths[name])
+        notation, separate = by_currency(rows, notation, amount.names)
         flat = ["pluck", source.each.removeprefix(f"{above}.")]
         sources: list[Written] = [
             {"path": above, "pipe": [["where", code, "in", codes], flat, *reading.sums(names, skip=skip)[0]]}

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import islice
+from math import prod
 from typing import Any, Final
 
 from app.domain.conversion.numbers import is_number
@@ -40,32 +42,22 @@ _JOIN: Final = ["unique", ["join", ", "], _CUT]
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """The product list of the events: how its members name amount and quantity; empty if they do not.
+    """The product list of the events, and which of its members are amount and quantity; None if none are.
 
-    With `is_unit`, the amount is the price of one piece, else that of the line.
+    `columns` have what each product has at a path. With `is_unit`, the amount is the price of one piece, else
+    that of the line.
     """
 
     source: ProductList
-    paths: Mapping[str, tuple[str, ...]]  # of the members, each with the names that lead to it
-    amount: str = ""
+    columns: Sequence[ObservedPath]
+    amount: ObservedPath | None = None
     is_unit: bool = True
-    quantity: str = ""
+    quantity: ObservedPath | None = None
 
-    @property
-    def has_unread_quantity(self) -> bool:
-        """Whether there is a member with a usual name of a quantity, which may be no number."""
-        return any(
-            rank("units_sold", names) > _USUAL and not words_in(names) & WORDS["no_count"]
-            for names in self.paths.values()
-        )
-
-    def by_event(self, path: str) -> list[list[Any]]:
-        """Return the values of the members of each event at a path."""
-        return [[_value(member, path) for member in event] for event in self.source.members]
-
-    def column(self, path: str) -> list[Any]:
-        """Return the value of each member at a path."""
-        return [value for values in self.by_event(path) for value in values]
+    def by_event(self, column: ObservedPath) -> list[list[Any]]:
+        """Return the values of the products of each event."""
+        values = iter(column.values)
+        return [list(islice(values, len(members))) for members in self.source.members]
 
 
 def find_products(found: ObservedPaths) -> Products | None:
@@ -80,62 +72,70 @@ def find_products(found: ObservedPaths) -> Products | None:
     return max((each for each in lists if each.amount or each.quantity), key=score, default=None)
 
 
-def _products_of(each: ProductList, found: ObservedPaths) -> Products:
-    members = [member for event in each.members for member in event]
+def _products_of(source: ProductList, found: ObservedPaths) -> Products:
+    columns = _columns_of(source)
+
+    def best(
+        field: str, unlike: frozenset[str], fits: Any, other: ObservedPath | None = None
+    ) -> ObservedPath | None:
+        ranked = [
+            (rank(field, each.names) - 30 * bool(unlike & each.words) + with_tax(each.names), each)
+            for each in columns
+            if each is not other and rank(field, each.names) > 25 and share(each.values, fits) >= 0.5
+        ]
+        score, first = max(ranked, key=lambda row: row[0], default=(0, None))
+        return first if score > 0 else None
+
+    quantity = best("units_sold", frozenset({"stock", "available"}), is_count)
+    line_total = best("line_total", WORDS["no_price"], is_amount, quantity)
+    price = best("price", WORDS["no_price"], is_amount, quantity)
+    if (price or line_total) and not quantity:
+        quantity = next(filter(_looks_like_counts, columns), None)
+    is_unit = price is not None
+    if price and price is line_total:
+        is_unit = rank("price", price.names) >= rank("line_total", price.names)
+    elif price and line_total:
+        is_unit = not price.words & WORDS["no_price"]  # such as a list price
+    products = Products(source, columns, price if is_unit else line_total, is_unit, quantity)
+    if proven := _proven_by_sums(products, found):
+        amount, counts = proven
+        return replace(products, amount=amount, is_unit=counts is not None, quantity=counts or quantity)
+    return products
+
+
+def _columns_of(source: ProductList) -> list[ObservedPath]:
+    members = [member for event in source.members for member in event]
     paths: dict[str, tuple[str, ...]] = {}
     for member in members[:200]:
         _collect(member, "", (), paths)
     for path in [path for path in paths if path.endswith("[0]")]:
         if any(_value(member, path.replace("[0]", "[1]")) is not None for member in members):
             paths[path.removesuffix("[0]")] = paths.pop(path)  # no lists of one value
-    products = Products(each, paths)
-    columns = {path: products.column(path) for path in paths}
-
-    def best(field: str, unlike: frozenset[str], fits: Any, other: str = "") -> str:
-        ranked = {
-            path: rank(field, names) - 30 * bool(unlike & words_in(names)) + with_tax(names)
-            for path, names in paths.items()
-            if path != other and rank(field, names) > 25 and share(columns[path], fits) >= 0.5
-        }
-        first = max(ranked, key=ranked.__getitem__, default="")
-        return first if ranked.get(first, 0) > 0 else ""
-
-    quantity = best("units_sold", frozenset({"stock", "available"}), is_count)
-    line_total = best("line_total", WORDS["no_price"], is_amount, quantity)
-    price = best("price", WORDS["no_price"], is_amount, quantity)
-    if (price or line_total) and not quantity:
-        quantity = next((path for path in paths if _looks_like_counts(paths[path], columns[path])), "")
-    is_unit = bool(price)
-    if price and price == line_total:
-        is_unit = rank("price", paths[price]) >= rank("line_total", paths[price])
-    elif price and line_total:
-        is_unit = not words_in(paths[price]) & WORDS["no_price"]  # such as a list price
-    amount = price if is_unit else line_total
-    if proven := _proven_by_sums(products, columns, found):
-        amount, counts = proven
-        is_unit, quantity = bool(counts), counts or quantity
-    return replace(products, amount=amount, is_unit=is_unit, quantity=quantity)
+    return [
+        ObservedPath({"path": path}, names, tuple(_value(member, path) for member in members))
+        for path, names in paths.items()
+    ]
 
 
 def _proven_by_sums(
-    products: Products, columns: Mapping[str, Sequence[Any]], found: ObservedPaths
-) -> tuple[str, str] | None:
+    products: Products, found: ObservedPaths
+) -> tuple[ObservedPath, ObservedPath | None] | None:
     """Return the members whose products add up to an amount of most events: their names may say anything.
 
-    The second one, the number of pieces, is empty if the first ones alone add up.
+    The second one, the number of pieces, is None if the first ones alone add up.
     """
-    paths, members = products.paths, products.source.members
-    small = [path for path, values in columns.items() if share(values, _is_small_count) == 1]
-    counts = [path for path in small if joined(paths[path][-1]) not in WORDS["no_count"]]
-    amounts = [path for path in columns if path not in small and share(columns[path], is_amount) == 1]
+    small = [each for each in products.columns if share(each.values, _is_small_count) == 1]
+    counts = [each for each in small if joined(each.names[-1]) not in WORDS["no_count"]]
+    amounts = [each for each in products.columns if each not in small and share(each.values, is_amount) == 1]
     totals = [
         _read_all(other.values[:_SAMPLE])
         for other in found.without_named_members(products.source).values
         if not other.in_list and share(other.found, is_amount) == 1
     ][:_MAX_TOTALS]
-    for price in sorted(amounts[:_MAX_COLUMNS], key=lambda path: -rank("price", paths[path])):
-        for quantity in (*counts[:_MAX_COUNTS], ""):
-            sums = [_sum_of(event, price, quantity) for event in members[:_SAMPLE]]
+    for price in sorted(amounts[:_MAX_COLUMNS], key=lambda each: -rank("price", each.names)):
+        for quantity in (*counts[:_MAX_COUNTS], None):
+            columns = [products.by_event(each)[:_SAMPLE] for each in (price, quantity) if each]
+            sums = [_sum_of(*values) for values in zip(*columns, strict=True)]
             if any(_agree(sums, total) for total in totals):
                 return price, quantity
     return None
@@ -146,12 +146,10 @@ def _read_all(values: Sequence[Any]) -> list[Decimal | None]:
     return [read_amount(value, sign) for value in values]
 
 
-def _sum_of(members: Sequence[Mapping[str, Any]], price: str, quantity: str) -> Decimal | None:
-    columns = [_read_all([_value(member, path) for member in members]) for path in (price, quantity) if path]
-    lines = [amounts for amounts in zip(*columns, strict=True) if None not in amounts]
-    if len(lines) < len(members):
-        return None
-    return sum((amount * (pieces[0] if pieces else 1) for amount, *pieces in lines), Decimal(0))
+def _sum_of(*columns: Sequence[Any]) -> Decimal | None:
+    """Return the sum over products of what their columns multiply to; None if a value is no amount."""
+    lines = list(zip(*map(_read_all, columns), strict=True))
+    return None if any(None in line for line in lines) else Decimal(sum(map(prod, lines)))
 
 
 def _agree(sums: Sequence[Decimal | None], totals: Sequence[Decimal | None]) -> bool:
@@ -161,11 +159,10 @@ def _agree(sums: Sequence[Decimal | None], totals: Sequence[Decimal | None]) -> 
     return len(equal) > 2 and sum(a in equal for a, _ in rows) >= len(rows) * 0.9
 
 
-def _looks_like_counts(names: Sequence[str], values: Sequence[Any]) -> bool:
+def _looks_like_counts(each: ObservedPath) -> bool:
     """Return whether values of a name that says nothing are small numbers, as quantities are."""
-    present = [value for value in values if value is not None]
-    small = all(type(value) is int and 1 <= value <= _MAX_COUNT for value in present)
-    return small and len(present) * 2 > len(values) and not words_in(names) & WORDS["no_count"]
+    small = all(type(value) is int and 1 <= value <= _MAX_COUNT for value in each.found)
+    return small and len(each.found) * 2 > len(each.values) and not each.words & WORDS["no_count"]
 
 
 def _collect(
@@ -221,16 +218,15 @@ def find_units(found: ObservedPaths, products: Products | None, trial: Trial) ->
     own = _own_number(found)
     reason = f"Named {own[1]}." if own else ""
     undecided: tuple[str, ...] = ()
-    if products and products.quantity:
-        column = products.column(products.quantity)
-        signs = {_sign_of(value) for value in column if type(value) is str}
+    if products and (quantity := products.quantity):
+        signs = {match[1] if (match := _WITH_ZEROS.fullmatch(text)) else None for text in quantity.texts}
         if any(signs) and len(signs) > 1:
-            return FieldFinding(None, "", ("decimal_sign",))
+            return FieldFinding(None, undecided=("decimal_sign",))
         options = [{"decimal": sign} for sign in signs if sign]
         reason = "The sum of the products' quantities."
-        sources.append({"path": products.source.path, "pipe": [["sum", products.quantity, *options]]})
-        undecided = ("quantity_missing_in_some_products",) if None in column else ()
-    elif products and products.has_unread_quantity:
+        sources.append({"path": products.source.path, "pipe": [["sum", quantity.path, *options]]})
+        undecided = ("quantity_missing_in_some_products",) if None in quantity.values else ()
+    elif products and any(map(_is_named_quantity, products.columns)):
         undecided = ("quantity_not_readable",)
     elif products:
         reason = "The number of products: they have no quantity."
@@ -256,9 +252,8 @@ def _own_number(found: ObservedPaths) -> tuple[Written, str] | None:
     return None
 
 
-def _sign_of(quantity: str) -> str | None:
-    match = _WITH_ZEROS.fullmatch(quantity)
-    return match[1] if match else None
+def _is_named_quantity(each: ObservedPath) -> bool:
+    return rank("units_sold", each.names) > _USUAL and not each.words & WORDS["no_count"]
 
 
 # --- Custom data ----------------------------------------------------------------------------------
@@ -276,15 +271,15 @@ def find_custom_data(found: ObservedPaths, products: Products | None, trial: Tri
 def _of_products(products: Products | None, synonyms: frozenset[str]) -> list[Written]:
     if products is None:
         return []
-    for path, names in products.paths.items():
-        if joined(names[-1]) not in synonyms or (len(names) > 1 and names[-1] in WORDS["of_products_only"]):
+    for each in products.columns:
+        is_of_product = len(each.names) == 1 or each.names[-1] not in WORDS["of_products_only"]
+        if joined(each.names[-1]) not in synonyms or not is_of_product:
             continue
-        values = products.column(path)
-        whole = products.source.member(path)
+        whole = products.source.member(each.path)
         sources: list[Written] = []
-        if any(type(value) is list for value in values) and whole.count("[*]") < 2:
+        if any(type(value) is list for value in each.values) and whole.count("[*]") < 2:
             sources.append({"path": f"{whole}[*]", "pipe": _JOIN})
-        if any(type(value) is str or is_number(value) for value in values):
+        if any(type(value) is str or is_number(value) for value in each.values):
             sources.append({"path": whole, "pipe": _JOIN})
         if sources:
             return sources
