@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from app.domain.mapping.paths import parse_path
@@ -24,7 +25,7 @@ _MAX_SCALARS: Final = 2  # members of a list of texts or numbers
 _NAMED_DEPTH: Final = 2
 _MAX_NAMED: Final = 12  # different names in a list whose members name themselves
 
-_INDEX: Final = re.compile(r"\[[0-9*]")
+INDEX: Final = re.compile(r"\[[0-9*]")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _QUOTABLE: Final = re.compile(r'@?[^"\\\x00-\x1f\x7f-\x9f@]{1,128}')
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
@@ -76,7 +77,7 @@ class ObservedPath:
     @property
     def in_list(self) -> bool:
         """Whether the source reads a member of a list."""
-        return _INDEX.search(self.path.removeprefix(self.wrapper)) is not None
+        return INDEX.search(self.path.removeprefix(self.wrapper)) is not None
 
     @property
     def is_named_member(self) -> bool:
@@ -188,7 +189,7 @@ class ObservedPaths:
         return replace(self, values=tuple(values))
 
 
-def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
+def observe(events: Sequence[Mapping[str, Any]]) -> ObservedPaths:
     """Collect the paths and values of events."""
     walk = _Walk(events, frozenset())
     if mixed := walk.objects & walk.lists.keys():
@@ -209,6 +210,7 @@ def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     )
 
 
+@lru_cache(maxsize=4096)
 def step(path: str, name: str) -> str | None:
     """Return the path of an object's member, or None if the name cannot stand in a path or may be a value."""
     if not _LONG_NUMBER.search(name):
@@ -222,7 +224,7 @@ def step(path: str, name: str) -> str | None:
 class _Walk:
     """What was found in events. `mixed` are the lists that are an object where they have one member."""
 
-    def __init__(self, events: Sequence[dict[str, Any]], mixed: frozenset[str]) -> None:
+    def __init__(self, events: Sequence[Mapping[str, Any]], mixed: frozenset[str]) -> None:
         self.events = len(events)
         self.mixed = mixed
         self.values: dict[tuple[str, str], tuple[Written, tuple[str, ...], list[Any]]] = {}

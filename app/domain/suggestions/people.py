@@ -281,19 +281,15 @@ def _parts_of_full_name(field: str, found: ObservedPaths) -> list[Written]:
             continue
         texts = [text.strip() for text in each.texts if _is_name(text)]
         commas = {text.count(",") for text in texts}
-        if commas == {0}:
-            separator, order = " ", ("first", "last")
-        elif commas == {1}:  # `Lovelace, Ada`
-            separator, order = ",", ("last", "first")
-        else:
+        if commas not in ({0}, {1}):
             continue
-        part = order[_HALVES.index(field)]
-        place = 0 if part == "first" else -1
+        separator = "," if commas == {1} else " "  # `Lovelace, Ada`
+        is_first = (field == "first_name") is (separator == " ")
         rows = [text.lower().split(separator) for text in texts]
-        words = {word for row in rows for word in row[place].replace(".", " ").split()}
+        words = {word for row in rows for word in row[0 if is_first else -1].replace(".", " ").split()}
         has_parts = sum(len(row) > 1 for row in rows) * 2 > len(texts)
         if has_parts and words.isdisjoint(WORDS["affixes"]):
-            sources.append(each.piped("trim", ["split", separator], part))
+            sources.append(each.piped("trim", ["split", separator], "first" if is_first else "last"))
     return sources
 
 
@@ -320,10 +316,10 @@ def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
         tags = bool(own & {"language", "locale"}) and "country" not in own
         codes = sum(read_country(text) is not None and (not tags or len(text) >= 5) for text in texts)
         spelled = sum(text in _COUNTRY_WORDS or text.title() in _COUNTRY_WORDS for text in texts)
+        if max(codes, spelled) * 2 < len(texts):
+            continue
         source = each.source
         if codes * 2 < len(texts):
-            if spelled * 2 < len(texts):
-                continue
             source = each.piped("trim", ["map", dict(_COUNTRY_WORDS)])
             score -= 5
         penalty = 30 * bool(each.words & WORDS["others"]) + 20 * (each.in_list)
