@@ -247,15 +247,17 @@ def find_custom_data(found: ObservedPaths, products: Products | None, trial: Tri
 
 
 def _of_products(products: Products | None, synonyms: frozenset[str]) -> list[Written]:
+    """Return the sources of the first column with such a name: as a list in each product, and as a value."""
     if products is None:
         return []
+    fitting: dict[str, list[str]] = {}
     for each in products.columns:
         is_of_product = len(each.names) == 1 or each.names[-1] not in WORDS["of_products_only"]
         is_text = each.path.endswith("[*]") or any(type(v) is str or is_number(v) for v in each.values)
         path = products.source.member(each.path)
         if joined(each.names[-1]) in synonyms and is_of_product and is_text and path.count("[*]") <= 2:
-            return [{"path": path, "pipe": _JOIN}]
-    return []
+            fitting.setdefault(each.path.removesuffix("[*]"), []).append(path)
+    return [{"path": path, "pipe": _JOIN} for path in sorted(next(iter(fitting.values()), []), reverse=True)]
 
 
 def _of_event(found: ObservedPaths, synonyms: frozenset[str]) -> list[Written]:
