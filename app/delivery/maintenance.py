@@ -4,12 +4,11 @@ Every worker can run these jobs. An advisory lock lets only one worker run them 
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.callbacks import LEASE, LONGEST_PAUSE_S
@@ -60,6 +59,7 @@ FUTURE_TIMES: Final = (
     FutureTime("notifications", "leased_until", "id", timedelta(minutes=1), "finished_at IS NULL"),
     FutureTime("incidents", "last_seen_at", "id", timedelta(0), "resolved_at IS NULL"),
 )
+Result = TypeVar("Result")
 # The pause of a job after its first failure; it doubles with each further failure.
 _FIRST_PAUSE_S = 30.0
 _LONGEST_PAUSE_S = 900.0
@@ -82,27 +82,18 @@ class _MaintenanceJob:
     """A maintenance job, and when it is due in monotonic seconds."""
 
     name: str
-    run: Callable[[PipelineConnection], Coroutine[Any, Any, object]]
+    run: Callable[[PipelineConnection], Awaitable[object]]
     every_s: float = 0.0
-    in_turn: bool = False  # in a transaction, unless another worker runs a job in turn
     due_at: float = float("-inf")
     pause_s: float = _FIRST_PAUSE_S
 
-    async def run_once(self, connection: PipelineConnection) -> None:
-        """Run the job, in its turn if it has one."""
-        if not self.in_turn:
-            await self.run(connection)
-            return
-        async with _turn(connection) as is_free:
-            if is_free:
-                await self.run(connection)
 
-
-@asynccontextmanager
-async def _turn(connection: PipelineConnection) -> AsyncIterator[bool]:
-    """Begin a transaction. Yield whether no other worker runs a job in its turn."""
+async def _in_turn(
+    run: Callable[[PipelineConnection], Awaitable[Result]], connection: PipelineConnection
+) -> Result | None:
+    """Run a job in a transaction and return its result, unless another worker runs a job in its turn."""
     async with connection.transaction():
-        yield await transactions.try_lock(connection, _MAINTENANCE_LOCK)
+        return await run(connection) if await transactions.try_lock(connection, _MAINTENANCE_LOCK) else None
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -127,12 +118,12 @@ class Maintenance:
             _MaintenanceJob("rotate_ledger", self._rotate_ledger, _PARTITIONS_EVERY_S),
             _MaintenanceJob("drop_partitions", self._drop_partitions, _PARTITIONS_EVERY_S),
             _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
-            _MaintenanceJob("correct_times", self._correct_times, _TIMES_EVERY_S, in_turn=True),
+            _MaintenanceJob("correct_times", partial(_in_turn, self._correct_times), _TIMES_EVERY_S),
             _MaintenanceJob("expire", self._expire),
-            _MaintenanceJob("delete_keys", delete_keys, in_turn=True),
+            _MaintenanceJob("delete_keys", partial(_in_turn, delete_keys)),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
             _MaintenanceJob("log_audit_head", self._log_audit_head, _AUDIT_HEAD_EVERY_S),
-            _MaintenanceJob("delete_rejections", delete_rejections, in_turn=True),
+            _MaintenanceJob("delete_rejections", partial(_in_turn, delete_rejections)),
         ]
 
     async def run(self) -> None:
@@ -148,7 +139,7 @@ class Maintenance:
                 if now < job.due_at and not (is_short and job is self._jobs[0]):
                     continue
                 try:
-                    await job.run_once(connection)
+                    await job.run(connection)
                 except Exception as error:
                     if connection.is_closed():
                         raise
@@ -230,8 +221,7 @@ class Maintenance:
             self.worker.telemetry.log("partitions.content_dropped", day=str(day))
 
     async def _expire(self, connection: PipelineConnection) -> None:
-        async with _turn(connection) as is_free:
-            deltas = await self._write_expired(connection) if is_free else {}
+        deltas = await _in_turn(self._write_expired, connection) or {}
         # After the commit: a failed commit is repeated.
         for delta in deltas.values():
             self.worker.telemetry.settled["expired"].inc(delta.expired)

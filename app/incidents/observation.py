@@ -54,45 +54,23 @@ class Observation:
     failing_channels: Mapping[str, Mapping[str, timedelta]]
 
 
-class Stopwatch:
-    """Measures for how long a condition has held."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._since: float | None = None
-
-    def measure(self, holds: bool) -> timedelta:
-        """Return for how long the condition has held without a break. `holds`: whether it holds now."""
-        if not holds:
-            self._since = None
-            return timedelta(0)
-        now = self._monotonic()
-        if self._since is None:
-            self._since = now
-        return timedelta(seconds=now - self._since)
-
-
 @dataclass(slots=True)
 class Observer:
     """Reads observations from the database, and measures how long conditions last."""
 
     max_event_age: timedelta
     monotonic: Callable[[], float]
-    _breakers: dict[int, Stopwatch] = field(default_factory=dict)
+    # Since when the breakers of lanes are open, and since when conditions of the service hold.
+    _open_since: dict[int, float] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
     _volumes: Mapping[DestinationNumber, incident_facts.VolumeFacts] = field(default_factory=dict)
     _volumes_read_at: float | None = None
-    _workers: Stopwatch = field(init=False)
-    _commits: Stopwatch = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.restart()
 
     def restart(self) -> None:
         """Forget all measurements, because another process computed the incidents meanwhile."""
-        self._breakers.clear()
+        self._open_since.clear()
+        self._since.clear()
         self._volumes_read_at = None
-        self._workers = Stopwatch(self.monotonic)
-        self._commits = Stopwatch(self.monotonic)
 
     async def observe(self, connection: asyncpg.Connection, *, commit_s: float) -> Observation:
         """Read all facts. `commit_s` is the duration of the last commit in seconds."""
@@ -107,7 +85,7 @@ class Observer:
         workers = await incident_facts.workers(connection, lease=timedelta(seconds=LONGEST_LEASE_S))
         oldest = workers.oldest_sendable_at
         absent = timedelta(0)
-        absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
+        absent_for = self._measure("no_worker", oldest is not None and not workers.is_leased)
         if oldest is not None and absent_for >= _WORKER_GRACE:
             # The times of the database count, because this process may have begun to measure just now.
             absent = now - oldest
@@ -119,7 +97,7 @@ class Observer:
                 (at for each in destinations if (at := each.facts.earliest_expiry_at) is not None),
                 default=None,
             ),
-            slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
+            slow_commits_for=self._measure("slow_commits", commit_s > SLOW_COMMIT_S),
         )
         return Observation(now, destinations, service, failing)
 
@@ -140,17 +118,20 @@ class Observer:
             expiring_within=timedelta(hours=max(expiring_hours, default=0)),
             volumes=self._volumes,
         )
-        breakers = self._breaker_times(watched)
+        now = self.monotonic()
+        opened = {each.lane for each in watched if each.breaker != "closed"}
+        self._open_since = {lane: self._open_since.get(lane, now) for lane in opened}
         suspects, drifts = await incident_facts.mapping_problems(connection)
         found = []
         for place, each in enumerate(watched):
             if place % _SLICE == 0:
                 await asyncio.sleep(0)
             facts = known[each.number]
+            open_s = now - self._open_since.get(each.lane, now) if facts.oldest_waiting_at else 0.0
             facts = replace(
                 facts,
                 no_token_since=_later(each.no_token_since, facts.oldest_waiting_at),
-                breaker_open_for=breakers[each.lane] if facts.oldest_waiting_at else timedelta(0),
+                breaker_open_for=timedelta(seconds=open_s),
                 suspect=suspects.get(each.number),
                 drift=drifts.get(each.number),
             )
@@ -160,11 +141,13 @@ class Observer:
             )
         return found
 
-    def _breaker_times(self, watched: Sequence[incident_facts.WatchedDestination]) -> Mapping[int, timedelta]:
-        """Return for how long the breaker of each lane has been open."""
-        states = {each.lane: each.breaker != "closed" for each in watched}
-        self._breakers = {lane: self._breakers.get(lane) or Stopwatch(self.monotonic) for lane in states}
-        return {lane: self._breakers[lane].measure(is_open) for lane, is_open in states.items()}
+    def _measure(self, condition: str, holds: bool) -> timedelta:
+        """Return for how long a condition has held without a break. `holds`: whether it holds now."""
+        if not holds:
+            self._since.pop(condition, None)
+            return timedelta(0)
+        now = self.monotonic()
+        return timedelta(seconds=now - self._since.setdefault(condition, now))
 
 
 def _later(since: datetime | None, waiting: datetime | None) -> datetime | None:

@@ -89,10 +89,6 @@ class FlushSession:
     _may_use_one_round_trip: bool = False
     _generation: int | None = None  # of the ledger, as of the last flush
 
-    @property
-    def has_connection(self) -> bool:
-        return self._connection is not None
-
     async def connection(self) -> asyncpg.Connection:
         """Return the connection; open it if there is none."""
         if self._connection is None or self._connection.is_closed():
@@ -109,14 +105,16 @@ class FlushSession:
             self._connection = connection
         return self._connection
 
-    def terminate(self) -> None:
-        """Close the connection, because the state of its session is unknown.
+    def terminate(self) -> bool:
+        """Close the connection, because the state of its session is unknown. Return False if there is none.
 
         The next flush opens another connection.
         """
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
+        if self._connection is None:
+            return False
+        self._connection.terminate()
+        self._connection = None
+        return True
 
     async def close(self) -> None:
         if self._connection is not None and not self._connection.is_closed():
@@ -328,10 +326,7 @@ class GroupCommit:
         self.database_results.refused(error)
         self.telemetry.flushes["refused"].inc()
         _refuse_all(requests)
-        if self.session.has_connection:
-            # The state of the database session is unknown, so the next flush opens another connection.
-            self.session.terminate()
-        else:
+        if not self.session.terminate():
             # No connection can be opened: queued requests get the same answer without waiting.
             while refused := self.queue.take(MAX_EVENTS):
                 _refuse_all(refused)

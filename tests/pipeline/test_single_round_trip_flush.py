@@ -366,7 +366,7 @@ async def test_a_connection_that_breaks_while_it_is_prepared_is_ended(world: Wor
     with pytest.raises(OSError, match="broken"):
         await session.connection()
     assert connection.ended
-    assert not session.has_connection
+    assert not session.terminate()  # there is none
 
 
 def test_the_rows_of_the_counts_change_in_a_circle() -> None:
