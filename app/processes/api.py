@@ -16,7 +16,6 @@ from app.admin.access.people import PersonClaims
 from app.admin.context import AppContext
 from app.admin.destinations.delivery_control import DeliveryControl
 from app.amazon.accounts import find_advertiser
-from app.amazon.client import EventsClient
 from app.api.access.inbound_limits import OrganisationCache
 from app.api.recent_rows import keep_fresh
 from app.crypto import secret_digest
@@ -33,11 +32,12 @@ from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner
 from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
+from app.processes.clients import amazon_sign_in, events_client, oidc_client
 from app.processes.deployment import deployment_rules
 from app.processes.incident_jobs import incident_jobs
 from app.processes.listeners import listen
 from app.processes.monitoring_port import monitoring_port
-from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources, outbound_of
+from app.processes.resources import Resources, open_resources
 from app.server.connection_limits import ConnectionLimits, allowed_connections
 from app.server.server import HSTS_HEADERS, Server, respond_while_starting
 from app.settings import Settings
@@ -102,8 +102,7 @@ async def build_application(
     queue_ages = QueueAgeMonitor(
         pool=resources.pool, max_age=deployment.max_age, jitter=random.random, telemetry=resources.telemetry
     )
-    client_id = settings.amazon_client_id or ""
-    client = EventsClient(client_id, settings.amazon_base_url, outbound=outbound_of(settings))
+    client = events_client(settings)
     sign_in = amazon_sign_in(settings)
     bootstrap = settings.bootstrap_admin_key
     people = oidc_client(settings)

@@ -6,16 +6,15 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
-from app.incidents.outbox import ChannelClients, MessagePlanner, NotificationDelivery
-from app.processes.resources import Resources, outbound_of
-from app.settings import Settings
+from app.incidents.outbox import MessagePlanner, NotificationDelivery
+from app.processes.clients import channel_clients
+from app.processes.resources import Resources
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
-from app.webhook_client import WebhookClient
 
 _LONGEST_PAUSE_S = 10.0  # a pause is as long as the run before, but not longer than this
 
@@ -50,22 +49,6 @@ async def incident_jobs(resources: Resources) -> AsyncIterator[None]:
             await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(*DRIVER_ERRORS):
                 await monitor.leave()
-
-
-def channel_clients(settings: Settings) -> ChannelClients:
-    """Return the clients of all notification channels. The caller closes that of the webhooks."""
-    server, sender = settings.mail_server, settings.smtp_from
-    mails = None
-    if server is not None and sender is not None:
-        # The packages of mail use 1 MB.
-        from app.mail_client import MailClient
-
-        mails = MailClient(server, sender.get_secret_value(), now=_now, require_tls=settings.production)
-    return ChannelClients(WebhookClient(now=_now, outbound=outbound_of(settings)), mails)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def _repeat(job: IncidentMonitor | NotificationDelivery, telemetry: Telemetry) -> None:

@@ -1,4 +1,7 @@
-"""Open and close the resources of a process: database connections, encryption keys, sign-in clients."""
+"""Open and close the resources of a process: database connections and encryption keys.
+
+A process waits for its database, and logs what it waits for.
+"""
 
 import asyncio
 import logging
@@ -6,24 +9,30 @@ import os
 import random
 import secrets
 import socket
+import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
-from pydantic import SecretStr
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_delay,
+    stop_never,
+    wait_random_exponential,
+)
 
 from app import health
-from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
-from app.outbound import Outbound
-from app.processes.database_wait import place_of, wait_for_database
 from app.setting_types import DatabaseRole
 from app.settings import Settings, SettingsError
 from app.store import encryption, transactions
@@ -31,7 +40,8 @@ from app.store.counts import WRITERS, CountWriter
 from app.store.database import schema_revision
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
-from app.store.database.servers import COMMAND_TIMEOUT_S, SERVER_SETTINGS, Servers
+from app.store.database.servers import COMMAND_TIMEOUT_S, SERVER_SETTINGS, Servers, servers_of
+from app.store.errors import connection_problem
 from app.store.organisations import scope
 from app.telemetry import VERSION, OtlpSpans, Telemetry, configure_logging
 
@@ -39,8 +49,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from app.oidc_client import OidcClient
-
+Result = TypeVar("Result")
+_REPORT_EVERY_S: Final = 30.0
+_COMMAND_WAIT_S: Final = 60.0
 _log = logging.getLogger(__name__)
 # The database roles of processes and commands that do not connect as the API.
 _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
@@ -238,48 +249,6 @@ async def connected_as(
         await connection.close(timeout=5)
 
 
-def outbound_of(settings: Settings) -> Outbound:
-    """Return how requests leave the network of the operator."""
-    proxy = settings.outbound_proxy
-    hosts = settings.outbound_direct_hosts.split(",")
-    return Outbound(
-        None if proxy is None else proxy.get_secret_value(),
-        tuple(host.strip().lower() for host in hosts if host.strip()),
-        settings.outbound_ca_file,
-    )
-
-
-def amazon_sign_in(settings: Settings) -> SignIn:
-    """Return the client for signing in at Amazon. The caller closes it.
-
-    Without client id and secret, Amazon would refuse every sign-in, so the API checks for them first.
-    """
-    return SignIn(
-        settings.amazon_client_id or "",
-        settings.amazon_client_secret or SecretStr(""),
-        f"{settings.public_url.rstrip('/')}/oauth/amazon/callback",
-        settings.amazon_base_url,
-        outbound=outbound_of(settings),
-    )
-
-
-def oidc_client(settings: Settings) -> "OidcClient | None":
-    """Return the OpenID Connect client, or None if no provider is configured."""
-    if settings.oidc_issuer is None or settings.oidc_client_id is None:
-        return None
-    # The packages that check tokens use 4 MB.
-    from app.oidc_client import OidcClient
-
-    secret = settings.oidc_client_secret
-    return OidcClient(
-        settings.oidc_issuer,
-        settings.oidc_client_id,
-        None if secret is None else secret.get_secret_value(),
-        f"{settings.public_url.rstrip('/')}/console/oidc/callback",
-        outbound=outbound_of(settings),
-    )
-
-
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
     """Return the key of the content hash, which recognises repeated events. The first process creates it.
 
@@ -366,3 +335,60 @@ def session_settings(
         # Postgres ends the session of an unreachable process, and so releases its locks.
         **SERVER_SETTINGS,
     }
+
+
+async def wait_for_database(open_: Callable[[], Awaitable[Result]], dsn: str, *, forever: bool) -> Result:
+    """Call `open_` until the database is usable, and return its result.
+
+    A command waits for a minute, and not for a migration. A process waits `forever`: another container may
+    start the database or run `migrate` at any time. Any other error ends the wait.
+    """
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(_is_transient if forever else _is_unreachable),
+        wait=wait_random_exponential(multiplier=0.2, max=3),
+        stop=stop_never if forever else stop_after_delay(_COMMAND_WAIT_S),
+        before_sleep=_reporter(dsn, time.monotonic),
+        reraise=True,
+    )
+    return await retrying(open_)
+
+
+def place_of(dsn: str) -> Mapping[str, str]:
+    """Return the log fields that say where a database is: servers, database and role, without password."""
+    parts = urlsplit(dsn)
+    return {
+        "servers": ", ".join(f"{server.host}:{server.port}" for server in servers_of(dsn)),
+        "database": unquote(parts.path.lstrip("/")),
+        "database_role": unquote(parts.username or ""),
+    }
+
+
+def _reporter(dsn: str, monotonic: Callable[[], float]) -> Callable[[RetryCallState], None]:
+    """Return a function that logs a warning at the first failed attempt, and then every 30 s."""
+    next_at = float("-inf")
+
+    def report(state: RetryCallState) -> None:
+        nonlocal next_at
+        if (now := monotonic()) < next_at or state.outcome is None:
+            return
+        next_at = now + _REPORT_EVERY_S
+        error = state.outcome.exception()
+        assert error is not None
+        reason = connection_problem(error) or type(error).__name__
+        _log.warning("database.waiting", extra={"fields": {**place_of(dsn), "reason": reason}})
+
+    return report
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Return whether the database may soon be usable."""
+    return isinstance(error, schema_revision.NotMigrated) or _is_unreachable(error)
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """Return whether the database is unreachable, starting, stopping or full."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return False
+    if isinstance(error, OSError | asyncpg.InternalClientError | asyncpg.TargetServerAttributeNotMatched):
+        return True
+    return str(getattr(error, "sqlstate", None) or "").startswith(("08", "53", "57"))

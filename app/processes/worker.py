@@ -2,12 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Final
+from datetime import timedelta
 
 import uvloop
 
@@ -15,7 +12,7 @@ from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.access_tokens import AccessTokens
 from app.delivery.balance_check import BalanceJob
-from app.delivery.callbacks import TIMEOUT_S, CallbackPost, CallbackSender
+from app.delivery.callbacks import CallbackPost, CallbackSender
 from app.delivery.delivery import Delivery
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.erasure import ErasureScanner
@@ -24,15 +21,14 @@ from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.worker import Worker
 from app.domain.pacing.order import Capacity, Turns
 from app.processes import gc_tuning, parent_watch
+from app.processes.clients import amazon_sign_in, events_client, status_callbacks
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
-from app.processes.resources import Resources, amazon_sign_in, open_resources, outbound_of
+from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.telemetry import configure_logging
-from app.webhook_client import WebhookClient
 
 POOL_SIZE = 10
-_CALLBACK_CONNECTIONS: Final = 2
 
 
 def run(settings: Settings) -> None:
@@ -42,12 +38,7 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    client = EventsClient(
-        settings.amazon_client_id or "",
-        settings.amazon_base_url,
-        connections=Capacity(settings.max_requests_in_flight).region,
-        outbound=outbound_of(settings),
-    )
+    client = events_client(settings, Capacity(settings.max_requests_in_flight).region)
     async with (
         open_resources(settings, role="worker", pool_size=POOL_SIZE) as resources,
         aclosing(client),
@@ -64,22 +55,6 @@ async def _run(settings: Settings) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, dispatcher.stop)
             await dispatcher.run()
-
-
-@asynccontextmanager
-async def status_callbacks(settings: Settings) -> AsyncIterator[CallbackPost | None]:
-    """Open the client that posts status callbacks to the journey engine; None if they are not configured."""
-    if settings.status_callback_url is None:
-        yield None
-        return
-    client = WebhookClient(
-        now=lambda: datetime.now(UTC),
-        timeout_s=TIMEOUT_S,
-        connections=_CALLBACK_CONNECTIONS,
-        outbound=outbound_of(settings),
-    )
-    async with aclosing(client):
-        yield partial(client.post, settings.status_callback_url, settings.callback_secrets)
 
 
 def retention_of(settings: Settings) -> Retention:
