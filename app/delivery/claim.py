@@ -231,7 +231,7 @@ async def read_exceptions(
         if not bodies[batch] and await rules.worker.lacks_key(connection, data_key):
             postponed.add(batch)
     items: list[Item] = []
-    missing: list[exceptions.DueException] = []
+    unreadable: list[Unreadable] = []
     erasable: set[tuple[BatchId, date]] = set()
     size = 0
     for row in due:
@@ -242,7 +242,7 @@ async def read_exceptions(
         if rules.erased_values and body is not None:
             is_erased = _carries_erased([body], rules.erased_values)
         if body is None or is_erased is None:
-            missing.append(row)
+            unreadable.append(Unreadable(_source(row), (row.place,)))
             continue
         if is_erased:
             erasable.add((row.batch, row.day))
@@ -259,8 +259,7 @@ async def read_exceptions(
             selection.queue, current, too_old, (), keys, due[0].send_group, has_more=True, kind=selection.kind
         )
         too_old = ()
-    unreadable = tuple(Unreadable(_source(row), (row.place,)) for row in missing)
-    return Claim(content, (), unreadable, tuple(sorted(erasable)), tuple(sorted(postponed)), too_old)
+    return Claim(content, (), tuple(unreadable), tuple(sorted(erasable)), tuple(sorted(postponed)), too_old)
 
 
 def _source(row: exceptions.DueException) -> BatchSource:

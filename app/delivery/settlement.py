@@ -248,18 +248,16 @@ async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim
     unchanged = await batches.lock_unchanged(connection, data_keys)
     single = [(row.source.batch, row.places[0]) for row in claim.unreadable if row.data_key is None]
     retrying = await exceptions.lock_retrying(connection, single + [item.key for item in claim.too_old])
+
+    def is_unchanged(row: Unreadable) -> bool:
+        if row.data_key is not None:
+            return row.source.batch in unchanged
+        return (row.source.batch, row.places[0]) in retrying
+
     return replace(
         claim,
         expired=tuple(batch for batch in claim.expired if batch.id in unchanged),
-        unreadable=tuple(
-            row
-            for row in claim.unreadable
-            if (
-                row.source.batch in unchanged
-                if row.data_key is not None
-                else (row.source.batch, row.places[0]) in retrying
-            )
-        ),
+        unreadable=tuple(row for row in claim.unreadable if is_unchanged(row)),
         too_old=tuple(item for item in claim.too_old if item.key in retrying),
     )
 
