@@ -21,8 +21,7 @@ from sqlalchemy import text
 
 from app.commands.postgres_programs import has_tls
 from app.domain.ids import OrganisationId
-from app.processes import resources
-from app.processes.resources import open_resources
+from app.processes.resources import _reporter, open_resources
 from app.store.database import schema_revision, servers
 from app.store.database.migrate import configured, upgrade
 from app.store.database.servers import Servers
@@ -426,7 +425,7 @@ def test_a_command_does_not_wait_for_a_migration(product: Product) -> None:
 def test_the_warning_is_repeated_every_30_s(caplog: pytest.LogCaptureFixture) -> None:
     """At once, then at 30 s and 60 s, however often the process tries."""
     now = [0.0]
-    report = resources._reporter("postgresql://role:secret@one:1,two:2/d", lambda: now[0])
+    report = _reporter("postgresql://role:secret@one:1,two:2/d", lambda: now[0])
 
     class Attempt:
         class outcome:
