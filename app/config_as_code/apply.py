@@ -1,8 +1,8 @@
 """Apply a configuration file in one transaction, through the use cases of the API."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from sqlalchemy.exc import IntegrityError
@@ -16,7 +16,7 @@ from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import mappings as use_cases
 from app.admin.mappings.schema import compile_or_refuse
 from app.admin.mappings.trials import comparison, summary
-from app.config_as_code.model import DesiredDestination, refusal_sentence
+from app.config_as_code.file import DesiredDestination, FileProblem, InvalidFile, refusal_sentence
 from app.config_as_code.plan import (
     DestinationStep,
     ExistingConfiguration,
@@ -25,14 +25,12 @@ from app.config_as_code.plan import (
     PlannedAction,
     plan,
 )
-from app.config_as_code.read import FileProblem, InvalidFile
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
 from app.store import driver_of, mappings
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
 from app.store.incidents import alerting, notifications
-from app.store.mappings import StoredMapping
 from app.store.organisations import organisations
 
 
@@ -87,12 +85,11 @@ async def _apply_plan(
     await destinations.lock_all(connection)
     change = Update(connection, await driver_of(connection), options.by)
     existing = await stored_configuration(connection)
-    own = {
+    channels = options.channels | {
         each.name
         for each in await notifications.declared(change.driver)
         if each.organisation == options.organisation
     }
-    options = replace(options, channels=options.channels | own)
     planned = plan(desired, existing, prune=options.prune)
     if not isinstance(planned, Plan):
         return planned
@@ -101,7 +98,7 @@ async def _apply_plan(
     backtests: dict[str, Backtest] = {}
     for step in planned.steps:
         try:
-            after.append(await _destination(change, step, options))
+            after.append(await _destination(change, step, channels))
         except Refusal as refusal:
             problems.append(FileProblem(step.desired.path, refusal_sentence(refusal)))
             problems += step.document_problems
@@ -154,7 +151,7 @@ def _check_loss(planned: Plan, backtests: Mapping[str, Backtest], options: Apply
     return problems
 
 
-async def _destination(change: Update, step: DestinationStep, options: ApplyOptions) -> Destination:
+async def _destination(change: Update, step: DestinationStep, channels: Collection[str]) -> Destination:
     if step.existing is not None and step.action is PlannedAction.NOTHING:
         return step.existing
     desired, connection = step.desired, change.connection
@@ -163,9 +160,7 @@ async def _destination(change: Update, step: DestinationStep, options: ApplyOpti
         async with _unused_id(connection, "destination"):
             after = await insert_destination(change, id_, step.settings)
     else:
-        before = await destinations.lock(connection, step.existing.id)
-        assert before is not None
-        after = await update_settings(change, before, step.settings)
+        after = await update_settings(change, step.existing, step.settings)
     enabled = desired.status_callback
     if enabled is not None and enabled != after.status_callback:
         await set_status_callback(change, after, enabled=enabled)
@@ -175,7 +170,7 @@ async def _destination(change: Update, step: DestinationStep, options: ApplyOpti
         after = await destinations.touch(connection, after.id)
     if desired.notifications is not None:
         preference = desired.notifications.preference()
-        await change_preference(change, after, preference, options.channels)
+        await change_preference(change, after, preference, channels)
     return after
 
 
@@ -187,8 +182,7 @@ async def _mapping(change: Update, destination: Destination, step: MappingStep) 
     destination = await use_cases.lock_advertiser(connection, destination)
     if step.desired is None:
         assert step.existing is not None
-        before = await _lock(connection, destination, step.existing.id)
-        await use_cases.archive_mapping(change, before)
+        await use_cases.archive_mapping(change, step.existing)
         return
     document = use_cases.valid_draft(step.document)
     if step.existing is None:
@@ -197,10 +191,9 @@ async def _mapping(change: Update, destination: Destination, step: MappingStep) 
             await use_cases.create_mapping(change, destination.id, id_, document)
     else:
         id_ = step.existing.id
-        before = await _lock(connection, destination, id_)
-        await use_cases.change_mapping(change, before, document)
+        await use_cases.change_mapping(change, step.existing, document)
     if step.desired.published:
-        mapping = await _lock(connection, destination, id_)
+        mapping = await use_cases.find_mapping(connection, destination, id_, lock=True)
         await use_cases.publish_mapping(change, destination, mapping)
 
 
@@ -213,9 +206,3 @@ async def _unused_id(connection: AsyncConnection, kind: str) -> AsyncIterator[No
     except IntegrityError:
         detail = f"Another {kind} has this id."
         raise Refusal(ErrorCode.INVALID, detail, FieldProblem("id", "duplicate")) from None
-
-
-async def _lock(connection: AsyncConnection, destination: Destination, mapping: MappingId) -> StoredMapping:
-    locked = await mappings.lock(connection, destination.id, mapping)
-    assert locked is not None
-    return locked

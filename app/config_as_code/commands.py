@@ -20,10 +20,10 @@ from app.admin.mappings.trials import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
 from app.config_as_code import export as exporting
-from app.config_as_code import model, read
+from app.config_as_code import file
 from app.config_as_code.apply import AppliedPlan, ApplyOptions
+from app.config_as_code.file import DesiredDestination, FileProblem, InvalidFile
 from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedAction
-from app.config_as_code.read import FileProblem, InvalidFile, with_lines
 from app.domain.destination import State
 from app.domain.ids import LaneId
 from app.domain.mapping.diff import Difference
@@ -62,7 +62,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def schema(_settings: Settings, _asked: argparse.Namespace) -> None:
     """Print the JSON schema of the file."""
-    print(json.dumps(model.schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(file.schema(), indent=2, ensure_ascii=False))
 
 
 async def plan(settings: Settings, asked: argparse.Namespace) -> int:
@@ -101,7 +101,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
 async def _wake(resources: Resources, done: AppliedPlan) -> None:
     """Notify the workers of changed destinations. Without this, they notice the change at their next poll."""
     steps = zip(done.plan.steps, done.destinations, strict=True)
-    changed: dict[LaneId, int] = {destination.lane: 0 for step, destination in steps if step.changed}
+    changed: dict[LaneId, int] = {destination.lane: 0 for step, destination in steps if step.actions}
     async with resources.pool.acquire() as connection:
         await lanes.notify_waiting(connection, changed)
 
@@ -121,15 +121,15 @@ async def export(settings: Settings, asked: argparse.Namespace) -> None:
             print(f"{name} has unpublished changes. They are not exported.", file=sys.stderr)
 
 
-def _read(file: str) -> tuple[str, list[model.DesiredDestination] | InvalidFile]:
+def _read(path: str) -> tuple[str, list[DesiredDestination] | InvalidFile]:
     try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         text = content.decode()
     except OSError as problem:
-        return "", InvalidFile((FileProblem(file, f"The file cannot be read ({problem.strerror})."),))
+        return "", InvalidFile((FileProblem(path, f"The file cannot be read ({problem.strerror})."),))
     except UnicodeDecodeError:
-        return "", InvalidFile((FileProblem(file, "The file is not UTF-8."),))
-    return text, read.read(text)
+        return "", InvalidFile((FileProblem(path, "The file is not UTF-8."),))
+    return text, file.read(text)
 
 
 def _share(text: str) -> Fraction:
@@ -154,8 +154,8 @@ def _options(settings: Settings, asked: argparse.Namespace, pepper: bytes) -> Ap
     )
 
 
-def _refuse(file: InvalidFile, text: str) -> int:
-    for problem in with_lines(file, text).problems:
+def _refuse(invalid: InvalidFile, text: str) -> int:
+    for problem in file.with_lines(invalid, text).problems:
         print(f"{problem.path}: {problem.sentence}", file=sys.stderr)
     print("Nothing was changed.", file=sys.stderr)
     return 1
@@ -169,7 +169,7 @@ _MAX_LENGTH = 120
 def lines(plan: Plan, backtests: Mapping[str, Backtest], *, done: bool = False) -> Iterator[str]:
     """Yield the lines of a plan. The last line counts the actions, which were applied if `done` is true."""
     for step in plan.steps:
-        if step.changed:
+        if step.actions:
             yield from _destination_lines(step, backtests)
     for destination in plan.unmanaged:
         yield f"  destination {destination.name} ({destination.id}) is not in the file: unchanged"

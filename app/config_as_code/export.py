@@ -10,7 +10,7 @@ import yaml
 
 from app.admin.destinations.settings import settings_of
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
-from app.config_as_code.model import VERSION
+from app.config_as_code.file import VERSION
 from app.config_as_code.plan import ExistingConfiguration, alerting_members
 from app.domain.destination import State
 from app.store.destinations.destinations import Destination

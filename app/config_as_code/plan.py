@@ -11,8 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from app.admin.destinations.settings import settings_from, settings_of
 from app.admin.incidents import NotificationPreference
-from app.config_as_code.model import DesiredDestination, DesiredMapping
-from app.config_as_code.read import FileProblem, InvalidFile
+from app.config_as_code.file import DesiredDestination, DesiredMapping, FileProblem, InvalidFile
 from app.domain.destination import DestinationSettings, State
 from app.domain.incidents import thresholds
 from app.domain.mapping.diff import Difference, differences, is_same
@@ -57,8 +56,9 @@ class DestinationStep:
 
     @property
     def actions(self) -> list[PlannedAction]:
-        """Return the action for the destination, followed by the actions for its mappings."""
-        return [self.action, *[mapping.action for mapping in self.mappings]]
+        """Return the action for the destination and those for its mappings, except NOTHING."""
+        actions = [self.action, *[mapping.action for mapping in self.mappings]]
+        return [action for action in actions if action is not PlannedAction.NOTHING]
 
     @property
     def document_problems(self) -> list[FileProblem]:
@@ -66,11 +66,6 @@ class DestinationStep:
         desired = [each.desired for each in self.mappings if each.action is not PlannedAction.NOTHING]
         checked = ((mapping.path, mapping.refusal()) for mapping in desired if mapping is not None)
         return [FileProblem(path, sentence) for path, sentence in checked if sentence is not None]
-
-    @property
-    def changed(self) -> bool:
-        """Return whether the destination or one of its mappings changes."""
-        return any(action is not PlannedAction.NOTHING for action in self.actions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +77,8 @@ class Plan:
 
     @property
     def actions(self) -> list[PlannedAction]:
-        """Return every action except NOTHING."""
-        actions = [action for step in self.steps for action in step.actions]
-        return [action for action in actions if action is not PlannedAction.NOTHING]
+        """Return the actions of all steps."""
+        return [action for step in self.steps for action in step.actions]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from app.config_as_code import model
+from app.config_as_code import file
 from dev.pages import commands, event_types, metrics, notices, reasons, routes, settings, states
 
 
 def _schema() -> str:
-    return json.dumps(model.schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(file.schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {

@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.config_as_code import apply as applying
 from app.config_as_code import export
 from app.config_as_code.apply import AppliedPlan, ApplyOptions
-from app.config_as_code.model import DesiredDestination
-from app.config_as_code.read import InvalidFile, read
+from app.config_as_code.file import DesiredDestination, InvalidFile, read
 from tests.api.world import DESTINATION, MAPPING
 
 BY = "cli:test"

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.config_as_code import apply as applying
 from app.config_as_code.apply import AppliedPlan
 from app.config_as_code.commands import lines
+from app.config_as_code.file import InvalidFile
 from app.config_as_code.plan import PlannedAction
-from app.config_as_code.read import InvalidFile
 from app.domain.ids import OrganisationId
 from app.store.organisations.scope import scoped_engine
 from tests.api.test_backtests import WITH, WITHOUT, saw

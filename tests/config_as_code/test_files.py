@@ -7,8 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from app.config_as_code.model import schema
-from app.config_as_code.read import FileProblem, InvalidFile, read, with_lines
+from app.config_as_code.file import FileProblem, InvalidFile, read, schema, with_lines
 from tests.api.world import MAPPING
 from tests.config_as_code.files import acme, file
 from tests.tables import cases

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.admin import inputs
 from app.admin.destinations.settings import NewDestination
-from app.config_as_code import model as files
+from app.config_as_code import file as files
 from app.domain.strict_json import parse
 from app.processes import application
 from tests.edge.hostile_inputs import ROWS, Target, bytes_of, request
