@@ -53,12 +53,11 @@ def _database_url(value: SecretStr) -> SecretStr:
     return SecretStr(address)
 
 
-def _proxy(value: SecretStr) -> SecretStr:
+def _proxy(text: str) -> None:
     """Check the URL of a proxy. Raises ValueError; its text does not contain the URL."""
-    parts = split_address(value.get_secret_value())
+    parts = split_address(text)
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ValueError("must look like http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")
-    return value
 
 
 def _certificates(path: Path) -> Path:
@@ -128,7 +127,7 @@ CallbackSecrets = Annotated[SecretStr, _checked_by(read_secrets)]
 WebhookChannels = Annotated[SecretStr, _checked_by(read_webhooks)]
 MailChannels = Annotated[SecretStr, _checked_by(read_emails)]
 MailServerUrl = Annotated[SecretStr, _checked_by(read_mail_server)]
-ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
+ProxyUrl = Annotated[SecretStr, _checked_by(_proxy)]
 CertificateFile = Annotated[Path, AfterValidator(_certificates)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]

@@ -20,30 +20,13 @@ from pydantic import (
     model_validator,
 )
 
+from app import setting_types as types
 from app.crypto import NamedKey
 from app.domain.admission import MIB
 from app.domain.callback import read_secrets
 from app.domain.notifications import Channel, MailServer, read_emails, read_mail_server, read_webhooks
 from app.domain.pacing.order import MIN_IN_FLIGHT
 from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
-from app.setting_types import (
-    AdminKey,
-    CallbackSecrets,
-    CertificateFile,
-    Count,
-    DatabaseRole,
-    DatabaseUrl,
-    EncryptionKeys,
-    MailChannels,
-    MailServerUrl,
-    PortNumber,
-    ProxyUrl,
-    Purposes,
-    RoleGroups,
-    WebAddress,
-    WebhookChannels,
-    named_keys,
-)
 
 ROOT = Path(__file__).resolve().parent.parent
 # What production requires of a process that uses the database and the keys.
@@ -68,64 +51,64 @@ class Settings(BaseModel):
 
     # Addresses, database, processes
     host: str = "127.0.0.1"
-    port: PortNumber = 8000
-    sandbox_port: PortNumber = 8001
-    metrics_port: PortNumber | None = None
+    port: types.PortNumber = 8000
+    sandbox_port: types.PortNumber = 8001
+    metrics_port: types.PortNumber | None = None
     metrics_per_destination: bool = False
     # In production only the monitoring port has metrics.
     publish_metrics_and_docs: bool = Field(default_factory=lambda known: known.get("app_env") != "production")
-    otlp_endpoint: WebAddress | None = None
+    otlp_endpoint: types.WebAddress | None = None
     otlp_sample_percent: int = Field(default=1, ge=0, le=100)
-    public_url: WebAddress = Field(
+    public_url: types.WebAddress = Field(
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
     # One URL for each database role; see `database_for`.
-    migration_database_url: DatabaseUrl | None = None
-    database_url: DatabaseUrl | None = Field(
+    migration_database_url: types.DatabaseUrl | None = None
+    database_url: types.DatabaseUrl | None = Field(
         default_factory=lambda known: known.get("migration_database_url")
     )
-    worker_database_url: DatabaseUrl | None = None
-    backup_database_url: DatabaseUrl | None = None
-    api_processes: Count = 1
-    worker_processes: Count = 1
+    worker_database_url: types.DatabaseUrl | None = None
+    backup_database_url: types.DatabaseUrl | None = None
+    api_processes: types.Count = 1
+    worker_processes: types.Count = 1
 
     # Secrets
-    encryption_keys: EncryptionKeys | None = None
-    bootstrap_admin_key: AdminKey | None = None
+    encryption_keys: types.EncryptionKeys | None = None
+    bootstrap_admin_key: types.AdminKey | None = None
 
     # Amazon
     amazon_client_id: str | None = None
     amazon_client_secret: SecretStr | None = None
-    amazon_base_url: WebAddress | None = None
+    amazon_base_url: types.WebAddress | None = None
 
     # The network of the operator: its proxy and its certificate authority
-    outbound_proxy: ProxyUrl | None = None
+    outbound_proxy: types.ProxyUrl | None = None
     outbound_direct_hosts: str = ""
-    outbound_ca_file: CertificateFile | None = None
+    outbound_ca_file: types.CertificateFile | None = None
 
     # Status callbacks to the journey engine
-    status_callback_url: WebAddress | None = None
-    status_callback_secrets: CallbackSecrets | None = None
+    status_callback_url: types.WebAddress | None = None
+    status_callback_secrets: types.CallbackSecrets | None = None
 
     # Console sign-in through OpenID Connect
-    oidc_issuer: WebAddress | None = None
+    oidc_issuer: types.WebAddress | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: SecretStr | None = None
     oidc_role_claim: str = "groups"
-    oidc_roles: RoleGroups = ()
+    oidc_roles: types.RoleGroups = ()
     oidc_organisation_claim: str | None = None
     console_key_sign_in: bool = True
     # Incidents: notification channels and the mail server
-    notify_webhooks: WebhookChannels | None = None
+    notify_webhooks: types.WebhookChannels | None = None
     notify_secrets: SecretStr | None = None
-    notify_emails: MailChannels | None = None
-    smtp_url: MailServerUrl | None = None
+    notify_emails: types.MailChannels | None = None
+    smtp_url: types.MailServerUrl | None = None
     smtp_from: SecretStr | None = None
 
     # Consent: vendor and purposes required in a TCF string
     tcf_vendor_id: int = Field(default=793, ge=1, le=65_535)
-    tcf_purposes: Purposes = (1, 7)
+    tcf_purposes: types.Purposes = (1, 7)
 
     # Age of an event: older events are rejected, or get a warning
     max_event_age_days: int = Field(default=21, ge=1, le=21)
@@ -169,7 +152,7 @@ class Settings(BaseModel):
     def production(self) -> bool:
         return self.app_env == "production"
 
-    def database_for(self, role: DatabaseRole) -> str:
+    def database_for(self, role: types.DatabaseRole) -> str:
         """Return the database URL of a process with this role. Raises ValueError if unset.
 
         The default is the URL of the API. The default for backups is the URL of the tables' owner.
@@ -215,7 +198,7 @@ class Settings(BaseModel):
     @property
     def named_keys(self) -> tuple[NamedKey, ...]:
         """The encryption keys, the active one first; empty if unset."""
-        return named_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else ()
+        return types.named_keys(self.encryption_keys.get_secret_value()) if self.encryption_keys else ()
 
 
 def _plain(secret: SecretStr | None) -> str:

@@ -24,7 +24,8 @@ import pytest
 from app import cli
 from app.commands import doctor_facts
 from app.crypto import Vault
-from app.settings import Settings, named_keys
+from app.setting_types import named_keys
+from app.settings import Settings
 from app.store.database import backups, balance, migrate, privileges
 from app.store.encryption import keep_secret
 from dev.postgres.cluster import DURABLE, THROWAWAY, Cluster
