@@ -1,6 +1,6 @@
 """Apply a configuration file in one transaction, through the use cases of the API."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,23 +14,16 @@ from app.admin.destinations import set_status_callback
 from app.admin.destinations.settings import insert_destination, update_settings
 from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import mappings as use_cases
-from app.admin.mappings.schema import compile_or_refuse
-from app.admin.mappings.trials import comparison, summary
+from app.admin.mappings import schema, trials
+from app.config_as_code.existing import stored_configuration
 from app.config_as_code.file import DesiredDestination, FileProblem, InvalidFile, refusal_sentence
-from app.config_as_code.plan import (
-    DestinationStep,
-    ExistingConfiguration,
-    MappingStep,
-    Plan,
-    PlannedAction,
-    plan,
-)
+from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedAction, plan
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
-from app.store import driver_of, mappings
+from app.store import driver_of
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
-from app.store.incidents import alerting, notifications
+from app.store.incidents import notifications
 from app.store.organisations import organisations
 
 
@@ -51,7 +44,7 @@ class ApplyOptions(EvaluationSettings):
 
 @dataclass(frozen=True, slots=True)
 class AppliedPlan:
-    """A plan, the destinations of the file after the change, and the backtests by mapping id."""
+    """A plan, the destinations of the file after the change, and the backtests by the mapping's path."""
 
     plan: Plan
     destinations: tuple[Destination, ...]
@@ -95,6 +88,7 @@ async def _apply_plan(
         return planned
     problems: list[FileProblem] = []
     after = []
+    losses: list[FileProblem] = []
     backtests: dict[str, Backtest] = {}
     for step in planned.steps:
         try:
@@ -107,48 +101,35 @@ async def _apply_plan(
             path = mapping.desired.path if mapping.desired else step.desired.path
             try:
                 if backtest := await _backtest(connection, after[-1], mapping, options):
-                    backtests[backtest[0]] = backtest[1]
+                    backtests[path] = backtest
+                    losses += _check_loss(path, backtest, options.max_loss)
                 await _mapping(change, after[-1], mapping)
             except Refusal as refusal:
                 problems.append(FileProblem(path, refusal_sentence(refusal)))
         after[-1] = await destinations.find(connection, after[-1].id) or after[-1]
-    problems += _check_loss(planned, backtests, options)
+    problems += losses
     return InvalidFile(tuple(problems)) if problems else AppliedPlan(planned, tuple(after), backtests)
-
-
-async def stored_configuration(connection: AsyncConnection) -> ExistingConfiguration:
-    """Return the configuration of the acting organisation."""
-    found = await destinations.everything(connection)
-    driver = await driver_of(connection)
-    rows = await alerting.read_all(driver, [each.id for each in found])
-    return ExistingConfiguration(found, await mappings.everything(connection), rows)
 
 
 async def _backtest(
     connection: AsyncConnection, destination: Destination, step: MappingStep, options: ApplyOptions
-) -> tuple[str, Backtest] | None:
-    """Backtest a change of a published mapping with recent events. Return (mapping id, result).
+) -> Backtest | None:
+    """Backtest a change of a published mapping with recent events.
 
     Return None if the mapping does not change or was never published. Raises Refusal (422).
     """
     if step.action is not PlannedAction.CHANGE or step.existing is None or step.existing.published is None:
         return None
-    draft = compile_or_refuse(step.document)
-    compare = await comparison(connection, options, destination, step.existing, draft)
-    return step.existing.id, compare()
+    draft = schema.compile_or_refuse(step.document)
+    compare = await trials.comparison(connection, options, destination, step.existing, draft)
+    return compare()
 
 
-def _check_loss(planned: Plan, backtests: Mapping[str, Backtest], options: ApplyOptions) -> list[FileProblem]:
-    """Return a problem for each change whose loss exceeds `max_loss`."""
-    problems = []
-    for mapping in (mapping for step in planned.steps for mapping in step.mappings):
-        backtest = backtests.get(mapping.existing.id) if mapping.existing else None
-        if options.max_loss is None or backtest is None or mapping.desired is None:
-            continue
-        if backtest.loss > options.max_loss:
-            loss = f"The loss is {float(backtest.loss):.2%}; --max-loss allows {float(options.max_loss):.2%}."
-            problems.append(FileProblem(mapping.desired.path, f"{summary(backtest)} {loss}"))
-    return problems
+def _check_loss(path: str, backtest: Backtest, allowed: Fraction | None) -> Iterator[FileProblem]:
+    """Yield a problem if a change loses more than is allowed."""
+    if allowed is not None and backtest.loss > allowed:
+        loss = f"The loss is {float(backtest.loss):.2%}; --max-loss allows {float(allowed):.2%}."
+        yield FileProblem(path, f"{trials.summary(backtest)} {loss}")
 
 
 async def _destination(change: Update, step: DestinationStep, channels: Collection[str]) -> Destination:
@@ -169,8 +150,7 @@ async def _destination(change: Update, step: DestinationStep, channels: Collecti
     ):
         after = await destinations.touch(connection, after.id)
     if desired.notifications is not None:
-        preference = desired.notifications.preference()
-        await change_preference(change, after, preference, channels)
+        await change_preference(change, after, desired.notifications.preference(), channels)
     return after
 
 

@@ -19,9 +19,7 @@ import msgspec
 from app.admin.mappings.trials import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
-from app.config_as_code import export as exporting
-from app.config_as_code import file
-from app.config_as_code.apply import AppliedPlan, ApplyOptions
+from app.config_as_code import existing, file
 from app.config_as_code.file import DesiredDestination, FileProblem, InvalidFile
 from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedAction
 from app.domain.destination import State
@@ -80,10 +78,20 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
     async with open_resources(settings, role=asked.command, pool_size=1) as resources:
-        engine = await engine_for(resources, asked)
-        done = await applying.apply(
-            engine, desired, _options(settings, asked, resources.pepper), dry_run=dry_run
+        options = applying.ApplyOptions(
+            by=actor(),
+            organisation=asked.organisation,
+            channels=frozenset(
+                each.name
+                for each in settings.notification_channels
+                if each.organisation == asked.organisation
+            ),
+            prune=asked.prune,
+            max_loss=asked.max_loss,
+            deployment=deployment_rules(settings),
+            pepper=resources.pepper,
         )
+        done = await applying.apply(await engine_for(resources, asked), desired, options, dry_run=dry_run)
         if isinstance(done, InvalidFile):
             return _refuse(done, text)
         if not dry_run:
@@ -98,7 +106,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
     return 0
 
 
-async def _wake(resources: Resources, done: AppliedPlan) -> None:
+async def _wake(resources: Resources, done: applying.AppliedPlan) -> None:
     """Notify the workers of changed destinations. Without this, they notice the change at their next poll."""
     steps = zip(done.plan.steps, done.destinations, strict=True)
     changed: dict[LaneId, int] = {destination.lane: 0 for step, destination in steps if step.actions}
@@ -112,9 +120,9 @@ async def export(settings: Settings, asked: argparse.Namespace) -> None:
         open_resources(settings, role="export", pool_size=1) as resources,
         (await engine_for(resources, asked)).connect() as connection,
     ):
-        stored = await applying.stored_configuration(connection)
+        stored = await existing.stored_configuration(connection)
     # In UTF-8 also if the locale has another encoding: `apply` reads nothing else.
-    sys.stdout.buffer.write(exporting.export(stored, ids=not asked.without_ids).encode())
+    sys.stdout.buffer.write(existing.export(stored, ids=not asked.without_ids).encode())
     for mapping in stored.mappings:
         if mapping.archived_at is None and mapping.published not in (None, mapping.draft):
             name = f"Mapping {mapping.name} ({mapping.id})"
@@ -138,20 +146,6 @@ def _share(text: str) -> Fraction:
     if match is None or (share := Fraction(match[1]) / 100) > 1:
         raise argparse.ArgumentTypeError("must be a percentage such as 1% or 0.5%")
     return share
-
-
-def _options(settings: Settings, asked: argparse.Namespace, pepper: bytes) -> ApplyOptions:
-    return ApplyOptions(
-        by=actor(),
-        organisation=asked.organisation,
-        channels=frozenset(
-            each.name for each in settings.notification_channels if each.organisation == asked.organisation
-        ),
-        prune=asked.prune,
-        max_loss=asked.max_loss,
-        deployment=deployment_rules(settings),
-        pepper=pepper,
-    )
 
 
 def _refuse(invalid: InvalidFile, text: str) -> int:
@@ -183,13 +177,13 @@ def _destination_lines(step: DestinationStep, backtests: Mapping[str, Backtest])
     yield from _members(step.changes, 4)
     for mapping in step.mappings:
         yield from _mapping_lines(mapping)
-        if mapping.existing and (backtest := backtests.get(mapping.existing.id)):
+        if mapping.desired and (backtest := backtests.get(mapping.desired.path)):
             yield f"      backtest: {summary(backtest)}"
 
 
 def _mapping_lines(step: MappingStep) -> Iterator[str]:
-    existing = step.existing
-    name = f"mapping {step.document['name']} ({existing.id if existing else 'new'})"
+    stored = step.existing
+    name = f"mapping {step.document['name']} ({stored.id if stored else 'new'})"
     match step.action:
         case PlannedAction.NOTHING if step.desired is None:
             yield f"    {name} is not in the file: unchanged"
@@ -198,7 +192,7 @@ def _mapping_lines(step: MappingStep) -> Iterator[str]:
         case PlannedAction.ARCHIVE:
             yield f"  - {name}: archived, receives no more events"
         case PlannedAction.CREATE | PlannedAction.CHANGE:
-            version = None if existing is None else existing.published_version
+            version = None if stored is None else stored.published_version
             state = "published" if step.desired and step.desired.published else "draft"
             replaces = "" if version is None else f", replaces version {version}"
             yield f"  {_SIGNS[step.action]} {name}: {state}{replaces}"

@@ -4,19 +4,19 @@ A mapping of the file is compared with its published version, so an unpublished 
 entries that the file does not contain stay unchanged, so that a deleted line cannot stop events.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
 from app.admin.destinations.settings import settings_from, settings_of
-from app.admin.incidents import NotificationPreference
+from app.config_as_code.existing import ExistingConfiguration, alerting_members
 from app.config_as_code.file import DesiredDestination, DesiredMapping, FileProblem, InvalidFile
 from app.domain.destination import DestinationSettings, State
 from app.domain.incidents import thresholds
 from app.domain.mapping.diff import Difference, differences, is_same
 from app.store.destinations.destinations import Destination
-from app.store.incidents.alerting import DEFAULT_ROW, AlertingRow
+from app.store.incidents.alerting import DEFAULT_ROW
 from app.store.mappings import Document, StoredMapping
 
 Entry: TypeAlias = DesiredDestination | DesiredMapping
@@ -79,15 +79,6 @@ class Plan:
     def actions(self) -> list[PlannedAction]:
         """Return the actions of all steps."""
         return [action for step in self.steps for action in step.actions]
-
-
-@dataclass(frozen=True, slots=True)
-class ExistingConfiguration:
-    """All stored destinations and mappings, including archived ones, and alerting by destination id."""
-
-    destinations: Sequence[Destination]
-    mappings: Sequence[StoredMapping]
-    alerting: Mapping[str, AlertingRow]
 
 
 def plan(
@@ -184,14 +175,6 @@ def _optional_members(desired: DesiredDestination) -> dict[str, Any]:
         "notifications": None if notifications is None else notifications.model_dump(),
     }
     return {name: member for name, member in members.items() if member is not None}
-
-
-def alerting_members(row: AlertingRow) -> dict[str, Any]:
-    """Return the members `alerting` and `notifications` of a destination in the file."""
-    return {
-        "alerting": {name: value for name, value in row.alerting.items() if name != thresholds.MUTED_UNTIL},
-        "notifications": NotificationPreference.of(row.preference).model_dump(),
-    }
 
 
 def _mapping_step(

@@ -8,7 +8,7 @@ import yaml
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config_as_code import apply as applying
-from app.config_as_code import export
+from app.config_as_code import existing
 from app.config_as_code.apply import AppliedPlan, ApplyOptions
 from app.config_as_code.file import DesiredDestination, InvalidFile, read
 from tests.api.world import DESTINATION, MAPPING
@@ -61,4 +61,4 @@ async def refused(engine: AsyncEngine, text: str) -> InvalidFile:
 async def exported(engine: AsyncEngine, *, ids: bool = True) -> str:
     """Export everything."""
     async with engine.connect() as connection:
-        return export.export(await applying.stored_configuration(connection), ids=ids)
+        return existing.export(await existing.stored_configuration(connection), ids=ids)

@@ -1,24 +1,45 @@
-"""Write the stored configuration as a file."""
+"""The stored configuration: read it, and write it as a file."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import yaml
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.destinations.settings import settings_of
+from app.admin.incidents import NotificationPreference
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.config_as_code.file import VERSION
-from app.config_as_code.plan import ExistingConfiguration, alerting_members
 from app.domain.destination import State
+from app.domain.incidents.thresholds import MUTED_UNTIL
+from app.store import driver_of, mappings
+from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
+from app.store.incidents import alerting
 from app.store.incidents.alerting import DEFAULT_ROW, AlertingRow
 from app.store.mappings import StoredMapping
 
 # The order in which people write the members of a mapping.
 _ORDER = tuple(DOCUMENT_SCHEMA["properties"])
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingConfiguration:
+    """All stored destinations and mappings, including archived ones, and alerting by destination id."""
+
+    destinations: Sequence[Destination]
+    mappings: Sequence[StoredMapping]
+    alerting: Mapping[str, AlertingRow]
+
+
+async def stored_configuration(connection: AsyncConnection) -> ExistingConfiguration:
+    """Return the configuration of the acting organisation."""
+    found = await destinations.everything(connection)
+    rows = await alerting.read_all(await driver_of(connection), [each.id for each in found])
+    return ExistingConfiguration(found, await mappings.everything(connection), rows)
 
 
 def export(stored: ExistingConfiguration, *, ids: bool = True) -> str:
@@ -46,18 +67,24 @@ def export(stored: ExistingConfiguration, *, ids: bool = True) -> str:
     )
 
 
+def alerting_members(row: AlertingRow) -> dict[str, Any]:
+    """Return the members `alerting` and `notifications` of a destination in the file."""
+    return {
+        "alerting": {name: value for name, value in row.alerting.items() if name != MUTED_UNTIL},
+        "notifications": NotificationPreference.of(row.preference).model_dump(),
+    }
+
+
 def _destination(
     destination: Destination, mappings: Sequence[StoredMapping], row: AlertingRow, *, ids: bool
 ) -> dict[str, Any]:
-    rate = destination.rate_limit
-    per_second = rate.requests_per_second
+    settings = asdict(settings_of(destination))
+    per_second = destination.rate_limit.requests_per_second
+    if per_second.is_integer():
+        settings["rate_limit"]["requests_per_second"] = int(per_second)
     members = {
         "id": destination.id if ids else None,
-        **asdict(settings_of(destination)),
-        "rate_limit": {
-            "requests_per_second": int(per_second) if per_second.is_integer() else per_second,
-            "burst": rate.burst,
-        },
+        **settings,
         "status_callback": destination.status_callback,
         **alerting_members(row),
         "mappings": [_mapping(mapping, ids=ids) for mapping in mappings if mapping.archived_at is None],
@@ -70,8 +97,7 @@ def _mapping(mapping: StoredMapping, *, ids: bool) -> dict[str, Any]:
     members: dict[str, Any] = {"id": mapping.id} if ids else {}
     if mapping.published is None:
         members["published"] = False
-    members |= {name: document[name] for name in _ORDER if name in document}
-    return members | {name: value for name, value in document.items() if name not in _ORDER}
+    return members | {name: document[name] for name in (*_ORDER, *document) if name in document}
 
 
 class _Plain(yaml.SafeDumper):
