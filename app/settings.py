@@ -10,15 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 
 from app import setting_types as types
 from app.crypto import NamedKey
@@ -229,9 +221,7 @@ def read_settings(env_file: Path = ROOT / ".env", *, required: Collection[str] =
         wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
     if wrong:
         # The rules for several settings were not checked: check them with the defaults of the wrong settings.
-        for name in wrong & Settings.model_fields.keys():
-            field = Settings.model_fields[name]
-            values[name] = field.get_default(call_default_factory=True, validated_data={})
+        values = {name: value for name, value in values.items() if name not in wrong}
         try:
             Settings.model_validate(values, context=required)
         except ValidationError as error:
