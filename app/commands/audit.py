@@ -10,8 +10,6 @@ from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store.organisations.scope import EVERY
 
-_HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["verify"], help="verify the hash chain from its first row")
@@ -25,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _hash(text: str) -> str:
     """Parse a hash in the form that the command prints."""
-    if not _HASH.fullmatch(text.strip()):
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text.strip()):
         raise argparse.ArgumentTypeError(
             "must be a hash of 64 hexadecimal digits, as printed by an earlier run"
         )

@@ -15,7 +15,6 @@ from asyncpg import InsufficientPrivilegeError
 
 from app.commands.balance import sentence
 from app.commands.doctor_facts import Facts, lacking, read
-from app.crypto import Vault
 from app.domain import installation
 from app.domain.quantity import quantity
 from app.domain.weak_secrets import is_weak_password
@@ -89,8 +88,7 @@ def _connections(facts: Facts) -> Finding:
     wanted = apis * API_CONNECTIONS + workers * WORKER_CONNECTIONS + OTHER_CONNECTIONS
     processes = f"{quantity(apis, 'API process', 'API processes')} and {quantity(workers, 'worker')}"
     if wanted > (offered := facts.database.max_connections):
-        text = f"allows {offered}; {processes} need {wanted}: raise it"
-        return Grade.WARNING, text
+        return Grade.WARNING, f"allows {offered}; {processes} need {wanted}: raise it"
     return Grade.OK, f"allows {offered}"
 
 
@@ -123,9 +121,6 @@ def _keys(facts: Facts) -> Finding:
     keys = facts.settings.named_keys
     if not keys:
         return Grade.FAILURE, "are not set"
-    vault = Vault(keys)
-    if vault.open(vault.seal(b"doctor", place="doctor"), place="doctor") != b"doctor":
-        return Grade.FAILURE, "cannot decrypt a value that they encrypted"
     if not facts.keys_open:
         return Grade.FAILURE, "cannot decrypt the database's secret: set the keys that encrypted it"
     if weak := weak_key_ids(keys):
@@ -148,10 +143,9 @@ def _keys(facts: Facts) -> Finding:
 
 def _checksums(facts: Facts) -> Finding:
     if failures := facts.database.checksum_failures:
-        text = (
+        return Grade.FAILURE, (
             f"failed {quantity(failures, 'time')}: pages of this database are damaged; restore from a backup"
         )
-        return Grade.FAILURE, text
     if not facts.database.checksums and facts.settings.production:
         return Grade.WARNING, (
             "are off: damaged pages are not detected; stop Postgres, run pg_checksums --enable on its data "
@@ -224,9 +218,8 @@ def _balance(facts: Facts) -> Finding:
         return Grade.OK, text
     if last.imbalance:
         mismatch = sentence(last.mismatches[0])
-        return (
-            Grade.FAILURE,
-            f"is wrong for {quantity(last.imbalance, 'event')}: {mismatch} Run `balance` for all.",
+        return Grade.FAILURE, (
+            f"is wrong for {quantity(last.imbalance, 'event')}: {mismatch} Run `balance` for all."
         )
     if installation.is_balance_old(last.finished_at, facts.database.now):
         hours = (facts.database.now - last.finished_at).total_seconds() / 3600
