@@ -4,23 +4,22 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 130 interrupted. `p
 differences. For wrong settings `plan` returns 1, so that CI does not mistake an error for differences.
 """
 
-import argparse
 import errno
 import importlib
 import os
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from types import ModuleType
 
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
 from app.processes import parent_watch
 from app.settings import REQUIRED, ROOT, Settings, SettingsError, read_settings
 
-Parser = argparse.ArgumentParser
-Run = Callable[[Settings, argparse.Namespace], int | Coroutine[None, None, int] | None]
+Run = Callable[[Settings, Namespace], int | Coroutine[None, None, int] | None]
 
 # What is added to the settings of a command on a development machine.
 PLAIN = "plain"  # nothing
@@ -35,6 +34,8 @@ _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 class Command:
     """A row of the table. `run` is `module:function`; without a function it is `run`.
 
+    A module without a package is one of `app.commands`. The default is the module with the command's name.
+
     If the module has a function `arguments`, or `FUNCTION_arguments` for another function than `run`, that
     adds the command's own arguments to its parser.
     """
@@ -44,29 +45,27 @@ class Command:
     run: str = ""
     needs: str = PLAIN
 
-    @property
-    def place(self) -> str:
-        """Return `run`, or the module with the name of the command."""
-        return self.run or f"app.commands.{self.name.replace('-', '_')}"
+    def load(self) -> tuple[ModuleType, str]:
+        """Import the module. Return it and the name of the function."""
+        module, _, function = (self.run or self.name.replace("-", "_")).partition(":")
+        name = module if "." in module else f"app.commands.{module}"
+        return importlib.import_module(name), function or "run"
 
 
 COMMANDS = (
     Command("up", "run everything on this machine (what bare ./run does)", "dev.commands:up"),
-    Command("serve", "run the API and the console", "app.commands.processes:serve", COMPLETE),
-    Command("work", "run a delivery worker", "app.commands.processes:work", COMPLETE),
-    Command(
-        "migrate", "migrate the database to the newest schema", "app.commands.processes:migrate", COMPLETE
-    ),
+    Command("serve", "run the API and the console", "processes:serve", COMPLETE),
+    Command("work", "run a delivery worker", "processes:work", COMPLETE),
+    Command("migrate", "migrate the database to the newest schema", "database:migrate", COMPLETE),
     Command(
         "database-roles",
         "create the database roles of processes and backups, or print the SQL that does",
-        needs=COMPLETE,
+        "database:create_roles",
+        COMPLETE,
     ),
     Command("backup", "take a base backup of the database; with --follow, stream its WAL", needs=DATABASE),
     Command(
-        "restore",
-        "write a data directory from a backup, up to a point in time with --to",
-        "app.commands.backup:restore",
+        "restore", "write a data directory from a backup, up to a point in time with --to", "backup:restore"
     ),
     Command(
         "drill",
@@ -82,33 +81,24 @@ COMMANDS = (
         COMPLETE,
     ),
     *(
-        Command(name, text, f"app.config_as_code.commands:{name}", COMPLETE)
-        for name, text in (
-            ("plan", "show what a configuration file would change (exits with 2 on differences)"),
-            ("apply", "apply a configuration file: destinations, limits and mappings"),
-            ("export", "print destinations, limits and mappings as a configuration file"),
+        Command(name, text, f"app.config_as_code.commands:{name}", needs)
+        for name, text, needs in (
+            ("plan", "show what a configuration file would change (exits with 2 on differences)", COMPLETE),
+            ("apply", "apply a configuration file: destinations, limits and mappings", COMPLETE),
+            ("export", "print destinations, limits and mappings as a configuration file", COMPLETE),
+            ("schema", "print the JSON schema of the configuration file, for editors", PLAIN),
         )
-    ),
-    Command(
-        "schema",
-        "print the JSON schema of the configuration file, for editors",
-        "app.config_as_code.commands:schema",
     ),
     Command("replay", "queue a destination's dead or expired events again", needs=COMPLETE),
     Command("backfill", "send the rows of a CSV or NDJSON file as events, behind live traffic", needs=KEYS),
-    *(
-        Command(name, text, "app.commands.api.commands", KEYS)
-        for name, text in (
-            ("destinations", "list, show, pause and resume destinations"),
-            ("mappings", "list, publish and roll back mappings"),
-            ("events", "list and follow events, or show the history of one"),
-            ("rejections", "list or count a destination's rejected events"),
-            ("stats", "show a destination's counts, rates and health"),
-            ("incidents", "list and acknowledge incidents"),
-            ("sessions", "list and end sessions of the console"),
-            ("erase", "erase a person; the value comes from standard input"),
-        )
-    ),
+    Command("destinations", "list, show, pause and resume destinations", "api_commands", KEYS),
+    Command("mappings", "list, publish and roll back mappings", "api_commands", KEYS),
+    Command("events", "list and follow events, or show the history of one", "api_commands", KEYS),
+    Command("rejections", "list or count a destination's rejected events", "api_commands", KEYS),
+    Command("stats", "show a destination's counts, rates and health", "api_commands", KEYS),
+    Command("incidents", "list and acknowledge incidents", "api_commands", KEYS),
+    Command("sessions", "list and end sessions of the console", "api_commands", KEYS),
+    Command("erase", "erase a person; the value comes from standard input", "api_commands", KEYS),
     Command("keys", "list, create and revoke API keys", needs=COMPLETE),
     Command(
         "rotate-keys", "encrypt every data key and token with the first of ENCRYPTION_KEYS", needs=COMPLETE
@@ -148,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest:
         parsed.rest = rest
     try:
-        run: Run = getattr(*_function_of(command))
+        run: Run = getattr(*command.load())
         if command.name in {"test", "campaign", "check", "lock"}:
             return _exit_code(run(Settings.model_construct(), parsed))
         required = REQUIRED if command.needs == COMPLETE else ()
@@ -235,21 +225,18 @@ def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
         yield complete
 
 
-def _parser(words: Sequence[str]) -> Parser:
+def _parser(words: Sequence[str]) -> ArgumentParser:
     program = "./run" if (ROOT / "run").exists() else "python -m app"  # the image has no `run`
-    parser = Parser(prog=program, description="Send a journey's events to the Amazon Conversions API.")
+    parser = ArgumentParser(
+        prog=program, description="Send a journey's events to the Amazon Conversions API."
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = commands.add_parser(command.name, help=command.help, description=command.help)
         # Import only the called command, so that `./run --help` stays fast.
         if command.name in words:
-            module, function = _function_of(command)
+            module, function = command.load()
             name = "arguments" if function == "run" else f"{function}_arguments"
             if add := getattr(module, name, None):
                 add(subparser)
     return parser
-
-
-def _function_of(command: Command) -> tuple[ModuleType, str]:
-    module, _, function = command.place.partition(":")
-    return importlib.import_module(module), function or "run"

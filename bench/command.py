@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
 from app.settings import Settings
 from bench import (
     against,

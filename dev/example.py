@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from app.commands.api.client import ApiClient
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
+from app.commands.api_client import ApiClient
 from app.domain.mapping.presets import EXAMPLE_MAPPING
 from app.settings import Settings
 

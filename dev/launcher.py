@@ -15,7 +15,7 @@ from collections import deque
 from types import FrameType
 from typing import Protocol
 
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
 from app.processes.listeners import listen
 from app.settings import Settings
 from dev.banner import welcome
@@ -59,7 +59,7 @@ def run(settings: Settings) -> int:
         children = Children(_environment(settings), say)
         _start(children, settings, listener, own_sandbox=own_sandbox)
         # Imported here, after the children were started, so that both load modules at the same time.
-        from app.commands.processes import upgrade
+        from app.commands.database import upgrade
 
         upgrade(settings)
         children.go()

@@ -5,38 +5,115 @@ response to a row was lost, the row is sent again and reported as a duplicate.
 """
 
 import argparse
+import hashlib
+import json
 import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import httpx
+import msgspec
 
-from app.commands.api.client import add_client_arguments, http_client
-from app.commands.checkpoint import Checkpoint, Progress
-from app.commands.failure import CommandFailed
-from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
+from app.commands import CommandFailed
+from app.commands.api_client import add_client_arguments, http_client
+from app.commands.import_file import FileError, ImportFile, ImportRow, open_file
+from app.commands.private_files import delete_private, write_private
 from app.domain.quantity import quantity
 from app.settings import Settings
 
-MAX_EVENTS: Final = 500
-MAX_BYTES: Final = 1024 * 1024
 RETRY_FOR_S: Final = 600.0
-_FORMATS: Final = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+_MAX_SPANS: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The file to send. `size` is None for a stream, which cannot be resumed."""
+class Tally(msgspec.Struct, forbid_unknown_fields=True):
+    """The number of rows with the same result.
 
-    file: BinaryIO
-    format: str
-    size: int | None
+    `spans` has up to 200 spans [from, to] of their row numbers.
+    """
+
+    rows: int = 0
+    spans: list[list[int]] = []
+
+    def add(self, number: int) -> None:
+        """Count a row. Rows must be added in order."""
+        self.rows += 1
+        if self.spans and self.spans[-1][1] == number - 1:
+            self.spans[-1][1] = number
+        elif len(self.spans) < _MAX_SPANS:
+            self.spans.append([number, number])
+
+    def describe(self) -> str:
+        """Return the rows as text, such as `2-4, 9 and 302 more`."""
+        spans = [str(a) if a == b else f"{a}-{b}" for a, b in self.spans]
+        left = self.rows - sum(b - a + 1 for a, b in self.spans)
+        return ", ".join(spans) + (f" and {left:,} more" if left else "")
+
+
+class Progress(msgspec.Struct, forbid_unknown_fields=True):
+    """The results so far. `row` is the number of the last row that has a result. `offset` is the end of this
+    row.
+
+    `size` and `changed_ns` identify the version of the file.
+    """
+
+    size: int
     changed_ns: int
+    offset: int = 0
+    row: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: dict[str, Tally] = {}
+    warned: dict[str, Tally] = {}
+
+    def reject(self, number: int, why: str) -> None:
+        """Count a rejected row."""
+        self.rejected.setdefault(why, Tally()).add(number)
+
+    def warn(self, number: int, code: str) -> None:
+        """Count an accepted row with a warning."""
+        self.warned.setdefault(code, Tally()).add(number)
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows with a result."""
+        return self.accepted + self.duplicates + sum(tally.rows for tally in self.rejected.values())
+
+    def report(self, *, dry_run: bool) -> Iterator[str]:
+        """Yield the lines to print at the end: the numbers of rows, and the rows of each reason."""
+        accepted = "would be accepted" if dry_run else "accepted"
+        rejected = sum(tally.rows for tally in self.rejected.values())
+        yield (
+            f"{quantity(self.rows, 'row')}: {self.accepted:,} {accepted}, "
+            f"{quantity(self.duplicates, 'duplicate')}, "
+            f"{rejected:,} rejected."
+        )
+        for title, tallies in (("Rejected", self.rejected), ("With a warning", self.warned)):
+            for reason, tally in sorted(tallies.items(), key=lambda item: -item[1].rows):
+                yield f"  {title}: {reason}: {tally.rows:,} (row {tally.describe()})"
+
+
+def checkpoint_path(folder: Path, file: Path, destination: str | None, mapping: str | None) -> Path:
+    """Return the path at which the progress of sending a file to this destination and mapping is stored."""
+    name = json.dumps([str(file.resolve()), destination, mapping])
+    return folder / "backfill" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json"
+
+
+def read_checkpoint(path: Path) -> Progress | None:
+    """Return the stored progress, or None if there is none or it cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Progress)
+    except (FileNotFoundError, ValueError):  # a DecodeError, or text that is not UTF-8
+        return None
+
+
+def write_checkpoint(path: Path, progress: Progress) -> None:
+    """Replace the stored progress atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, msgspec.json.encode(progress).decode())
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +137,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     """
     with ExitStack() as stack:
         try:
-            source = _open(options, stack)
+            source = open_file(options.file, options.format, stack)
             client = stack.enter_context(http_client(settings, options, timeout_s=60))
         except OSError as problem:
             print(f"{problem.filename}: {problem.strerror}", file=sys.stderr)
@@ -70,11 +147,11 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
             return 2
         checkpoint = None
         if source.size is not None and not options.dry_run:
-            checkpoint = Checkpoint.of(
+            checkpoint = checkpoint_path(
                 settings.data_dir, Path(options.file), options.destination, options.mapping
             )
         progress = Progress(source.size or 0, source.changed_ns)
-        saved = None if checkpoint is None or options.restart else checkpoint.read()
+        saved = None if checkpoint is None or options.restart else read_checkpoint(checkpoint)
         if saved is not None:
             if (saved.size, saved.changed_ns) != (progress.size, progress.changed_ns):
                 print(
@@ -87,15 +164,15 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         return _send_all(Sender(client, options), source, progress, checkpoint)
 
 
-def _send_all(sender: "Sender", source: _Source, progress: Progress, checkpoint: Checkpoint | None) -> int:
+def _send_all(sender: "Sender", source: ImportFile, progress: Progress, checkpoint: Path | None) -> int:
     line = _ProgressLine(source.size, progress)
     problem = None
     try:
-        for batch in _batches(source, progress):
+        for batch in source.batches(start=progress.offset, number=progress.row):
             if checkpoint is not None:
                 # Write the checkpoint before the request too. A run that is interrupted during the request
                 # can then be resumed.
-                checkpoint.write(progress)
+                write_checkpoint(checkpoint, progress)
             sender.send(batch, progress)
             line.print()
     except (FileError, CommandFailed) as error:
@@ -103,54 +180,14 @@ def _send_all(sender: "Sender", source: _Source, progress: Progress, checkpoint:
     finally:
         line.end()
         if checkpoint is not None and progress.rows:
-            checkpoint.write(progress)
+            write_checkpoint(checkpoint, progress)
         print(*progress.report(dry_run=sender.dry_run), sep="\n")
     if problem is not None:
         print(problem, file=sys.stderr)
         return 1
     if checkpoint is not None:
-        checkpoint.delete()
+        delete_private(checkpoint)
     return 1 if progress.rejected else 0
-
-
-def _open(options: argparse.Namespace, stack: ExitStack) -> _Source:
-    path = Path(options.file)
-    # Open the file first, because a missing file needs no format.
-    file = sys.stdin.buffer if options.file == "-" else stack.enter_context(path.open("rb"))
-    form = options.format or _FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise CommandFailed("The format is unknown. Add --format csv or --format ndjson.")
-    if options.file == "-":
-        return _Source(file, form, None, 0)
-    status = path.stat()
-    # A named pipe has a path but cannot be resumed.
-    size = status.st_size if path.is_file() else None
-    return _Source(file, form, size, status.st_mtime_ns)
-
-
-def _batches(source: _Source, progress: Progress) -> Iterator[list[ImportRow]]:
-    """Yield the rows of each request."""
-    if source.format == "csv":
-        rows = read_csv(source.file, start=progress.offset, number=max(1, progress.row))
-    else:
-        rows = read_ndjson(source.file, start=progress.offset, number=progress.row)
-    batch: list[ImportRow] = []
-    size = 0
-    try:
-        for row in rows:
-            length = len(row.event or b"")
-            if batch and (len(batch) == MAX_EVENTS or size + length > MAX_BYTES):
-                yield batch
-                batch, size = [], 0
-            batch.append(row)
-            size += length
-    except FileError:
-        # A row cannot be read. Send the rows before it first.
-        if batch:
-            yield batch
-        raise
-    if batch:
-        yield batch
 
 
 class Sender:
@@ -180,9 +217,7 @@ class Sender:
         remaining = iter(results)
         for row in batch:
             if row.event is None:
-                progress.reject(
-                    row.number, f"{row.problem}{f' in column {row.column}' if row.column else ''}"
-                )
+                progress.reject(row.number, row.problem or "")
             else:
                 _count(row.number, next(remaining), progress)
         progress.offset, progress.row = batch[-1].end, batch[-1].number
@@ -196,10 +231,9 @@ class Sender:
             except httpx.TransportError as error:
                 wait, why = None, f"The API cannot be reached ({type(error).__name__})"
             else:
-                if response.status_code in {200, 202, 207, 422}:
-                    results = _results(response)
-                    if results is not None:
-                        return results
+                results = _member(response, "results")
+                if response.status_code in {200, 202, 207, 422} and isinstance(results, list):
+                    return results
                 if response.status_code not in {429, 500, 502, 503, 504}:
                     raise CommandFailed(_refusal(response))
                 wait, why = _retry_after(response), f"The API keeps responding with {response.status_code}"
@@ -225,20 +259,18 @@ def _count(number: int, result: dict[str, Any], progress: Progress) -> None:
             progress.warn(number, warning["code"] + (f" at {warning['field']}" if warning["field"] else ""))
 
 
-def _results(response: httpx.Response) -> list[dict[str, Any]] | None:
-    """Return the results of the events, or None if the response has none, such as one of a proxy."""
+def _member(response: httpx.Response, name: str) -> Any:
+    """Return a member of the response. Return None if it has none, such as the response of a proxy."""
     try:
-        results = response.json()["results"]
+        return response.json()[name]
     except (ValueError, KeyError, TypeError):
         return None
-    return results if isinstance(results, list) else None
 
 
 def _refusal(response: httpx.Response) -> str:
-    try:
-        return f"The API refused the rows ({response.status_code}): {response.json()['detail']}"
-    except (ValueError, KeyError, TypeError):
-        return f"The response was {response.status_code}. Check the address in --api."
+    if (detail := _member(response, "detail")) is not None:
+        return f"The API refused the rows ({response.status_code}): {detail}"
+    return f"The response was {response.status_code}. Check the address in --api."
 
 
 def _retry_after(response: httpx.Response) -> float | None:

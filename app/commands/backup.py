@@ -21,13 +21,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.commands.argument_types import instant, number_within
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed, instant, number_within
 from app.commands.postgres_programs import connection_environment, execute, program, requires_tls
 from app.processes.resources import connected_as
 from app.settings import Settings
 from app.store.database import backups
-from app.store.database.backups import SLOT
 from app.store.errors import DRIVER_ERRORS
 
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -114,7 +112,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
     finally:
         if not is_based:
             # Without a base backup, the slot would only retain WAL, until the disk of the server is full.
-            drop = ["--drop-slot", "--slot", SLOT, "--no-password"]
+            drop = ["--drop-slot", "--slot", backups.SLOT, "--no-password"]
             execute([source.program("pg_receivewal"), *drop], source.environment)
 
 
@@ -209,9 +207,9 @@ def receiving_wal(folder: Path, source: BackupSource) -> Iterator[WalReceiver]:
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     program_path = source.program("pg_receivewal")
-    create = ["--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"]
+    create = ["--create-slot", "--if-not-exists", "--slot", backups.SLOT, "--no-password"]
     execute([program_path, *create], source.environment)
-    command = [str(program_path), "-D", str(folder), "--slot", SLOT, "--synchronous", "--no-password"]
+    command = [str(program_path), "-D", str(folder), "--slot", backups.SLOT, "--synchronous", "--no-password"]
     child = subprocess.Popen(
         command,
         env=source.environment,

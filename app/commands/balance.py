@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from app.commands.argument_types import days
+from app.commands import days
 from app.delivery.balance_check import BalanceCheck
 from app.domain.quantity import quantity
 from app.processes.resources import open_resources

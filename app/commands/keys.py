@@ -9,13 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin import Scope
 from app.admin.access.keys import insert_key, mark_revoked
 from app.admin.inputs import Printable
-from app.commands.argument_types import days
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed, days
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store.access import keys
-from app.store.access.keys import ApiKey, KeyGrant
 from app.store.destinations import destinations
 
 _MAX_LISTED = 10_000
@@ -58,7 +56,7 @@ async def _list(engine: AsyncEngine, _asked: argparse.Namespace) -> None:
         print(f"{key.id}  {key.hint}…  {_state(key)}, {used}  {' '.join(key.scopes)}{limited}  {key.name}")
 
 
-def _state(key: ApiKey) -> str:
+def _state(key: keys.ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
     if key.expires_at is None:
@@ -85,7 +83,7 @@ async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> None:
             raise CommandFailed(
                 f"Destination {', '.join(sorted(unknown))} does not exist. No key was created."
             )
-        grant = KeyGrant(
+        grant = keys.KeyGrant(
             name=name, scopes=asked.scopes, destination_ids=asked.destination, expires_at=expires_at
         )
         created = await insert_key(connection, grant, by=actor())

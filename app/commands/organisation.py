@@ -5,7 +5,7 @@ import getpass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.processes.resources import Resources
 from app.store.organisations import organisations

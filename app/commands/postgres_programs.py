@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
 from app.store.database.servers import servers_of
 
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -97,20 +97,18 @@ def connection_environment(url: str) -> dict[str, str]:
         raise CommandFailed("The database URL names no valid host or port.") from None
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     given = {variable: query.get(name) or os.environ.get(variable) for name, variable in _PARAMETERS.items()}
-    ports = [str(server.port) for server in servers]
-    several = {"PGTARGETSESSIONATTRS": "read-write"} if len(servers) > 1 else {}
     return {
         "PATH": os.defpath,
         # libpq reads the default certificates from ~/.postgresql.
         **({"HOME": os.environ["HOME"]} if "HOME" in os.environ else {}),
         "LC_ALL": "C",
         "PGHOST": ",".join(server.host for server in servers),
-        "PGPORT": ",".join(ports) or query.get("port", "5432"),
+        "PGPORT": ",".join(str(server.port) for server in servers) or query.get("port", "5432"),
         "PGUSER": unquote(parts.username) if parts.username else query.get("user", ""),
         "PGPASSWORD": unquote(parts.password) if parts.password else query.get("password", ""),
         "PGAPPNAME": "conversions-backup",
         "PGCONNECT_TIMEOUT": "10",
-        **several,
+        **({"PGTARGETSESSIONATTRS": "read-write"} if len(servers) > 1 else {}),
         **{variable: value for variable, value in given.items() if value},
     }
 

@@ -5,8 +5,7 @@ from datetime import timedelta
 
 from app.admin import Caller, Refusal, Scope
 from app.admin.replays import ReplayResult, replay_steps
-from app.commands.argument_types import instant
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed, instant
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.domain.event_query import EventQuery
 from app.domain.ids import KeyId

@@ -13,7 +13,6 @@ from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import PipelineConnection, encryption
 from app.store.database.damage import is_damage, name_of, newest_batch
-from app.store.encryption import SealedColumn, SealedValue
 
 _ROWS = 500
 
@@ -25,7 +24,7 @@ class RotationProgress:
     `lost` names values that cannot be decrypted.
     """
 
-    column: SealedColumn
+    column: encryption.SealedColumn
     of: int
     done: int = 0
     lost: set[str] = field(default_factory=set)
@@ -71,7 +70,7 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
 
 async def _older(
     connection: PipelineConnection, writes: str, progress: RotationProgress
-) -> AsyncIterator[list[SealedValue]]:
+) -> AsyncIterator[list[encryption.SealedValue]]:
     """Yield the values that are encrypted with an older key.
 
     Skip rows on a damaged page and record them in `progress`.
@@ -102,7 +101,7 @@ def _note_damage(error: Exception, progress: RotationProgress) -> None:
     progress.lost.add(f"{progress.column.table}, a damaged page ({name_of(error)})")
 
 
-def _reseal(vault: Vault, old: SealedValue, progress: RotationProgress) -> bytes | None:
+def _reseal(vault: Vault, old: encryption.SealedValue, progress: RotationProgress) -> bytes | None:
     """Encrypt a value with the current key. If it cannot be decrypted, record it and return None."""
     place = progress.column.place(old.key)
     try:

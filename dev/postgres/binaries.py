@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
 
 UNPRIVILEGED = "nobody"
 """The account that runs Postgres for root. Every Unix has it."""

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from app import cli
-from app.commands.api.client import ApiUnreachable
-from app.commands.api.commands import (
+from app.commands.api_client import ApiUnreachable
+from app.commands.api_commands import (
     COMMANDS,
     FIRST_EVENTS,
     TAIL_COLUMNS,

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from app.commands.checkpoint import Checkpoint, Progress
-from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
+from app.commands.backfill import Progress, checkpoint_path, read_checkpoint, write_checkpoint
+from app.commands.import_file import FileError, ImportRow, read_csv, read_ndjson
+from app.commands.private_files import delete_private
 from tests.listening import SilentHandler
 from tests.pipeline import fork_server
 from tests.pipeline.processes import ADMIN, Product, running_product
@@ -65,7 +66,8 @@ def test_a_row_that_cannot_be_read_is_reported_by_number_and_column(
 ) -> None:
     """And its neighbours are read all the same."""
     bad, good = rows_of(HEADER.encode() + b"\n" + row + b"\ne2,t,1,x,y\n")
-    assert (bad.number, bad.problem, bad.column, bad.event) == (2, problem, column, None)
+    expected = problem if column is None else f"{problem} in column {column}"
+    assert (bad.number, bad.problem, bad.event) == (2, expected, None)
     assert (good.number, good.problem) == (3, None)
 
 
@@ -262,22 +264,22 @@ def line(number: int) -> str:
 
 def test_what_a_run_left_that_was_killed_while_it_wrote_goes_with_the_bookmark(tmp_path: Path) -> None:
     """A bookmark is replaced in one step, from a nameless file beside it; another file's stays."""
-    mine, other = (Checkpoint.of(tmp_path, tmp_path / name, "dst_1", None) for name in ("a.csv", "b.csv"))
+    mine, other = (checkpoint_path(tmp_path, tmp_path / name, "dst_1", None) for name in ("a.csv", "b.csv"))
     for bookmark in (mine, other):
-        bookmark.write(Progress(0, 0))
-        bookmark.path.with_name(f".{bookmark.path.name}.x1y2z3").touch()
-    mine.delete()
+        write_checkpoint(bookmark, Progress(0, 0))
+        bookmark.with_name(f".{bookmark.name}.x1y2z3").touch()
+    delete_private(mine)
     left = {path.name for path in (tmp_path / "backfill").iterdir()}
-    assert left == {other.path.name, f".{other.path.name}.x1y2z3"}
+    assert left == {other.name, f".{other.name}.x1y2z3"}
 
 
 @pytest.mark.parametrize(
     "stored", [b"", b"{", b"\xff\xfe", b'{"size": 0, "changed_ns": 0, "rejected": {"\xff": {}}}']
 )
 def test_a_damaged_bookmark_counts_as_none(tmp_path: Path, stored: bytes) -> None:
-    bookmark = Checkpoint(tmp_path / "bookmark.json")
-    bookmark.path.write_bytes(stored)
-    assert bookmark.read() is None
+    bookmark = tmp_path / "bookmark.json"
+    bookmark.write_bytes(stored)
+    assert read_checkpoint(bookmark) is None
 
 
 def test_a_bookmark_is_read_in_every_locale(tmp_path: Path) -> None:
@@ -287,14 +289,14 @@ def test_a_bookmark_is_read_in_every_locale(tmp_path: Path) -> None:
     path = tmp_path / "bookmark.json"
     code = f"""
 from pathlib import Path
-from app.commands.checkpoint import Checkpoint, Progress
+from app.commands.backfill import Progress, write_checkpoint
 progress = Progress(1, 2)
 progress.reject(3, "gr\\xf6\\xdfer als erlaubt")
-Checkpoint(Path({str(path)!r})).write(progress)
+write_checkpoint(Path({str(path)!r}), progress)
 """
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-    assert Checkpoint(path).read() == written
+    assert read_checkpoint(path) == written
 
 
 async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(

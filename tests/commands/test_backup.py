@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.commands import CommandFailed
 from app.commands.backup import delete_old, make_way
-from app.commands.failure import CommandFailed
 from app.commands.postgres_programs import connection_environment, program, requires_tls
 from app.store.database.backups import SLOT
 from dev.postgres.cluster import THROWAWAY, Cluster

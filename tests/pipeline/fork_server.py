@@ -7,7 +7,6 @@ has its own arguments, environment and files, and runs the command line like `py
 import atexit
 import fcntl
 import gc
-import importlib
 import json
 import os
 import selectors
@@ -201,8 +200,8 @@ if __name__ == "__main__":
     from app.processes import api, worker  # noqa: F401
 
     for command in cli.COMMANDS:
-        if command.place.startswith("app."):
-            importlib.import_module(command.place.partition(":")[0])
+        if command.run.partition(".")[0] not in {"dev", "sandbox", "bench"}:
+            command.load()
     gc.collect()
     gc.freeze()
     sys.exit(cli.main(serve(socket.socket(fileno=int(sys.argv[1])))))

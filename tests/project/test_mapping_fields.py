@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.admin.catalog import AMAZON
 from app.api.privacy import Subject
-from app.commands.api.commands import SUBJECT_FIELDS
+from app.commands.api_commands import SUBJECT_FIELDS
 from app.domain.conversion.consent import Mode
 from app.domain.conversion.members import FIELDS_OF_MEMBERS
 from app.domain.conversion.values import CHECKS

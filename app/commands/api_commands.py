@@ -12,15 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
-from app.commands.api.client import ApiClient, ApiUnreachable, add_client_arguments
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
+from app.commands.api_client import ApiClient, ApiUnreachable, add_client_arguments
 from app.domain.event import JOURNEY_IDS
 from app.settings import Settings
 
-LIMIT = 50
-EVENT_FILTERS = (
-    "status", "reason", "event_type", "since", "until", "mapping_id", *JOURNEY_IDS,
-)  # fmt: skip
 REJECTION_FILTERS = (
     "since", "until", "reason", "field", "mapping_id", *JOURNEY_IDS, "event_id", "request_id",
 )  # fmt: skip
@@ -38,8 +34,6 @@ FIRST_SPAN: Final = timedelta(seconds=60)  # the age of the oldest events that a
 FIRST_EVENTS: Final = 200  # the newest of them
 OVERLAP: Final = timedelta(seconds=10)
 """The overlap of the time ranges of two polls, because an event can be committed after a later one."""
-Item = dict[str, Any]
-Parser = argparse.ArgumentParser
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,8 @@ COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
     },
     "events": {
         "list": ApiAction(
-            "GET", _ONE + "/events", "list events, newest first", _DESTINATION, EVENT_FILTERS,
+            "GET", _ONE + "/events", "list events, newest first", _DESTINATION,
+            ("status", "reason", "event_type", "since", "until", "mapping_id", *JOURNEY_IDS),
             ("accepted_at", "event_id", "status", "code", "reason", "mapping_id"),
         ),
         "tail": _TAIL,
@@ -137,7 +132,7 @@ COMMANDS: Mapping[str, Mapping[str, ApiAction]] = {
 }  # fmt: skip
 
 
-def arguments(parser: Parser) -> None:
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of a command to its parser, with their arguments."""
     actions = COMMANDS[parser.prog.rsplit(" ", 1)[-1]]
     if "" in actions:
@@ -148,7 +143,7 @@ def arguments(parser: Parser) -> None:
         _add(children.add_parser(name, help=action.help, description=action.help), action)
 
 
-def _add(parser: Parser, action: ApiAction) -> None:
+def _add(parser: argparse.ArgumentParser, action: ApiAction) -> None:
     for name in action.arguments:
         choices = SUBJECT_FIELDS if name == "field" else None
         parser.add_argument(
@@ -163,7 +158,7 @@ def _add(parser: Parser, action: ApiAction) -> None:
             f"--{name.replace('_', '-')}", dest="destination_id" if name == "destination" else name
         )
     if action.columns:
-        parser.add_argument("--limit", type=int, default=LIMIT)
+        parser.add_argument("--limit", type=int, default=50)
     if action is _REJECTIONS:
         parser.add_argument("--summary", action="store_true", help="count by reason and field, per day")
     parser.set_defaults(action=action)
@@ -266,7 +261,7 @@ class TailWindow:
         self.limit: int | None = FIRST_EVENTS
         self._printed: dict[tuple[Any, ...], str] = {}
 
-    def news(self, items: Sequence[Item], polled_at: datetime) -> list[Item]:
+    def news(self, items: Sequence[dict[str, Any]], polled_at: datetime) -> list[dict[str, Any]]:
         """Return the items that are new or have a new status, oldest first. The poll began at `polled_at`."""
         latest = {_key(item): item for item in items}
         new = [item for key, item in latest.items() if self._printed.get(key) != item["status"]]
@@ -277,7 +272,7 @@ class TailWindow:
         return sorted(new, key=lambda item: str(item["received_at"]))
 
 
-def _key(item: Item) -> tuple[Any, ...]:
+def _key(item: dict[str, Any]) -> tuple[Any, ...]:
     """Return the values that identify an event. Rejected events with the same id have different times."""
     rejected_at = item["received_at"] if item["status"] == "rejected" else None
     return item["destination_id"], item["mapping_id"], item["event_id"], rejected_at

@@ -1,4 +1,4 @@
-"""Read the rows of a CSV or NDJSON file as events, without loading the complete file.
+"""The file of a backfill: read the rows of a CSV or NDJSON file as events, without loading the complete file.
 
 The header of a CSV file has the paths of the event's fields, such as `user.email`. If the values are not
 texts, `:number`, `:boolean` or `:json` follows the path. An empty cell means that the field is absent. A line
@@ -7,17 +7,24 @@ of an NDJSON file is an event and is not changed. A problem names the row and th
 
 import csv
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from math import isinf
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from app.commands import CommandFailed
 from app.domain.mapping.paths import parse_path
 
+MAX_EVENTS: Final = 500  # of one request
+MAX_BYTES: Final = 1024 * 1024
 MAX_LINE_BYTES: Final = 1024 * 1024
+_FORMATS: Final = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
@@ -32,7 +39,7 @@ class _LineSkipped(ValueError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImportRow:
-    """A row of the file: an event as JSON bytes, or the code of a problem with the CSV column that caused it.
+    """A row of the file: an event as JSON bytes, or the code of a problem and the CSV column that caused it.
 
     `number` is the row number from 1, and the CSV header counts too, as in a spreadsheet. `end` is the offset
     at which the next row begins.
@@ -42,7 +49,6 @@ class ImportRow:
     end: int
     event: bytes | None
     problem: str | None = None
-    column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,7 @@ def read_header(cells: Sequence[str]) -> tuple[CsvColumn, ...]:
                 f"Row 1, column {number}: the header must be a path such as user.email, "
                 "optionally followed by :number, :boolean or :json."
             )
-        read, problem = _KINDS[kind]
-        columns.append(CsvColumn(path, tuple(map(str, steps)), read, problem))
+        columns.append(CsvColumn(path, tuple(map(str, steps)), *_KINDS[kind]))
     for index, column in enumerate(columns):
         for other in columns[:index]:
             shorter = min(len(column.steps), len(other.steps))
@@ -101,14 +106,14 @@ def read_header(cells: Sequence[str]) -> tuple[CsvColumn, ...]:
     return tuple(columns)
 
 
-def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[ImportRow]:
+def read_csv(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[ImportRow]:
     """Yield the rows after the header. To resume, give the offset `start` at which row `number` ends.
 
     Raises FileError for an invalid header and for misplaced quotes.
     """
     lines = _Lines(file)
     try:
-        header = next(csv.reader(lines, strict=True), None)
+        header = next(csv.reader(iter(lines.next_text, ""), strict=True), None)
     except (_LineSkipped, csv.Error):
         raise FileError("Row 1: the header is not UTF-8, is too long, or has invalid quotes.") from None
     if header is None:
@@ -116,7 +121,8 @@ def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Imp
     columns = read_header(header)
     if start:
         lines.seek(start)
-    reader = csv.reader(lines, strict=True)
+    number = max(1, number)  # the header is row 1
+    reader = csv.reader(iter(lines.next_text, ""), strict=True)
     while True:
         number += 1
         try:
@@ -144,7 +150,7 @@ def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[CsvColum
         try:
             value = column.read(cell)
         except (ValueError, KeyError, RecursionError):
-            return ImportRow(number, end, None, column.problem, column.name)
+            return ImportRow(number, end, None, f"{column.problem} in column {column.name}")
         parent = event
         for step in column.steps[:-1]:
             parent = parent.setdefault(step, {})
@@ -171,21 +177,16 @@ def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[
 
 
 class _Lines:
-    """Iterates over the lines of a file. `offset` is the position after the last line that was read."""
+    """Reads the lines of a file. `offset` is the position after the last line that was read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.offset = 0
 
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self.next_line()
-        if not line:
-            raise StopIteration
+    def next_text(self) -> str:
+        """Return the next line as text."""
         try:
-            return line.decode()
+            return self.next_line().decode()
         except UnicodeDecodeError:
             raise _LineSkipped("row_not_utf8") from None
 
@@ -204,3 +205,50 @@ class _Lines:
     def seek(self, offset: int) -> None:
         self._file.seek(offset)
         self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFile:
+    """An open file of rows. `size` is None for a stream, which cannot be resumed."""
+
+    file: BinaryIO
+    format: str
+    size: int | None
+    changed_ns: int
+
+    def batches(self, *, start: int, number: int) -> Iterator[list[ImportRow]]:
+        """Yield the rows of each request, after the row `number`, which ends at the offset `start`."""
+        read = read_csv if self.format == "csv" else read_ndjson
+        batch: list[ImportRow] = []
+        size = 0
+        try:
+            for row in read(self.file, start=start, number=number):
+                length = len(row.event or b"")
+                if batch and (len(batch) == MAX_EVENTS or size + length > MAX_BYTES):
+                    yield batch
+                    batch, size = [], 0
+                batch.append(row)
+                size += length
+        except FileError:
+            # A row cannot be read. Send the rows before it first.
+            if batch:
+                yield batch
+            raise
+        if batch:
+            yield batch
+
+
+def open_file(name: str, form: str | None, stack: ExitStack) -> ImportFile:
+    """Open a file, or standard input for `-`, until `stack` closes it. Raises CommandFailed and OSError."""
+    path = Path(name)
+    # Open the file first, because a missing file needs no format.
+    file = sys.stdin.buffer if name == "-" else stack.enter_context(path.open("rb"))
+    form = form or _FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise CommandFailed("The format is unknown. Add --format csv or --format ndjson.")
+    if name == "-":
+        return ImportFile(file, form, None, 0)
+    status = path.stat()
+    # A named pipe has a path but cannot be resumed.
+    size = status.st_size if path.is_file() else None
+    return ImportFile(file, form, size, status.st_mtime_ns)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from app.commands.failure import CommandFailed
+from app.commands import CommandFailed
 from app.settings import Settings
 
 PAGE = 200
