@@ -7,8 +7,7 @@ example, a configuration file is applied in a single transaction.
 `destinations/settings.py` creates and changes destinations.
 
 A request body stands beside its use case, and `inputs.py` has the types of its members. The resources of use
-cases are in `context.py`. Labels and help texts of forms are in `catalog.py`. `copies.py` copies members that
-types share.
+cases are in `context.py`. Labels and help texts of forms are in `catalog.py`.
 
 This module has what all of them use: the caller with its scopes, the ids of resources, and the refusal with
 its error codes. The API, the console, the commands, the configuration files and the server share them.
@@ -19,7 +18,7 @@ personal data.
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -95,6 +94,15 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 def new_id(prefix: str) -> str:
     """Return `prefix` and 20 random letters and digits (103 bits)."""
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(20))
+
+
+Copy = TypeVar("Copy")
+
+
+def copy_as(type_: type[Copy], source: object, **members: Any) -> Copy:
+    """Return a value of a dataclass with these members; all others are those of `source`."""
+    names = [each.name for each in fields(type_) if each.name not in members]  # type: ignore[arg-type]
+    return type_(**{name: getattr(source, name) for name in names}, **members)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field
 
-from app.admin.copies import copied
+from app.admin import copy_as
 from app.domain.conversion import amazon_codes
 from app.domain.conversion.consent import CONSENT_COUNTRIES
 from app.domain.destination import REGION_NAMES
@@ -131,7 +131,7 @@ AMAZON: Final = DestinationType(
     actions=_OPTIONS["actions"],
     mapping_groups=_OPTIONS["mapping_groups"],
     mapping_fields=[
-        copied(MappingField, field, type=field.takes, required=field.name == "event_timestamp")
+        copy_as(MappingField, field, type=field.takes, required=field.name == "event_timestamp")
         for field in FIELDS.values()
     ],
     event_types=_choices(amazon_codes.EVENT_TYPES),

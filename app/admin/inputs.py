@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.admin import invalid
-from app.admin.mappings.field_problems import MEMBER_PATH
+from app.admin.field_problems import MEMBER_PATH
 from app.domain.conversion.amazon_codes import CURRENCIES, EVENT_TYPES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.mapping.event_name import mixes_alphabets

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from typing_extensions import TypedDict
 
 from app.admin import ErrorCode, Problem, Refusal, error_body
-from app.admin.mappings.field_problems import field_problems, own_sentences
+from app.admin.field_problems import field_problems, own_sentences
 from app.domain import strict_json
 from app.store.errors import is_unavailable
 from app.telemetry import describe_exception

@@ -24,9 +24,9 @@ from pydantic import (
 
 from app.admin import Refusal
 from app.admin.destinations.settings import NewDestination
+from app.admin.field_problems import OWN_WORDS, path_of
 from app.admin.incidents import AlertingInput, NotificationPreference
 from app.admin.inputs import RequestBody, name_problem_code, validation_error
-from app.admin.mappings.field_problems import OWN_WORDS, path_of
 from app.admin.mappings.mappings import valid_draft
 from app.admin.mappings.schema import DOCUMENT_SCHEMA, compile_or_refuse
 from app.domain.incidents.thresholds import MUTED_UNTIL

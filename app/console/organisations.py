@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal, Scope, organisations
-from app.admin.mappings.field_problems import field_problems
+from app.admin.field_problems import field_problems
 from app.admin.organisations import NewOrganisation, OrganisationChange
 from app.api.lists import ListQuery
 from app.console.access import sessions

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.admin import ErrorCode, FieldProblem, Problem, Refusal, Scope, error_body
 from app.admin.context import AppContext
-from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
+from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
 from app.api.errors import error_response, status_of
 from app.api.events.filters import JOURNEY_LABELS
 from app.api.http.headers import wants

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin.events.search import mapping_names
-from app.admin.mappings.field_problems import field_problems
+from app.admin.field_problems import field_problems
 from app.admin.replays import dismiss_dead_letters, find_replay, list_replays, replay_events
 from app.api.events.filters import Id
 from app.console.access.secured_page import Form, PageRouter, Paging

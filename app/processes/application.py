@@ -25,7 +25,6 @@ from app.api import (
 from app.api.access import keys, sessions
 from app.api.access.auth import KeyRing
 from app.api.access.inbound_limits import OrganisationCache
-from app.api.destinations import oauth
 from app.api.events import intake, reports
 from app.api.http import openapi
 from app.api.mappings import advertisers, trials
@@ -45,7 +44,7 @@ TITLE = "Amazon Conversions destination"
 ROUTERS: tuple[APIRouter, ...] = (
     intake.router,
     destinations.router,
-    oauth.router,
+    destinations.sign_in_router,
     mappings.router,
     trials.router,
     advertisers.router,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from app.admin import ErrorCode
-from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS
+from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS
 from app.api.access.secured_route import SecuredRoute, scopes_of
 from app.api.errors import STATUSES
 from app.processes.application import ROUTERS

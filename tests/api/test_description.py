@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from app.admin import ErrorCode
-from app.admin.mappings.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
+from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.api.errors import STATUSES
 from app.domain.mapping.document import check_publishable

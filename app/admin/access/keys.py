@@ -22,6 +22,7 @@ from app.admin import (
     FieldProblem,
     Refusal,
     Scope,
+    copy_as,
     invalid,
     new_id,
     require_found,
@@ -29,7 +30,6 @@ from app.admin import (
     require_id,
 )
 from app.admin.context import AppContext
-from app.admin.copies import copied
 from app.admin.inputs import Instant, Printable, RequestBody
 from app.crypto import secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, KeyId
@@ -170,7 +170,7 @@ async def insert_key(connection: AsyncConnection, grant: KeyGrant, *, by: str) -
         created_by=by,
     )
     await audit.record(connection, by, AuditAction.KEY_CREATED, key.id, after=audit_view(key))
-    return copied(IssuedKey, key, key=secret)
+    return copy_as(IssuedKey, key, key=secret)
 
 
 async def mark_revoked(connection: AsyncConnection, key: ApiKey, *, by: str) -> ApiKey | None:

@@ -14,9 +14,8 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import Caller, ErrorCode, Refusal, require_found, require_id, require_version
+from app.admin import Caller, ErrorCode, Refusal, copy_as, require_found, require_id, require_version
 from app.admin.context import AppContext, Update
-from app.admin.copies import copied
 from app.domain.destination import State
 from app.domain.ids import DestinationId
 from app.store import PipelineConnection, callbacks
@@ -209,4 +208,4 @@ async def archive_destination(
         async with context.transaction() as change:
             discarded = await context.delivery_control.discard(change.driver, after.number)
         context.delivery_control.count_discarded(discarded)
-    return copied(ArchivedDestination, after, discarded=discarded)
+    return copy_as(ArchivedDestination, after, discarded=discarded)

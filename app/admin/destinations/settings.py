@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.admin import ErrorCode, FieldProblem, Refusal, inputs, new_id, require_version
+from app.admin import ErrorCode, FieldProblem, Refusal, copy_as, inputs, new_id, require_version
 from app.admin.context import AppContext, Update
-from app.admin.copies import copied
 from app.admin.destinations import audit_view, changing, find_visible
 from app.admin.incidents import AlertingInput, change_alerting
 from app.admin.mappings.event_names import pin_for_advertiser
@@ -126,12 +125,12 @@ async def create_destination(context: AppContext, body: NewDestination) -> Saved
 def settings_from(body: NewDestination) -> DestinationSettings:
     """Return the settings of a new destination."""
     rate = DEFAULT_RATE if body.rate_limit is None else RequestRate(**body.rate_limit.model_dump())
-    return copied(DestinationSettings, body, region=Region(body.region), rate_limit=rate)
+    return copy_as(DestinationSettings, body, region=Region(body.region), rate_limit=rate)
 
 
 def settings_of(destination: Destination) -> DestinationSettings:
     """Return the fields of a destination that a caller can set."""
-    return copied(DestinationSettings, destination)
+    return copy_as(DestinationSettings, destination)
 
 
 async def insert_destination(
@@ -207,7 +206,7 @@ async def _saved(
     warnings: Sequence[CurrencyWarning] = (),
 ) -> SavedDestination:
     [monitored] = await _monitored(driver, [destination], now)
-    return copied(SavedDestination, monitored, warnings=warnings)
+    return copy_as(SavedDestination, monitored, warnings=warnings)
 
 
 async def _monitored(
@@ -224,5 +223,5 @@ async def _monitored(
         health = health_of(each.state, each.sign_in_reason, severities, received.get(each.number), now)
         view = thresholds.read(settings.get(each.id, alerting.DEFAULT_ROW).alerting).view()
         members = {"health": health, "open_incidents": len(severities), "alerting": view}
-        result.append(copied(MonitoredDestination, each, **members))
+        result.append(copy_as(MonitoredDestination, each, **members))
     return result

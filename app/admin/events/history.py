@@ -9,9 +9,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from app.admin import ErrorCode, Refusal
+from app.admin import ErrorCode, Refusal, copy_as
 from app.admin.context import AppContext
-from app.admin.copies import copied
 from app.admin.destinations import find_visible_row
 from app.admin.events.summary import (
     EventAttempt,
@@ -295,7 +294,7 @@ def _delivered_at(batch: BatchRow, exception: ExceptionRow | None) -> datetime |
 def _attempt(
     id_: str, attempt: event_history.AttemptRecord, item: event_history.ItemOutcome | None
 ) -> EventAttempt:
-    return copied(
+    return copy_as(
         EventAttempt,
         attempt,
         id=id_,

@@ -15,9 +15,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import ErrorCode, Refusal, invalid, new_id, require_found, require_id, require_version
+from app.admin import ErrorCode, Refusal, copy_as, invalid, new_id, require_found, require_id, require_version
 from app.admin.context import AppContext, Update
-from app.admin.copies import copied
 from app.admin.destinations import changing, find_visible, reading
 from app.admin.inputs import name_problem_code, read_note
 from app.admin.mappings.event_names import RenameImpact, pin_name, rename_impact
@@ -350,7 +349,7 @@ async def list_versions(
 
 
 def _version(mapping: StoredMapping, row: Version, older: Version | None) -> PublishedVersion:
-    return copied(
+    return copy_as(
         PublishedVersion,
         row,
         current=row.version == mapping.published_version,

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.admin import invalid
-from app.admin.copies import copied
+from app.admin import copy_as, invalid
 from app.admin.inputs import ProfileName, RequestBody
 from app.domain.conversion.amazon_codes import read_country
 from app.domain.identity import clean, match_key
@@ -53,7 +52,7 @@ def hash_value(body: HashRequest) -> HashResult:
     """Return the normalized form of a value and its match key. Raises Refusal for an unknown country."""
     rule, country = RULES_BY_FIELD[body.field], _country(body.country)
     profile = Profile(body.identity_profile)
-    result = partial(copied, HashResult, body, type=rule.type, country=country, hashed=rule.hashed)
+    result = partial(copy_as, HashResult, body, type=rule.type, country=country, hashed=rule.hashed)
     key = match_key(profile, rule, body.value, country=country)
     if isinstance(key, DropReason):
         return result(cleaned=None, sent=None, rule=None, dropped=key.value)

@@ -15,7 +15,7 @@ from starlette.types import Scope as ASGIScope
 
 from app.admin import Caller, ErrorCode, FieldProblem, Problem, Refusal, Scope
 from app.admin.context import AppContext
-from app.admin.mappings.field_problems import request_path
+from app.admin.field_problems import request_path
 from app.api.access.auth import KeyRing
 from app.api.access.inbound_limits import OrganisationCache
 from app.api.errors import error_response, malformed_body

@@ -12,7 +12,7 @@ from starlette.types import Scope as ASGIScope
 from typing_extensions import TypedDict
 
 from app.admin import ErrorCode, Problem, Refusal, Scope, invalid
-from app.admin.mappings.field_problems import field_problems
+from app.admin.field_problems import field_problems
 from app.api.access.secured_route import SecuredRouter
 from app.api.errors import ErrorBody, malformed_body
 from app.api.http.query_parameters import (

@@ -16,7 +16,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
 from app.admin import ErrorCode, FieldProblem, Problem
-from app.admin.mappings.field_problems import request_path
+from app.admin.field_problems import request_path
 from app.domain.ids import OrganisationId
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
