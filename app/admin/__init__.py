@@ -216,10 +216,16 @@ class Refusal(Exception):
     """The exception that ends a use case with a problem. Inside a transaction, it causes a rollback."""
 
     def __init__(
-        self, code: ErrorCode, detail: str | None = None, /, *fields: FieldProblem, **extra: Any
+        self,
+        code: ErrorCode,
+        detail: str | None = None,
+        /,
+        *fields: FieldProblem,
+        retry_after: int | None = None,
+        **extra: Any,
     ) -> None:
         super().__init__(code)
-        self.problem = Problem(code, detail, fields, extra)
+        self.problem = Problem(code, detail, fields, extra, retry_after)
 
     @classmethod
     def of(cls, problem: Problem) -> "Refusal":

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin import (
     ErrorCode,
     FieldProblem,
-    Problem,
     Refusal,
     invalid,
     new_id,
@@ -103,7 +102,7 @@ async def require_destination_allowance(connection: AsyncConnection) -> None:
     """Raise Refusal (429) when the acting organisation has as many destinations as its limit allows."""
     used, limit = await organisations.lock_destination_count(connection)
     if limit is not None and used >= limit:
-        raise Refusal.of(Problem(ErrorCode.DESTINATION_LIMIT, retry_after=DESTINATION_RETRY_S))
+        raise Refusal(ErrorCode.DESTINATION_LIMIT, retry_after=DESTINATION_RETRY_S)
 
 
 async def change_organisation(

@@ -31,16 +31,9 @@ from app.domain.event import (
 )
 from app.domain.ids import DestinationId, MappingId
 from app.domain.mapping.document import Mapping, check_publishable, compile_parts
+from app.domain.observed import preview
 from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
-from app.domain.observed.preview import (
-    ConversionPreview,
-    FieldPreview,
-    RejectionPreview,
-    preview,
-    preview_fields,
-    rejection_view,
-)
 from app.domain.quantity import quantity
 from app.domain.trace import RequestTrace
 from app.ingest.evaluate import PendingRequest, SenderAccess
@@ -80,7 +73,7 @@ async def preview_event(
     mapping_id: str,
     content: dict[str, Any],
     document: Document | None = None,
-) -> ConversionPreview | RejectionPreview:
+) -> preview.ConversionPreview | preview.RejectionPreview:
     """Convert an event with `document`, or with the saved draft if it is None. Return each step."""
     async with reading(context, destination_id) as (connection, destination):
         mapping = await find_mapping(connection, destination, mapping_id)
@@ -88,8 +81,8 @@ async def preview_event(
     compiled = compile_draft(mapping, document)
     event = _event_of(context, destination, mapping, content)
     if isinstance(event, Rejection):
-        return rejection_view(event)
-    result = preview(*event, ConversionPlan(compiled, rules), now=context.now())
+        return preview.rejection_view(event)
+    result = preview.preview(*event, ConversionPlan(compiled, rules), now=context.now())
     if event[0].event_id is None and result["ok"]:
         result["warnings"].insert(0, {"code": ID_DERIVED.code, "field": ID_DERIVED.field})
     return result
@@ -102,7 +95,7 @@ class DraftPreview:
     `conversion` is None if the draft has problems or lacks required members.
     """
 
-    fields: Sequence[FieldPreview]
+    fields: Sequence[preview.FieldPreview]
     conversion: Conversion | Rejection | None
 
 
@@ -127,7 +120,7 @@ async def preview_draft(
     shown = (Event(None, destination.id, None, content), "") if isinstance(event, Rejection) else event
     trace: Trace = []
     outcome = ConversionPlan(parts, rules).convert(*shown, context.now(), trace=trace)
-    fields = list(preview_fields(trace, parts.event_name))
+    fields = list(preview.preview_fields(trace, parts.event_name))
     if check_publishable(written):
         return DraftPreview(fields, None)
     if isinstance(event, Rejection):

@@ -21,13 +21,7 @@ from app.domain.conversion.values import MAX_AMAZON_EVENT_ID
 from app.domain.event import amazon_event_id, amazon_key, event_key
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationNumber, MappingId
-from app.domain.match_quality.dedupe import (
-    DedupeFinding,
-    IdDifference,
-    differences,
-    mapping_findings,
-    repetition_findings,
-)
+from app.domain.match_quality import dedupe
 from app.store import PipelineConnection, batches, ledger
 from app.store.destinations import cache, schema_samples
 from app.store.events import batches as event_batches
@@ -41,7 +35,7 @@ _MOST_READ: Final = 100_000  # events whose ids are read
 _DERIVED: Final = re.compile(r"[0-9a-f]{16}:")
 
 
-async def read_findings(context: AppContext, destination_id: str) -> list[DedupeFinding]:
+async def read_findings(context: AppContext, destination_id: str) -> list[dedupe.DedupeFinding]:
     """Return the faults of a destination's event ids in the last seven days. Raises Refusal (404)."""
     await context.intake.sampler.write()
     async with reading(context, destination_id) as (connection, destination):
@@ -49,18 +43,18 @@ async def read_findings(context: AppContext, destination_id: str) -> list[Dedupe
         samples = [await schema_samples.recent(connection, each.id) for each in published]
     async with context.pool.acquire() as pooled:
         repeated = await repeated_ids.since(pooled, destination.number, (context.now() - PERIOD).date())
-    found: list[DedupeFinding] = []
+    found: list[dedupe.DedupeFinding] = []
     for stored, sampled in zip(published, samples, strict=True):
         found += await context.compute(_findings_of, stored, sampled)
     ids = {stored.id for stored in published}
-    return found + list(repetition_findings(each for each in repeated if each.mapping in ids))
+    return found + list(dedupe.repetition_findings(each for each in repeated if each.mapping in ids))
 
 
-def _findings_of(stored: StoredMapping, sampled: schema_samples.StoredSamples) -> list[DedupeFinding]:
+def _findings_of(stored: StoredMapping, sampled: schema_samples.StoredSamples) -> list[dedupe.DedupeFinding]:
     compiled = compiled_or_none(stored.published or {})
     if compiled is None:
         return []
-    return list(mapping_findings(stored.id, compiled, stored.published_version or 0, sampled.groups()))
+    return list(dedupe.mapping_findings(stored.id, compiled, stored.published_version or 0, sampled.groups()))
 
 
 AmazonEventId = Annotated[str, Field(min_length=1, max_length=MAX_AMAZON_EVENT_ID)]
@@ -78,7 +72,7 @@ class CompareIdsRequest(RequestBody):
 class DifferenceCount:
     """Why ids of the tag differ from ids that are meant to be the same."""
 
-    kind: IdDifference
+    kind: dedupe.IdDifference
     count: int
 
 
@@ -119,7 +113,7 @@ async def compare_ids(context: AppContext, destination_id: str, body: CompareIds
     matched = await context.compute(_matched, keys, places, within)
     only_there = [each for each in given if each not in matched]
     own = await _own_ids(context, destination.number, since, until) if only_there else set()
-    found_reasons = await context.compute(differences, only_there, own.difference(matched))
+    found_reasons = await context.compute(dedupe.differences, only_there, own.difference(matched))
     reasons = [DifferenceCount(kind, count) for kind, count in sorted(found_reasons.items())]
     events = len(set(matched.values()))
     return IdComparison(len(matched), max(0, accepted - events), len(only_there), reasons, len(own))

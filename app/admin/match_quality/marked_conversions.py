@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import ErrorCode, Problem, Refusal, invalid
+from app.admin import ErrorCode, Refusal, invalid
 from app.admin.context import AppContext
 from app.admin.destinations import changing
 from app.admin.destinations.preflight import opened_token
@@ -21,14 +21,7 @@ from app.admin.inputs import DatasetName, RequestBody
 from app.amazon.wire import usable_token
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.match_quality.marked_conversions import marked_conversions
-from app.domain.outcomes.outcome import (
-    ItemAccepted,
-    ItemFailed,
-    ItemRefused,
-    Outcome,
-    PerItemReply,
-    SentRequest,
-)
+from app.domain.outcomes import outcome
 from app.store import audit
 from app.store.audit import AuditAction, AuditFilter
 from app.store.destinations import sign_ins
@@ -128,23 +121,25 @@ async def _require_few(connection: AsyncConnection, destination: Destination, no
     if len(sent) == _MOST_REQUESTS:
         wait = max(1, ceil((sent[-1].at + _PERIOD - now).total_seconds()))
         detail = f"A destination may send {_MOST_REQUESTS} requests with test conversions an hour."
-        raise Refusal.of(Problem(ErrorCode.TOO_MANY_REQUESTS, detail, retry_after=wait))
+        raise Refusal(ErrorCode.TOO_MANY_REQUESTS, detail, retry_after=wait)
 
 
-def _items(ids: Iterable[str], answer: SentRequest) -> list[TestItemView]:
-    if not isinstance(answer.reply, PerItemReply):
+def _items(ids: Iterable[str], answer: outcome.SentRequest) -> list[TestItemView]:
+    if not isinstance(answer.reply, outcome.PerItemReply):
         return []
     return [
-        TestItemView(index, event_id, *_described(outcome))
-        for index, (event_id, outcome) in enumerate(zip(ids, answer.reply.outcomes, strict=True))
+        TestItemView(index, event_id, *_described(item))
+        for index, (event_id, item) in enumerate(zip(ids, answer.reply.outcomes, strict=True))
     ]
 
 
-def _described(outcome: Outcome) -> tuple[Literal["accepted", "refused", "unknown"], str | None, str | None]:
-    match outcome:
-        case ItemAccepted():
+def _described(
+    item: outcome.Outcome,
+) -> tuple[Literal["accepted", "refused", "unknown"], str | None, str | None]:
+    match item:
+        case outcome.ItemAccepted():
             return "accepted", None, None
-        case ItemRefused(code, message) | ItemFailed(code, message):
+        case outcome.ItemRefused(code, message) | outcome.ItemFailed(code, message):
             return "refused", code, message
         case _:
             return "unknown", None, None
