@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
-from app.admin.events.scan import BATCHES_PER_QUERY, ScanPage, scan_events
+from app.admin.events.scan import BATCHES_PER_QUERY, BatchReader
+from app.admin.events.search import EventScan, EventSearch
 from app.domain.batch import EventMetadata, pack
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
@@ -37,9 +38,17 @@ def batch(number: int) -> BatchRow:
     )
 
 
-async def newest(_highest: BatchId | None) -> ScanPage:
-    found = [(DESTINATION, batch(number)) for number in range(BATCHES_PER_QUERY - 1, 0, -1)]
-    return ScanPage(found, None)
+NEWEST = [batch(number) for number in range(BATCHES_PER_QUERY - 1, 0, -1)]
+
+
+class OnePage:
+    """A reader that has these batches."""
+
+    def __init__(self, found: list[BatchRow]) -> None:
+        self.found = found
+
+    async def page(self, _highest: BatchId | None) -> tuple[list[BatchRow], BatchId | None]:
+        return self.found, None
 
 
 class CountingConnection:
@@ -53,11 +62,18 @@ class CountingConnection:
         return []
 
 
+async def scan(connection: CountingConnection, found: list[BatchRow], wanted: EventQuery) -> EventScan:
+    """Return a page of up to 50 events of these batches, the first one."""
+    known = {DESTINATION.number: DESTINATION}
+    search = EventSearch(cast(Any, connection), None, {}, wanted, known)
+    return await search.accepted(cast(BatchReader, OnePage(found)), (BatchId(2**62), 0), 50)
+
+
 async def test_batches_that_cannot_contain_an_id_cost_no_statement() -> None:
     """A search for an id that does not exist reads the newest batches, nothing else."""
     connection = CountingConnection()
     wanted = EventQuery(any_id="nothing-like-it")
-    found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
+    found = await scan(connection, NEWEST, wanted)
     assert (found.items, found.following, found.back_to) == ([], None, NOW)
     assert connection.arguments == []
 
@@ -66,19 +82,15 @@ async def test_exceptions_are_read_of_the_batch_with_the_id_only() -> None:
     """Fifty batches are read; one of them may contain the id."""
     connection = CountingConnection()
     wanted = EventQuery(any_id="order-31")
-    found = await scan_events(cast(Any, connection), newest, {}, wanted, before=None, limit=50)
+    found = await scan(connection, NEWEST, wanted)
     assert [item.event.event_id for item in found.items] == ["order-31"]
     assert connection.arguments == [([31], [1])]
 
 
 async def test_two_batches_of_one_id_are_both_in_the_page() -> None:
     """Damage can leave them on different days: neither event takes the place of the other."""
-
-    async def twice(_highest: BatchId | None) -> ScanPage:
-        earlier = replace(batch(7), day=date(2026, 11, 25), shapes=packed_event("order-before"))
-        return ScanPage([(DESTINATION, batch(7)), (DESTINATION, earlier)], None)
-
-    found = await scan_events(cast(Any, CountingConnection()), twice, {}, EventQuery(), before=None, limit=50)
+    earlier = replace(batch(7), day=date(2026, 11, 25), shapes=packed_event("order-before"))
+    found = await scan(CountingConnection(), [batch(7), earlier], EventQuery())
     assert [(item.event.event_id, item.position) for item in found.items] == [
         ("order-7", (7, 0)),
         ("order-before", (7, 0)),

@@ -1,59 +1,24 @@
-"""Scan the batches of destinations for events that match a filter, newest first."""
+"""Read the batches of destinations that may hold events of a filter, newest first."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 from app.admin import invalid
-from app.admin.events.summary import THROTTLED, EventSummary, accepted_summary, mapping_of, status_and_reason
-from app.domain.batch import EventMetadata, digest_of, read_shapes
+from app.admin.events.summary import THROTTLED
+from app.domain.batch import digest_of
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId
 from app.domain.outcomes.status import Status
 from app.store import MAX_BIGINT, PipelineConnection
 from app.store.events import batches, id_digests
-from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, Mappings, Numbers
+from app.store.events.batches import BatchRow, ExceptionRow, Mappings, Numbers
 
 BATCHES_PER_QUERY: Final = 50
-# At these limits a page ends, even if it has found few matching events. Its cursor continues the scan.
-_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.03
-_MAX_ID_SECONDS: Final = 0.2  # to find an id: few batches are read, most of the time the database searches
 
 Position = tuple[BatchId, int]
 """The id of a batch, and the position of an event in the batch."""
-
-
-class ScanPage(NamedTuple):
-    """Batches with their destinations, newest first. The next ones are below `below`; None at the end."""
-
-    batches: Sequence[tuple[DestinationRef, BatchRow]]
-    below: BatchId | None
-
-
-ReadBatches = Callable[[BatchId | None], Awaitable[ScanPage]]
-"""Takes the highest batch id to return, or None for any."""
-
-
-class ScannedEvent(NamedTuple):
-    """A summary and the position of its event."""
-
-    event: EventSummary
-    position: Position
-
-
-@dataclass(frozen=True, slots=True)
-class EventScan:
-    """A page of events. `following` is where the next page continues, None at the end of the list.
-
-    `back_to` is the acceptance time of the oldest batch that the scan read, None if it read no batch.
-    """
-
-    items: list[ScannedEvent]
-    following: Position | None
-    unreadable_batches: int
-    back_to: datetime | None
 
 
 def require_mapping(mappings: Mappings, mapping_id: str | None) -> None:
@@ -69,48 +34,6 @@ def _status_of_all(wanted: EventQuery) -> Status | None:
     if wanted.status is None and wanted.dismissed:
         return Status.DEAD
     return wanted.status
-
-
-async def scan_events(
-    connection: PipelineConnection,
-    newest: ReadBatches,
-    mappings: Mappings,
-    wanted: EventQuery,
-    *,
-    before: Position | None,
-    limit: int,
-) -> EventScan:
-    """Return up to `limit` events below `before`, newest first. A shorter page may have a next page."""
-    items: list[ScannedEvent] = []
-    unreadable, scanned = 0, 0
-    back_to: datetime | None = None
-    deadline = monotonic() + (_MAX_SCAN_SECONDS if wanted.searched_id is None else _MAX_ID_SECONDS)
-    while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
-        found, below = await newest(highest_id(before))
-        candidates = [batch for _, batch in found if wanted.may_match(batch.accepted_at, batch.shapes)]
-        exceptions = await exceptions_of(connection, candidates)
-        searched = {batch.id for batch in candidates}
-        for destination, batch in found:
-            back_to = batch.accepted_at if back_to is None else min(back_to, batch.accepted_at)
-            if batch.id not in searched:
-                continue
-            of_batch = exceptions.get(batch.id, {})
-            shapes = _matching_events(destination, batch, of_batch, wanted, mappings)
-            if shapes is None:
-                unreadable += 1
-                continue
-            for shape in shapes:
-                if before and batch.id == before[0] and shape.place >= before[1]:
-                    continue
-                event = accepted_summary(destination, batch, shape, of_batch.get(shape.place), mappings)
-                items.append(ScannedEvent(event, (batch.id, shape.place)))
-                if len(items) == limit:
-                    return EventScan(items, items[-1].position, unreadable, back_to)
-        if below is None or are_older([batch for _, batch in found], wanted.since):
-            return EventScan(items, None, unreadable, back_to)
-        scanned += len(found)
-        before = (below, 0)
-    return EventScan(items, before, unreadable, back_to)
 
 
 def highest_id(before: Position | None) -> BatchId | None:
@@ -181,33 +104,3 @@ async def exceptions_of(
 def are_older(found: Sequence[BatchRow], since: datetime | None) -> bool:
     """Return whether all batches of a query are older than `since`. Batch ids are nearly in time order."""
     return since is not None and bool(found) and all(batch.accepted_at < since for batch in found)
-
-
-def _matching_events(
-    destination: DestinationRef,
-    batch: BatchRow,
-    exceptions: Mapping[int, ExceptionRow],
-    wanted: EventQuery,
-    mappings: Mappings,
-) -> list[EventMetadata] | None:
-    """Return the events of a batch that match the filter, newest first; None if the batch is damaged."""
-    # Most events of a batch share one status: decide by status before unpacking the metadata.
-    special = {
-        place: wanted.includes(
-            *status_and_reason(destination, batch, exception), dismissed=exception.dismissed_at is not None
-        )
-        and wanted.has_cause(exception.amazon_code, exception.amazon_message)
-        for place, exception in exceptions.items()
-    }
-    others = wanted.includes(*status_and_reason(destination, batch, None)) and wanted.has_cause(None, None)
-    if not others and not any(special.values()):
-        return []
-    if (shapes := read_shapes(batch.shapes)) is None:
-        return None
-    return [
-        shape
-        for shape in reversed(shapes)
-        if special.get(shape.place, others)
-        and wanted.matches(shape)
-        and (wanted.mapping_id is None or mapping_of(shape, mappings) == wanted.mapping_id)
-    ]

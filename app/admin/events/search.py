@@ -1,19 +1,26 @@
 """List events of one or all visible destinations, accepted and rejected events together, newest first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter
+from time import monotonic
 from typing import Final, NamedTuple
 
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible_row, reading_row
 from app.admin.events import scan
-from app.admin.events.summary import REJECTED, EventSummary, accepted_summary, rejected_summary
-from app.domain.batch import read_shapes
+from app.admin.events.summary import (
+    REJECTED,
+    EventSummary,
+    accepted_summary,
+    mapping_of,
+    rejected_summary,
+    status_and_reason,
+)
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.event import event_key
 from app.domain.event_query import MEMBERS, EventQuery
 from app.domain.ids import BatchId, DestinationNumber
@@ -21,6 +28,9 @@ from app.store import PipelineConnection, ledger
 from app.store.events import attempts, batches, rejections
 from app.store.events.rejections import RejectionRecord
 
+# At these limits a page ends, even if it has found few matching events. Its cursor continues the scan.
+_MAX_BATCHES_PER_PAGE, _MAX_SCAN_SECONDS = 500, 0.03
+_MAX_ID_SECONDS: Final = 0.2  # to find an id: few batches are read, most of the time the database searches
 _FIRST_ID: Final = 2**62  # above every id
 _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -49,6 +59,26 @@ class EventPage:
     unreadable_batches: int = 0
     back_to: datetime | None = None
     is_exact: bool = False
+
+
+class ScannedEvent(NamedTuple):
+    """A summary and the position of its event."""
+
+    event: EventSummary
+    position: scan.Position
+
+
+@dataclass(frozen=True, slots=True)
+class EventScan:
+    """A page of events. `following` is where the next page continues, None at the end of the list.
+
+    `back_to` is the acceptance time of the oldest batch that the scan read, None if it read no batch.
+    """
+
+    items: list[ScannedEvent]
+    following: scan.Position | None
+    unreadable_batches: int
+    back_to: datetime | None
 
 
 async def mapping_names(context: AppContext, destination_id: str) -> dict[str, str]:
@@ -81,7 +111,7 @@ async def search_events(
             known = await batches.destinations(connection, ids=only)
         mappings = await batches.mappings(connection, only)
         scan.require_mapping(mappings, wanted.mapping_id)
-        search = _Search(connection, None if only is None else list(known), mappings, wanted, known)
+        search = EventSearch(connection, None if only is None else list(known), mappings, wanted, known)
         if wanted.any_id is not None and before == START:
             exact = await search.exact(wanted.any_id, limit)
             matching = [item for item in exact.items if _is_wanted(item, wanted)]
@@ -91,7 +121,7 @@ async def search_events(
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
+class EventSearch:
     """A search in one snapshot.
 
     `numbers` are the destinations to search, None for all. `known` caches the destinations read so far.
@@ -105,16 +135,10 @@ class _Search:
 
     async def page(self, before: SearchPosition, limit: int) -> EventPage:
         """Return the events below a position."""
-        accepted = scan.EventScan([], None, 0, None)
+        accepted = EventScan([], None, 0, None)
         if self.wanted.may_be_accepted and before.batch > 0:
-            accepted = await scan.scan_events(
-                self.connection,
-                partial(self._newest, scan.BatchReader(self.connection, self.numbers, self.wanted)),
-                self.mappings,
-                self.wanted,
-                before=(before.batch, before.place),
-                limit=limit,
-            )
+            reader = scan.BatchReader(self.connection, self.numbers, self.wanted)
+            accepted = await self.accepted(reader, (before.batch, before.place), limit)
         records: list[RejectionRecord] = []
         if before.rejection > 0 and self.wanted.may_be_rejected:
             records = await rejections.newest(
@@ -122,6 +146,73 @@ class _Search:
             )
         await self._learn(record.destination for record in records)
         return self._merge(before, accepted, records, limit)
+
+    async def accepted(self, reader: scan.BatchReader, before: scan.Position, limit: int) -> EventScan:
+        """Return up to `limit` accepted events below `before`, newest first. A shorter page may have a next
+        page.
+        """
+        wanted = self.wanted
+        items: list[ScannedEvent] = []
+        unreadable, scanned = 0, 0
+        back_to: datetime | None = None
+        deadline = monotonic() + (_MAX_SCAN_SECONDS if wanted.searched_id is None else _MAX_ID_SECONDS)
+        while scanned == 0 or (scanned < _MAX_BATCHES_PER_PAGE and monotonic() < deadline):
+            found, below = await reader.page(scan.highest_id(before))
+            await self._learn(batch.destination for batch in found)
+            candidates = [batch for batch in found if wanted.may_match(batch.accepted_at, batch.shapes)]
+            exceptions = await scan.exceptions_of(self.connection, candidates)
+            searched = {batch.id for batch in candidates}
+            for batch in found:
+                back_to = batch.accepted_at if back_to is None else min(back_to, batch.accepted_at)
+                if batch.id not in searched:
+                    continue
+                of_batch = exceptions.get(batch.id, {})
+                shapes = self._matching(batch, of_batch)
+                if shapes is None:
+                    unreadable += 1
+                    continue
+                for shape in shapes:
+                    position = (batch.id, shape.place)
+                    if position >= before:
+                        continue
+                    event = self._accepted(batch, shape, of_batch.get(shape.place))
+                    items.append(ScannedEvent(event, position))
+                    if len(items) == limit:
+                        return EventScan(items, position, unreadable, back_to)
+            if below is None or scan.are_older(found, wanted.since):
+                return EventScan(items, None, unreadable, back_to)
+            scanned += len(found)
+            before = (below, 0)
+        return EventScan(items, before, unreadable, back_to)
+
+    def _matching(
+        self, batch: batches.BatchRow, exceptions: Mapping[int, batches.ExceptionRow]
+    ) -> list[EventMetadata] | None:
+        """Return the events of a batch that match the filter, newest first; None if the batch is damaged."""
+        destination, wanted = self.known[batch.destination], self.wanted
+        # Most events of a batch share one status: decide by status before unpacking the metadata.
+        special = {
+            place: wanted.includes(
+                *status_and_reason(destination, batch, exception),
+                dismissed=exception.dismissed_at is not None,
+            )
+            and wanted.has_cause(exception.amazon_code, exception.amazon_message)
+            for place, exception in exceptions.items()
+        }
+        others = wanted.includes(*status_and_reason(destination, batch, None)) and wanted.has_cause(
+            None, None
+        )
+        if not others and not any(special.values()):
+            return []
+        if (shapes := read_shapes(batch.shapes)) is None:
+            return None
+        return [
+            shape
+            for shape in reversed(shapes)
+            if special.get(shape.place, others)
+            and wanted.matches(shape)
+            and (wanted.mapping_id is None or mapping_of(shape, self.mappings) == wanted.mapping_id)
+        ]
 
     async def exact(self, text: str, limit: int) -> EventPage:
         """Return the events with this id, or else the events of the Amazon request with this id."""
@@ -164,20 +255,15 @@ class _Search:
         self, number: DestinationNumber, id_: BatchId, places: set[int] | None, event_id: str | None
     ) -> list[EventSummary]:
         """Return the events of a batch at these places and with this id. None does not restrict."""
-        destination = self.known[number]
-        items = []
+        items: list[EventSummary] = []
         for batch in await batches.batches(self.connection, number, [id_]):
             of_batch = (await scan.exceptions_of(self.connection, [batch])).get(batch.id, {})
-            for shape in read_shapes(batch.shapes) or ():
-                if (places is None or shape.place in places) and event_id in (None, shape.event_id):
-                    exception = of_batch.get(shape.place)
-                    items.append(accepted_summary(destination, batch, shape, exception, self.mappings))
+            items += [
+                self._accepted(batch, shape, of_batch.get(shape.place))
+                for shape in read_shapes(batch.shapes) or ()
+                if (places is None or shape.place in places) and event_id in (None, shape.event_id)
+            ]
         return items
-
-    async def _newest(self, reader: scan.BatchReader, highest: BatchId | None) -> scan.ScanPage:
-        found, below = await reader.page(highest)
-        await self._learn(batch.destination for batch in found)
-        return scan.ScanPage([(self.known[batch.destination], batch) for batch in found], below)
 
     async def _learn(self, numbers: Iterable[DestinationNumber]) -> None:
         """Read the destinations with these numbers into `known`."""
@@ -186,7 +272,7 @@ class _Search:
             self.known.update(await batches.destinations(self.connection, numbers=unknown))
 
     def _merge(
-        self, before: SearchPosition, accepted: scan.EventScan, found: Sequence[RejectionRecord], limit: int
+        self, before: SearchPosition, accepted: EventScan, found: Sequence[RejectionRecord], limit: int
     ) -> EventPage:
         """Merge accepted and up to `limit` rejected events, newest first.
 
@@ -214,6 +300,12 @@ class _Search:
             rejection = records[from_records - 1].id if from_records else before.rejection
         following = SearchPosition(batch, place, rejection) if batch or rejection else None
         return EventPage(items, following, accepted.unreadable_batches, accepted.back_to)
+
+    def _accepted(
+        self, batch: batches.BatchRow, shape: EventMetadata, exception: batches.ExceptionRow | None
+    ) -> EventSummary:
+        destination = self.known[batch.destination]
+        return accepted_summary(destination, batch, shape, exception, self.mappings)
 
     def _rejected(self, record: RejectionRecord) -> EventSummary:
         return rejected_summary(self.known[record.destination], record)

@@ -10,10 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible, reading_row
 from app.admin.events.scan import BatchReader, Position, are_older, highest_id
+from app.admin.events.summary import mapping_of
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
 from app.domain.event_query import EventQuery
-from app.domain.ids import MappingId, MappingNumber
+from app.domain.ids import MappingId
 from app.domain.mapping.sources import Problems, compile_source
 from app.store import counts, mappings
 from app.store.events import batches as event_batches
@@ -82,8 +83,7 @@ async def list_consent_records(
                         continue
                     if len(items) == limit:
                         return ConsentRecords(items, (batch.id, event.place + 1), unreadable)
-                    found = ids.get(MappingNumber(event.mapping))
-                    mapping = found.id if found else None
+                    mapping = mapping_of(event, ids)
                     version = (mapping, event.mapping_version)
                     if version not in documents:
                         documents[version] = await _document(connection, *version)
