@@ -35,7 +35,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RequestRate:
-    """At most this many requests per second to Amazon on average, and bursts of at most `burst`."""
+    """The maximum request rate to Amazon, and how many requests may follow each other at once."""
 
     requests_per_second: float
     burst: int
