@@ -82,14 +82,14 @@ async def check_hash(visit: CurrentDestination, form: Form) -> Response:
         return explain_hash(body)
 
     names = ("field", "value", "hash", "country")
-    given = {name: str(form.get(name) or "") or _DEFAULTS.get(name, "") for name in names}
+    given = {name: form.get(name) or _DEFAULTS.get(name, "") for name in names}
     return await _answer(visit, form, "hash", ExplainHashRequest, given, explained)
 
 
 @router.post(HERE + "/compare", Scope.EVENTS_READ)
 async def compare(visit: CurrentDestination, form: Form) -> Response:
     """Compare a list of ids, one a line."""
-    lines = str(form.get("ids") or "").replace("\r\n", "\n").split("\n")
+    lines = form.get("ids", "").replace("\r\n", "\n").split("\n")
     given = {"ids": [line for line in lines if line.strip()]}
     return await _answer(visit, form, "comparison", CompareIdsRequest, given, compare_ids)
 

@@ -88,7 +88,7 @@ def show(
     html = TEMPLATES.get_template(template).render(
         visitor=visitor,
         navigation=None if visitor is None else navigation_of(visitor, request.url.path),
-        path=request.url.path,
+        later="cursor" in request.query_params,
         context=context,
         done=done,
         **content,

@@ -21,7 +21,7 @@ from app.admin.privacy.hash_value import HashRequest, HashResult, hash_value
 from app.api.lists import Cursor, ExportFormat, ListQuery, export
 from app.api.pages import consent_page
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Visit
+from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.mappings.form import members_of
 from app.console.pages import FORM_ERRORS
@@ -171,7 +171,7 @@ async def hash_page(visit: CurrentVisit) -> Response:
 async def show_hash(visit: CurrentVisit, form: Form) -> Response:
     """Show the match key of the typed value in this response only."""
     chosen = {name: form.text(name) or default for name, default in _DEFAULTS.items()}
-    body = {**chosen, "value": str(form.get("value") or "")}
+    body = {**chosen, "value": form.get("value", "")}
     try:
         result = hash_value(HashRequest.model_validate(body))
     except FORM_ERRORS as error:
@@ -196,21 +196,18 @@ BASES = {
 
 
 @router.get(PAGE + "/consent", Scope.EVENTS_READ, Scope.ERASE)
-async def show_consent(visit: CurrentDestination, cursor: Cursor = None) -> Response:
+async def show_consent(visit: CurrentDestination, paging: Paging) -> Response:
     """Show the newest consent records of a destination, and the counts of blocked events."""
     stopped = await blocked_by_consent(*visit.on)
-    page = await consent_page(visit.destination.id, None, stopped, ListQuery(visit.context, cursor=cursor))
+    records = await consent_page(visit.destination.id, None, stopped, paging)
     published = [mapping.published or {} for mapping in await list_published(*visit.on)]
     modes = {members_of(document.get("consent")).get("mode") for document in published}
     return await visit.show(
         "consent.html",
-        items=page.items,
-        next_cursor=page.next_cursor,
-        unreadable=page.unreadable,
-        later=cursor is not None,
+        records=records,
         bases=BASES,
         evaluated=sorted(BASES[mode] for mode in modes if mode in BASES),
-        blocked=[each for each in page.stopped if each.reason in REASONS],
+        blocked=[each for each in records.stopped if each.reason in REASONS],
     )
 
 

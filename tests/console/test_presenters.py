@@ -12,7 +12,7 @@ from app.admin.destinations.preflight import run_preflight
 from app.admin.destinations.stats import Breaker, DestinationStats, DiagnosisFacts
 from app.admin.events.summary import EventAttempt, EventHistory
 from app.admin.mappings.schema import draft_warnings
-from app.console.audit.view import SENTENCES, sentence
+from app.console.audit import SENTENCES, sentence
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import condensed, line
 from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, quote
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import URL, FormData
+from starlette.datastructures import URL, ImmutableMultiDict
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -113,18 +113,12 @@ class PageRouter(SecuredRouter):
         self.route_class = SecuredPage
 
 
-class PageForm(FormData):
-    """The fields of a form that a page sent."""
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The last text of each field, unchanged."""
-        return {name: value for name, value in self.items() if isinstance(value, str)}
+class PageForm(ImmutableMultiDict[str, str]):
+    """The fields of a form that a page sent. A name stands for its last field."""
 
     def text(self, name: str) -> str:
         """Return a field without surrounding blanks and with LF line ends; empty if absent."""
-        value = self.get(name)
-        return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
+        return self.get(name, "").replace("\r\n", "\n").strip()
 
     def number(self, name: str) -> float | str | None:
         """Return a field as a number; None if empty. Another text stays a text, which the models refuse."""
@@ -189,7 +183,7 @@ def _ask_again(request: Request, form: PageForm) -> Response:
     """
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
-    fields = [pair for pair in form.multi_items() if pair[0] != "csrf" and isinstance(pair[1], str)]
+    fields = [pair for pair in form.multi_items() if pair[0] != "csrf"]
     return pages.show(request, "once_more.html", status=403, action=_address(request.url), fields=fields)
 
 
@@ -203,12 +197,12 @@ async def _read_form(context: AppContext, request: Request, *, is_foreign: bool)
     charset = parameters.get(b"charset", b"utf-8").lower()
     if media_type == b"multipart/form-data" and charset not in _UTF_8:
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Send the form in UTF-8.")
-    form = await request.form(max_fields=MAX_FIELDS, max_files=0)
-    if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
+    fields = await request.form(max_fields=MAX_FIELDS, max_files=0)
+    form = PageForm([(name, str(value)) for name, value in fields.multi_items()])
+    if any("\0" in name or "\0" in value for name, value in form.multi_items()):
         raise Refusal(ErrorCode.MALFORMED, "A field contains the character NUL, which is not allowed.")
-    page_form = PageForm(form.multi_items())
-    request.state.form = page_form
-    return page_form
+    request.state.form = form
+    return form
 
 
 _MOST_LISTED: Final = 200  # destinations in a menu; with more, their id is typed
@@ -276,7 +270,7 @@ class Visit:
     ) -> dict[str, Any]:
         """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
         items, next_cursor = query.split(rows, place)
-        return {"items": items, "next_cursor": next_cursor, "later": query.cursor is not None}
+        return {"items": items, "next_cursor": next_cursor}
 
     async def destination_menu(self) -> Sequence[tuple[str, str]] | None:
         """Return ids and names of the destinations for a menu, or None if they are too many."""

@@ -1,6 +1,6 @@
 """Charts of a destination's page. A line has a value for each period (bucket) of the range. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,34 +10,24 @@ from app.console.wording import number
 from app.store.destinations.figures import ResponseTimes
 from app.store.destinations.outcome_history import OutcomeBucket
 
-BUCKET_NAMES: Final[Mapping[timedelta, str]] = {
-    timedelta(minutes=1): "minute",
-    timedelta(minutes=5): "5 minutes",
-    timedelta(minutes=15): "15 minutes",
-    timedelta(hours=3): "3 hours",
-    timedelta(days=1): "day (UTC)",
-}
-_UNITS: Final = (("day", 1440), ("hour", 60), ("minute", 1))  # in minutes
+EVENTS: Final = "events"
+_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _MOST_ROWS: Final = 31  # of the table: the panel is sent again with each update
 Value = float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a chart: its label, its tone, its values and a summary in words.
-
-    There is a value for each bucket; None means that nothing was measured.
-    """
+    """A line of a chart: its label, its tone, and a value for each bucket. None: nothing was measured."""
 
     label: str
     tone: str
     values: Sequence[Value]
-    summary: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart with its own axis. `unit` labels the axis.
+    """A chart with its own axis. `unit` labels the axis; with EVENTS, the values are counts.
 
     If no line has a value, the page shows `empty` instead.
     """
@@ -55,15 +45,16 @@ class Chart:
 
     @property
     def summary(self) -> str:
-        return "; ".join(line.summary for line in self.lines)
+        """The lines in words."""
+        return "; ".join(f"{line.label}: {self._extent(line)}" for line in self.lines)
 
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """A row of the table of values. It covers one or more buckets. A cell without a measurement is empty."""
-
-    start: datetime
-    cells: Sequence[str]
+    def _extent(self, line: Line) -> str:
+        known = [value for value in line.values if value is not None]
+        if not known:
+            return "none"
+        if self.unit == EVENTS:
+            return f"{number(sum(known))}, at most {number(max(known))}"
+        return f"{number(min(known))} to {number(max(known))} {self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +79,30 @@ class ChartSet:
     def columns(self) -> list[str]:
         """The column headings of the table of values. Lines without a value have no column."""
         return [
-            line.label if chart.unit == "events" else f"{line.label} ({chart.unit})"
+            line.label if chart.unit == EVENTS else f"{line.label} ({chart.unit})"
             for chart, line in self._lines()
         ]
 
     @property
     def row_width(self) -> str:
         """The time that a row of the table covers."""
-        minutes = self.bucket * self._buckets_per_row() // timedelta(minutes=1)
-        unit, size = next(each for each in _UNITS if minutes % each[1] == 0)
-        return unit if minutes == size else f"{minutes // size} {unit}s"
+        return _duration(self.bucket * self._buckets_per_row())
 
     @property
-    def rows(self) -> list[TableRow]:
-        """The rows of the table, newest first. Rows in which nothing happened are left out.
+    def rows(self) -> list[tuple[datetime, list[str]]]:
+        """The begin and the cells of each row of the table, newest first. A row covers one or more buckets.
 
-        A cell has the sum for counts of events, and the maximum for other values.
+        Rows in which nothing happened are left out. A cell has the sum for counts of events, and the maximum
+        for other values; without a measurement it is empty.
         """
         size, lines = self._buckets_per_row(), self._lines()
         found = []
         for first in range(0, len(self.starts), size):
             parts = [(chart, line.values[first : first + size]) for chart, line in lines]
-            values = [_condensed(part, is_sum=chart.unit == "events") for chart, part in parts]
+            values = [_condensed(part, is_sum=chart.unit == EVENTS) for chart, part in parts]
             if any(values):
                 cells = ["" if value is None else number(round(value, 1)) for value in values]
-                found.append(TableRow(self.starts[first], cells))
+                found.append((self.starts[first], cells))
         return found[::-1]
 
     def _buckets_per_row(self) -> int:
@@ -129,6 +119,13 @@ def _condensed(values: Sequence[Value], *, is_sum: bool) -> Value:
     return sum(known) if is_sum else max(known)
 
 
+def _duration(width: timedelta) -> str:
+    """Return a width of whole units, such as `day` or `5 minutes`."""
+    seconds = int(width.total_seconds())
+    size, unit = next(each for each in _UNITS if seconds % each[0] == 0)
+    return unit if seconds == size else f"{seconds // size} {unit}s"
+
+
 def charts(
     history: Sequence[OutcomeBucket], response_times: Sequence[ResponseTimes], chosen: TimeRange
 ) -> ChartSet:
@@ -139,32 +136,48 @@ def charts(
     starts = chosen.bucket_starts()
     by_start = {bucket.at: bucket for bucket in history}
     rows = [by_start.get(start) for start in starts]
-    per = f"per {BUCKET_NAMES[chosen.name.bucket]}"
+    times = {each.at: each for each in response_times}
+    answers = [times.get(start) for start in starts]
+    per = f"per {_duration(chosen.name.bucket)}"
+    if chosen.name.bucket >= timedelta(days=1):
+        per += " (UTC)"
+
+    def counts(label: str, tone: str, count: Callable[[OutcomeBucket], int]) -> Line:
+        return Line(label, tone, [count(row) if row else 0 for row in rows])
+
+    accepted = counts("Accepted", "quiet", lambda bucket: bucket.accepted)
+    delivered = counts("Delivered", "good", lambda bucket: bucket.delivered)
     none = "No events in this time range."
-    accepted = _counts("Accepted", "quiet", rows, lambda bucket: bucket.accepted)
-    delivered = _counts("Delivered", "good", rows, lambda bucket: bucket.delivered)
-    learned = [row.learned_rate if row else None for row in rows]
     made = (
-        Chart("throughput", f"Events {per}", "events", (accepted, delivered), none),
+        Chart("throughput", f"Events {per}", EVENTS, (accepted, delivered), none),
         Chart(
             "failures",
             f"Failures {per}",
-            "events",
+            EVENTS,
             (
-                _counts("Failed permanently", "bad", rows, lambda bucket: bucket.failed),
-                _counts("Rejected", "accent", rows, lambda bucket: bucket.rejected),
-                _counts("Retried", "warn", rows, lambda bucket: bucket.retried),
+                counts("Failed permanently", "bad", lambda bucket: bucket.failed),
+                counts("Rejected", "accent", lambda bucket: bucket.rejected),
+                counts("Retried", "warn", lambda bucket: bucket.retried),
             ),
             "No failures in this time range.",
             "“Failed permanently” includes expired events. “Retried” counts each failed request of an event.",
         ),
-        _latency(response_times, starts),
+        Chart(
+            "latency",
+            "Amazon's response time",
+            "ms",
+            (
+                _measured("Median", "good", [each and each.p50_ms for each in answers]),
+                _measured("95th percentile", "warn", [each and each.p95_ms for each in answers]),
+            ),
+            "No requests in this time range.",
+        ),
         _backlog(rows),
         Chart(
             "rate",
             "Request rate",
             "requests/s",
-            (_measured("Adaptive rate", "accent", learned, "requests/s"),),
+            (_measured("Adaptive rate", "accent", [row and row.learned_rate for row in rows]),),
             "No measurements in this time range.",
             "The rate that Amazon accepts, estimated from its responses.",
         ),
@@ -172,45 +185,18 @@ def charts(
     return ChartSet(made, starts, chosen.name.bucket)
 
 
-def _counts(
-    label: str, tone: str, rows: Sequence[OutcomeBucket | None], count: Callable[[OutcomeBucket], int]
-) -> Line:
-    values = [count(row) if row else 0 for row in rows]
-    return Line(label, tone, values, f"{label}: {number(sum(values))}, at most {number(max(values))}")
-
-
-def _measured(label: str, tone: str, values: Sequence[Value], unit: str) -> Line:
-    known = [value for value in values if value is not None]
-    rounded = [None if value is None else round(value, 1) for value in values]
-    extent = f"{number(round(min(known), 1))} to {number(round(max(known), 1))} {unit}" if known else "none"
-    return Line(label, tone, rounded, f"{label}: {extent}")
-
-
-def _latency(response_times: Sequence[ResponseTimes], starts: Sequence[datetime]) -> Chart:
-    times = {each.at: each for each in response_times}
-    median = [times[start].p50_ms if start in times else None for start in starts]
-    slow = [times[start].p95_ms if start in times else None for start in starts]
-    return Chart(
-        "latency",
-        "Amazon's response time",
-        "ms",
-        (_measured("Median", "good", median, "ms"), _measured("95th percentile", "warn", slow, "ms")),
-        "No requests in this time range.",
-    )
-
-
-_SCALES: Final = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "seconds"))
+def _measured(label: str, tone: str, values: Iterable[Value]) -> Line:
+    return Line(label, tone, [None if value is None else round(value, 1) for value in values])
 
 
 def _backlog(rows: Sequence[OutcomeBucket | None]) -> Chart:
     ages = [(row.oldest_waiting_seconds or 0.0) if row else 0.0 for row in rows]
-    size, unit = next((scale for scale in _SCALES if max(ages) >= 2 * scale[0]), _SCALES[-1])
-    values = [age / size for age in ages]
+    size, unit = next((scale for scale in _UNITS if max(ages) >= 2 * scale[0]), _UNITS[-1])
     return Chart(
         "backlog-age",
         "Age of the oldest waiting event",
-        unit,
-        (_measured("Oldest waiting", "warn", values, unit),),
+        f"{unit}s",
+        (_measured("Oldest waiting", "warn", [age / size for age in ages]),),
         "No event waited in this time range.",
     )
 

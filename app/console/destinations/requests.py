@@ -7,8 +7,8 @@ from starlette.responses import Response
 from app.admin import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.admin.events.history import ATTEMPT
-from app.api.lists import PAGE_SIZE, Cursor, ListQuery, bad_cursor, cursor_of
-from app.console.access.secured_page import PageRouter
+from app.api.lists import bad_cursor, cursor_of
+from app.console.access.secured_page import PageRouter, Paging
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.events.history import outcome_label
 from app.console.time_range import RangeName, RangeParameter, time_range
@@ -20,13 +20,13 @@ router = PageRouter()
 @router.get(PAGE + "/requests", Scope.EVENTS_READ)
 async def page(
     visit: CurrentDestination,
+    paging: Paging,
     failed: bool = False,
     range_name: RangeParameter = RangeName.DAY,
-    cursor: Cursor = None,
 ) -> Response:
     """List the requests of a time range, newest first, or only those that did not deliver every event."""
     chosen = time_range(range_name, visit.context.now())
-    place = ListQuery(visit.context, cursor=cursor).time_and_id
+    place = paging.time_and_id
     if place is not None and not (place[1].isascii() and place[1].isdigit() and len(place[1]) < 19):
         raise bad_cursor()
     listed = await read_requests(
@@ -34,7 +34,7 @@ async def page(
         since=chosen.since,
         before=place and (place[0], int(place[1])),
         failed=failed,
-        limit=PAGE_SIZE,
+        limit=paging.limit,
     )
     following = listed.following
     return await visit.show(
@@ -42,7 +42,6 @@ async def page(
         listed=listed,
         id_of=partial(visit.context.opaque.seal, kind=ATTEMPT),
         next_cursor=following and cursor_of(visit.context, following[0].isoformat(), following[1]),
-        later=cursor is not None,
         failed=failed,
         range=chosen,
         parameters=[("range", chosen.name), *([("failed", "true")] if failed else [])],

@@ -18,9 +18,9 @@ from app.admin.events.figures import list_failures, read_journey_figures, summar
 from app.admin.events.search import EventPage, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
 from app.api.events.filters import JOURNEY_LABELS, Id, MixedFilter
-from app.api.lists import PAGE_SIZE, Cursor, ExportFormat, ListQuery, cursor_of, export
+from app.api.lists import ExportFormat, ListQuery, cursor_of, export
 from app.api.pages import event_page, rejection_page
-from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
+from app.console.access.secured_page import CurrentVisit, PageRouter, Paging, Visit
 from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.live_updates import open_streams, streamed
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
@@ -91,17 +91,16 @@ FileFormat = Annotated[ExportFormat, Depends(_file_format)]
 
 
 @router.get(PAGE + "/events", Scope.EVENTS_READ)
-async def list_events(visit: CurrentDestination, query: Events, cursor: Cursor = None) -> Response:
+async def list_events(visit: CurrentDestination, query: Events, paging: Paging) -> Response:
     """List a destination's events, accepted and rejected, newest first."""
     chosen = query.range(visit.context.now())
-    before = ListQuery(visit.context, cursor=cursor).search_position
-    wanted = query.query(since=chosen.since)
+    wanted, before = query.query(since=chosen.since), paging.search_position
     listed = await search_events(
-        visit.context, wanted, destination_id=visit.destination.id, before=before, limit=PAGE_SIZE
+        visit.context, wanted, destination_id=visit.destination.id, before=before, limit=paging.limit
     )
     return await visit.show(
         "events.html",
-        **_content(visit, query, chosen, listed, cursor),
+        **_content(visit, query, chosen, listed),
         selectable=query.status in _REPLAYABLE,
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
         mappings=await mapping_names(*visit.on),
@@ -117,15 +116,14 @@ async def export_events(visit: CurrentDestination, query: Events, file_format: F
 
 
 @router.get("/console/events", Scope.EVENTS_READ)
-async def search(visit: CurrentVisit, query: Search, cursor: Cursor = None) -> Response:
+async def search(visit: CurrentVisit, query: Search, paging: Paging) -> Response:
     """Find events of all visible destinations. If only one event has this id, open its page immediately."""
     chosen = query.range(visit.context.now())
-    before = ListQuery(visit.context, cursor=cursor).search_position
-    wanted = query.query(since=chosen.since, any_id=query.q or None)
+    wanted, before = query.query(since=chosen.since, any_id=query.q or None), paging.search_position
     result = EventPage([], None)
     try:
         result = await search_events(
-            visit.context, wanted, destination_id=query.destination, before=before, limit=PAGE_SIZE
+            visit.context, wanted, destination_id=query.destination, before=before, limit=paging.limit
         )
     except Refusal as refusal:  # no such destination, for this visitor
         if refusal.problem.code is not ErrorCode.NOT_FOUND:
@@ -134,7 +132,7 @@ async def search(visit: CurrentVisit, query: Search, cursor: Cursor = None) -> R
         return RedirectResponse(_event_address(only), 303)
     return await visit.show(
         "search.html",
-        **_content(visit, query, chosen, result, cursor),
+        **_content(visit, query, chosen, result),
         destinations=await visit.destination_menu(),
     )
 
@@ -165,16 +163,13 @@ async def _newest(visit: Visit, query: SearchForm) -> dict[str, Any]:
     return _content(visit, query, query.range(visit.context.now()), found)
 
 
-def _content(
-    visit: Visit, query: ConsoleFilter, chosen: TimeRange, found: EventPage, cursor: str | None = None
-) -> dict[str, Any]:
+def _content(visit: Visit, query: ConsoleFilter, chosen: TimeRange, found: EventPage) -> dict[str, Any]:
     """Return the content of a list of events."""
     return {
         "query": query,
         "range": chosen,
         "searched": chosen.part_since(found.back_to),
         "next_cursor": cursor_of(visit.context, *found.following) if found.following else None,
-        "later": cursor is not None,
         "found": found,
     }
 
@@ -221,17 +216,16 @@ async def errors(visit: CurrentDestination, query: Events) -> Response:
 
 
 @router.get(PAGE + "/rejections", Scope.EVENTS_READ)
-async def rejections(visit: CurrentDestination, query: Events, cursor: Cursor = None) -> Response:
+async def rejections(visit: CurrentDestination, query: Events, paging: Paging) -> Response:
     """List rejected events, newest first, below their counts."""
     chosen = query.range(visit.context.now())
     wanted, since = query.query(since=chosen.since), EventQuery(since=chosen.since)
-    page = await rejection_page(visit.destination.id, wanted, ListQuery(visit.context, cursor=cursor))
+    page = await rejection_page(visit.destination.id, wanted, paging)
     groups = await summarize_rejections(*visit.on, since)
     return await visit.show(
         "rejections.html",
         items=page.items,
         next_cursor=page.next_cursor,
-        later=cursor is not None,
         query=query,
         range=chosen,
         groups=groups,

@@ -76,7 +76,7 @@ async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
     if not (chosen := form.getlist("incident")[:PAGE_SIZE]):
         raise Refusal(ErrorCode.INVALID, "Choose at least one incident.")
     for incident_id in chosen:
-        await use_cases.acknowledge_incident(visit.context, str(incident_id), note=None)
+        await use_cases.acknowledge_incident(visit.context, incident_id, note=None)
     return visit.done("acknowledged", "/console" if form.text("home") else PAGE)
 
 

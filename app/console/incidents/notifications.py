@@ -70,11 +70,11 @@ async def page(visit: CurrentDestination) -> Response:
 async def save(visit: CurrentDestination, form: Form) -> Response:
     """Set the channels, kinds and minimum severity of a destination's messages."""
     kinds, severity = form.getlist("kind"), form.text("min_severity")
-    if severity not in SEVERITIES or not set(map(str, kinds)) <= set(Kind):
+    if severity not in SEVERITIES or not set(kinds) <= set(Kind):
         raise Refusal(ErrorCode.INVALID, "Choose the kinds and the severity from the lists.")
     preference = Preference(
-        None if form.text("all_channels") else frozenset(map(str, form.getlist("channel"))),
-        None if form.text("all_kinds") else frozenset(Kind(str(kind)) for kind in kinds),
+        None if form.text("all_channels") else frozenset(form.getlist("channel")),
+        None if form.text("all_kinds") else frozenset(map(Kind, kinds)),
         Severity(severity),
     )
     await use_cases.set_preference(*visit.on, preference)

@@ -19,7 +19,13 @@ from app.admin.destinations.event_schemas import (
     read_samples_of_mapping,
     suggest_mapping,
 )
-from app.admin.mappings import mappings as use_cases
+from app.admin.mappings.mappings import (
+    MappingDetails,
+    change_draft,
+    create_draft,
+    publish_draft,
+    read_mapping,
+)
 from app.admin.mappings.schema import draft_warnings
 from app.admin.mappings.trials import preview_draft
 from app.api.errors import status_of
@@ -100,20 +106,20 @@ async def create(visit: CurrentDestination, form: Form) -> Response:
 @router.get(MAPPING, Scope.DESTINATIONS_READ)
 async def page(visit: CurrentDestination, mapping_id: str) -> Response:
     """Show the form of a mapping with the results for a sample event."""
-    found = await use_cases.read_mapping(*visit.on, mapping_id)
+    found = await read_mapping(*visit.on, mapping_id)
     return await _show(visit, found, found.mapping.draft)
 
 
 @router.post(MAPPING, Scope.DESTINATIONS_WRITE)
 async def save(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Save the draft. If it is invalid, show the form again with each problem at its field."""
-    return await _store(visit, await use_cases.read_mapping(*visit.on, mapping_id), form)
+    return await _store(visit, await read_mapping(*visit.on, mapping_id), form)
 
 
-async def _store(visit: DestinationVisit, found: use_cases.MappingDetails | None, form: Form) -> Response:
+async def _store(visit: DestinationVisit, found: MappingDetails | None, form: Form) -> Response:
     """Create a mapping from the form, or change the mapping that was found."""
     draft = found.mapping.draft if found else {}
-    document = keep_short_forms(draft, from_form(form.texts))
+    document = keep_short_forms(draft, from_form(form))
     then = form.text("then")
     # The form was sent to show other content: save nothing.
     if then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-", _EVENT_ID)):
@@ -122,17 +128,17 @@ async def _store(visit: DestinationVisit, found: use_cases.MappingDetails | None
         return await _show(visit, found, document, form=form, status=422)
     try:
         if found is None:
-            saved = await use_cases.create_draft(*visit.on, document)
+            saved = await create_draft(*visit.on, document)
         else:
             # In a change, null removes a member. So set the members that the form left out to null.
             members = {**dict.fromkeys(draft), **document}
-            saved = await use_cases.change_draft(*visit.on, found.mapping.id, members, form.version)
+            saved = await change_draft(*visit.on, found.mapping.id, members, form.version)
     except Refusal as refusal:
         return await _show(visit, found, document, form=form, problem=refusal.problem)
     return await _leave(visit, saved, form, "draft_saved" if found else "mapping_created")
 
 
-async def _leave(visit: DestinationVisit, saved: use_cases.MappingDetails, form: Form, done: str) -> Response:
+async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, done: str) -> Response:
     """Redirect after saving: to the form, to the review, or publish a first version that needs no review."""
     mapping = saved.mapping
     here, then = address_of(mapping.destination, mapping.id), form.text("then")
@@ -142,14 +148,14 @@ async def _leave(visit: DestinationVisit, saved: use_cases.MappingDetails, form:
     if then == "publish" and is_first and not saved.problems and not saved.warnings:
         # The review page shows why publishing failed, such as a second name for the event type.
         with suppress(Refusal):
-            published = await use_cases.publish_draft(*visit.on, mapping.id, frozenset({mapping.version}))
+            published = await publish_draft(*visit.on, mapping.id, frozenset({mapping.version}))
     if published is None:
         return visit.done(done, f"{here}/publish")
     return await landing(visit, published.mapping, form.text("sample"))
 
 
 async def _show_unsaved(
-    visit: DestinationVisit, found: use_cases.MappingDetails | None, document: Document, form: Form
+    visit: DestinationVisit, found: MappingDetails | None, document: Document, form: Form
 ) -> Response:
     """Show the form with its input, or filled from a suggestion or from the mapping as JSON."""
     then, refused, suggestion = form.text("then"), None, None
@@ -176,8 +182,7 @@ async def _show_unsaved(
 @router.post(MAPPING + "/preview", Scope.DESTINATIONS_READ)
 async def show_preview(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
-    values = form.texts
-    document = from_form(values)
+    document = from_form(form)
     schema = await read_event_schema(*visit.on)
     results = await _results(
         visit,
@@ -185,7 +190,7 @@ async def show_preview(visit: CurrentDestination, mapping_id: str, form: Form) -
         document,
         schema,
         sample=form.text("sample"),
-        custom=custom_numbers(values),
+        custom=custom_numbers(form),
     )
     return visit.part("preview_part.html", fragment=True, **results)
 
@@ -234,7 +239,7 @@ def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list
 
 
 async def _recent(
-    visit: DestinationVisit, found: use_cases.MappingDetails | None
+    visit: DestinationVisit, found: MappingDetails | None
 ) -> Sequence[tuple[SchemaSample, int]]:
     """Return the samples of a mapping's events. Those of other mappings may have other paths."""
     groups = await read_samples_of_mapping(*visit.on, found.mapping.id) if found else ()
@@ -243,7 +248,7 @@ async def _recent(
 
 async def _show(
     visit: DestinationVisit,
-    found: use_cases.MappingDetails | None,
+    found: MappingDetails | None,
     document: Document | None,
     *,
     form: Form | None = None,

@@ -9,8 +9,16 @@ from starlette.responses import Response
 
 from app.admin import ErrorCode, FieldProblem, Refusal, Scope
 from app.admin.inputs import MAX_NOTE
-from app.admin.mappings import mappings as use_cases
 from app.admin.mappings.event_names import rename_event
+from app.admin.mappings.mappings import (
+    MappingDetails,
+    change_draft,
+    find_name_conflict,
+    list_versions,
+    publish_draft,
+    read_mapping,
+    roll_back,
+)
 from app.admin.mappings.trials import backtest_draft, needs_confirmation
 from app.api.lists import Cursor, ListQuery
 from app.console.access.secured_page import Form, PageRouter
@@ -36,8 +44,8 @@ _NAME_REQUIRED = (
 @router.get(MAPPING + "/publish", Scope.DESTINATIONS_READ)
 async def page(visit: CurrentDestination, mapping_id: str) -> Response:
     """Show what publishing would change."""
-    details = await use_cases.read_mapping(*visit.on, mapping_id)
-    conflict = await use_cases.find_name_conflict(*visit.on, mapping_id)
+    details = await read_mapping(*visit.on, mapping_id)
+    conflict = await find_name_conflict(*visit.on, mapping_id)
     mapping, error = details.mapping, visit.error
     backtest = await _backtest(visit, details)
     return await visit.show(
@@ -61,7 +69,7 @@ async def publish(visit: CurrentDestination, mapping_id: str, form: Form) -> Res
     """Publish the draft, or show why it cannot be published."""
     try:
         await _require_answers(visit, mapping_id, form)
-        published = await use_cases.publish_draft(*visit.on, mapping_id, form.version, form.text("note"))
+        published = await publish_draft(*visit.on, mapping_id, form.version, form.text("note"))
     except Refusal as refusal:
         return await page(visit.refused(refusal), mapping_id)
     return await landing(visit, published.mapping)
@@ -84,14 +92,14 @@ async def landing(visit: DestinationVisit, published: StoredMapping, sample: str
 
 async def _require_answers(visit: DestinationVisit, mapping_id: str, form: Form) -> None:
     """Raise Refusal if the draft harms recent events and the form does not repeat the mapping's name."""
-    details = await use_cases.read_mapping(*visit.on, mapping_id)
+    details = await read_mapping(*visit.on, mapping_id)
     backtest = await _backtest(visit, details)
     mapping = details.mapping
     if backtest and needs_confirmation(mapping.draft, backtest) and form.text("name") != mapping.name.strip():
         raise Refusal(ErrorCode.INVALID, _NAME_REQUIRED, FieldProblem("name", "invalid"))
 
 
-async def _backtest(visit: DestinationVisit, details: use_cases.MappingDetails) -> Backtest | None:
+async def _backtest(visit: DestinationVisit, details: MappingDetails) -> Backtest | None:
     """Compare a changed, valid draft with the published version. None if there is nothing to compare."""
     mapping = details.mapping
     if mapping.published_version is None or not mapping.unpublished_changes or details.problems:
@@ -104,7 +112,7 @@ async def _backtest(visit: DestinationVisit, details: use_cases.MappingDetails) 
 async def take_name(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Set the draft's event name to the pinned name."""
     members = {"event_name": form.text("name")}
-    await use_cases.change_draft(*visit.on, mapping_id, members, form.version)
+    await change_draft(*visit.on, mapping_id, members, form.version)
     return visit.done("name_changed", MAPPING + "/publish")
 
 
@@ -191,12 +199,12 @@ async def versions_page(
     visit: CurrentDestination, mapping_id: str, version: VersionNumber = None, cursor: Cursor = None
 ) -> Response:
     """List the versions, newest first, and show the content of the selected version."""
-    mapping = (await use_cases.read_mapping(*visit.on, mapping_id)).mapping
+    mapping = (await read_mapping(*visit.on, mapping_id)).mapping
     paging = ListQuery(visit.context, _PAGE_SIZE, cursor)
-    found = await use_cases.list_versions(*visit.on, mapping_id, limit=paging.most, below=paging.number)
+    found = await list_versions(*visit.on, mapping_id, limit=paging.most, below=paging.number)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
-    newest = await use_cases.list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
+    newest = await list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
     by_number = {each.version: each for each in newest}
     selected, before = by_number.get(chosen), by_number.get(chosen - 1)
     if version is not None and selected is None:
@@ -222,7 +230,7 @@ async def rollback(visit: CurrentDestination, mapping_id: str, form: Form) -> Re
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     number = int(version)
     try:
-        await use_cases.roll_back(*visit.on, mapping_id, number, form.version)
+        await roll_back(*visit.on, mapping_id, number, form.version)
     except Refusal as refusal:
         return await versions_page(visit.refused(refusal), mapping_id, number)
     return visit.done("rolled_back", MAPPING + "/versions", number)

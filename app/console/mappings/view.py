@@ -17,7 +17,7 @@ from app.console.mappings.form import CHOICES, CONSENT_MEMBERS, canonical, membe
 from app.console.mappings.source_inputs import ON_ERROR
 from app.console.mappings.text import json_text, write_pipe, write_value
 from app.console.wording import share
-from app.domain.conversion.convert import Conversion, EventWarning
+from app.domain.conversion.results import Conversion, EventWarning
 from app.domain.event import Rejection
 from app.domain.mapping.document import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, LintWarning

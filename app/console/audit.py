@@ -1,47 +1,31 @@
-"""Present audit entries as sentences. Pure."""
+"""The audit page. It lists, filters, exports and verifies administrative actions, newest first."""
 
 import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from fastapi import Query
+from fastapi import Depends, Query
+from starlette.responses import Response
 
+from app.admin import Scope
+from app.admin.audit import changed_entries, verify_chain
+from app.api.lists import ExportFormat, ListQuery, export
+from app.api.pages import audit_page
+from app.console.access.secured_page import CurrentVisit, PageRouter, Paging, Visit
 from app.console.mappings.view import Change, changes
 from app.console.wording import event_type_label
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.domain.quantity import quantity
 from app.store.audit import AuditAction, AuditEntry, AuditFilter
 
-SENTENCES: Mapping[str, str] = {action.value: action.sentence for action in AuditAction}
+router = PageRouter()
 
-
-def sentence(action: str) -> str:
-    """Return what an actor did. The text continues a sentence that begins with the actor's name."""
-    # This release does not know the action, so show its code.
-    return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
-
-
-KINDS: Mapping[str, str] = {
-    "destination": "Destinations",
-    "mapping": "Mappings",
-    "event_name": "Event names",
-    "events": "Replays",
-    "dead_letters": "Failed events",
-    "incident": "Incidents",
-    "subject": "Persons",
-    "key": "Keys",
-    "organisation": "Organisations",
-    "organisation_switched": "Changes of organisation",
-    "sign_in": "Sign-ins",
-    "sign_in_refused": "Refused sign-ins",
-    "session_ended": "Ended sessions",
-}
-
-
+_PAGE = "/console/audit"
 _Text = Annotated[str, Query(max_length=200)]
 
 
@@ -90,6 +74,77 @@ def _day(text: str) -> datetime | None:
     except ValueError:
         return None
     return day if 2000 <= day.year <= 9000 else None
+
+
+Filter = Annotated[AuditForm, Depends()]
+
+
+@router.get(_PAGE, Scope.KEYS_ADMIN)
+async def page(visit: CurrentVisit, chosen: Filter, paging: Paging) -> Response:
+    """List administrative actions, newest first."""
+    return await _show(visit, chosen, paging)
+
+
+@router.get(_PAGE + "/export", Scope.KEYS_ADMIN)
+async def download(visit: CurrentVisit, chosen: Filter, file: ExportFormat = ExportFormat.CSV) -> Response:
+    """Stream the complete filtered list."""
+    page_at = partial(audit_page, chosen.wanted())
+    return await export(file, AuditEntry, page_at, ListQuery(visit.context), name="audit")
+
+
+@router.post(_PAGE + "/verify", Scope.KEYS_ADMIN)
+async def verify(visit: CurrentVisit) -> Response:
+    """Verify the complete hash chain and show the result."""
+    result = await verify_chain(visit.context)
+    return await _show(visit, AuditForm(), ListQuery(visit.context), result.chain)
+
+
+async def _show(
+    visit: Visit, chosen: AuditForm, paging: ListQuery, chain: ChainHead | ChainBroken | None = None
+) -> Response:
+    listed = await audit_page(chosen.wanted(), paging)
+    names = await visit.names(id_ for entry in listed.items for id_ in (entry.actor, entry.subject))
+    return await visit.show(
+        "audit.html",
+        items=[(entry, target_name(entry, names), differences(entry, names)) for entry in listed.items],
+        next_cursor=listed.next_cursor,
+        changed=await changed_entries(visit.context, listed.items),
+        kinds=KINDS,
+        sentences=SENTENCES,
+        sentence=sentence,
+        page_of=page_of,
+        names=names,
+        form=chosen,
+        query=urlencode(chosen.parameters),
+        chain=chain and chain_sentence(chain, shows_total=visit.caller.is_platform),
+        chain_is_broken=isinstance(chain, ChainBroken),
+    )
+
+
+SENTENCES: Mapping[str, str] = {action.value: action.sentence for action in AuditAction}
+
+
+def sentence(action: str) -> str:
+    """Return what an actor did. The text continues a sentence that begins with the actor's name."""
+    # This release does not know the action, so show its code.
+    return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
+
+
+KINDS: Mapping[str, str] = {
+    "destination": "Destinations",
+    "mapping": "Mappings",
+    "event_name": "Event names",
+    "events": "Replays",
+    "dead_letters": "Failed events",
+    "incident": "Incidents",
+    "subject": "Persons",
+    "key": "Keys",
+    "organisation": "Organisations",
+    "organisation_switched": "Changes of organisation",
+    "sign_in": "Sign-ins",
+    "sign_in_refused": "Refused sign-ins",
+    "session_ended": "Ended sessions",
+}
 
 
 def target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
