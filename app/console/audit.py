@@ -16,8 +16,8 @@ from app.admin import Scope
 from app.admin.audit import changed_entries, verify_chain
 from app.api.lists import ExportFormat, ListQuery, export
 from app.api.pages import audit_page
-from app.console.access.secured_page import CurrentVisit, PageRouter, Paging, Visit
 from app.console.mappings.view import Change, changes
+from app.console.visits import CurrentVisit, PageRouter, Paging, Visit
 from app.console.wording import event_type_label
 from app.domain.audit_chain import ChainBroken, ChainHead
 from app.domain.quantity import quantity

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin.context import AppContext
 from app.console.access.sessions import delete_cookie, set_cookie
-from app.console.wording import events
+from app.console.wording import events, read_integer
 from app.domain.quantity import quantity
 
 _COOKIE: Final = "console_done"
@@ -130,9 +130,8 @@ def confirmation_of(request: Request) -> ActionConfirmation | None:
     if sentence is None:
         return None
     if "{" in sentence:
-        if not (number.isascii() and number.isdigit() and len(number) < 10):
+        if (count := read_integer(number, 9)) is None:
             return None
-        count = int(number)
         sentence = sentence.format(number=number, events=events(count), mappings=quantity(count, "mapping"))
     label, link = LINKS.get(word, (None, ""))
     place = _PLACE.match(request.url.path)

@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from app.admin import Scope
 from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.mappings import search_mappings
-from app.console.access.secured_page import CurrentVisit, PageRouter
 from app.console.navigation import navigation_of
+from app.console.visits import CurrentVisit, PageRouter
 
 router = PageRouter()
 

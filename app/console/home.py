@@ -12,12 +12,11 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin import Scope, catalog
 from app.admin.operations_home import read_home
-from app.console.access.secured_page import CurrentVisit, PageRouter, Visit
 from app.console.destinations.chart_view import condensed, line
-from app.console.destinations.visit import sign_in_origin
 from app.console.incidents import present
 from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName, TimeRange, time_range
+from app.console.visits import CurrentVisit, PageRouter, Visit
 from app.console.wording import Label, health_label, number
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
@@ -58,7 +57,7 @@ async def home(visit: CurrentVisit, query: HomeParameters) -> Response:
     content = await _content(visit, query)
     if visit.request.headers.get("hx-request"):
         return visit.part("home_live.html", **content)
-    origins = dict.fromkeys(sign_in_origin(visit.context, region) for region in Region)
+    origins = dict.fromkeys(visit.sign_in_origin(region) for region in Region)
     return await visit.show("home.html", leads_to=" ".join(origins), **content)
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from app.admin import Refusal
 from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import Visit
+from app.console.visits import Visit
 from app.domain.ids import OrganisationId
 
 POLL_INTERVAL_S = 2.0

@@ -24,10 +24,8 @@ from app.admin.match_quality.reconciliation import (
 )
 from app.admin.match_quality.shadow import ShadowRequest, end_shadow, read_shadow, start_shadow
 from app.admin.privacy.hash_value import ExplainHashRequest, explain_hash
-from app.console.access.secured_page import Form, PageRouter
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
-from app.console.pages import FORM_ERRORS
-from app.console.wording import match_key_label, number
+from app.console.visits import FORM_ERRORS, PAGE, CurrentDestination, DestinationVisit, Form, PageRouter
+from app.console.wording import match_key_label, number, read_integer
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.kinds import Kind
 from app.domain.mapping.document import FIELDS
@@ -70,7 +68,7 @@ async def page(visit: CurrentDestination, count: Literal["all"] | None = None) -
 async def explain(visit: CurrentDestination, form: Form) -> Response:
     """Explain the number that Amazon shows."""
     day, _, name = form.text("row").partition(" ")
-    given = {"day": day, "event_name": name, "amazon_count": read_integer(form.text("amazon_count"))}
+    given = {"day": day, "event_name": name, "amazon_count": _typed_integer(form.text("amazon_count"))}
     return await _answer(visit, form, "gap", ExplainGapRequest, given, explain_reconciliation)
 
 
@@ -118,7 +116,7 @@ async def shadow(visit: CurrentDestination, form: Form) -> Response:
         await end_shadow(*visit.on, mapping)
         return visit.done("shadow_ended", HERE)
     try:
-        percent, minutes = read_integer(form.text("percent")), read_integer(form.text("minutes"))
+        percent, minutes = _typed_integer(form.text("percent")), _typed_integer(form.text("minutes"))
         body = ShadowRequest.model_validate({"share": (percent or 0) / 100, "minutes": minutes})
         await start_shadow(*visit.on, mapping, body)
     except FORM_ERRORS as error:
@@ -130,7 +128,7 @@ async def shadow(visit: CurrentDestination, form: Form) -> Response:
 async def send_test(visit: CurrentDestination, form: Form) -> Response:
     """Send test conversions to Amazon and show its answer."""
     names = {"dataset_name": form.text("dataset_name"), "event_name": form.text("test_name")}
-    given = {"count": read_integer(form.text("count")), **names}
+    given = {"count": _typed_integer(form.text("count")), **names}
     return await _answer(visit, form, "test", TestConversionsRequest, given, send_test_conversions)
 
 
@@ -191,10 +189,10 @@ async def _show(
     )
 
 
-def read_integer(text: str) -> int | None:
+def _typed_integer(text: str) -> int | None:
     """Return the number that a person typed, with or without separators of thousands; None if it is none."""
     digits = text.replace(",", "").replace(" ", "").replace("\u202f", "").replace("\xa0", "")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 13 else None
+    return read_integer(digits, 13)
 
 
 RULES: Final[Mapping[str, str]] = {

@@ -8,8 +8,7 @@ from app.admin.field_problems import field_problems
 from app.admin.organisations import NewOrganisation, OrganisationChange
 from app.api.lists import ListQuery
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
-from app.console.pages import FORM_ERRORS
+from app.console.visits import FORM_ERRORS, CurrentVisit, Form, PageRouter, Paging
 
 router = PageRouter()
 

@@ -1,6 +1,6 @@
 """Render pages: one template environment, one content security policy, one error page.
 
-Also the problems of a form as sentences for its fields, with the status code of the page that shows them.
+Also the sentences for invalid fields of a form.
 """
 
 import re
@@ -11,12 +11,11 @@ from typing import Any
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
-from pydantic import ValidationError
 from starlette.responses import HTMLResponse, Response
 
-from app.admin import ErrorCode, FieldProblem, Problem, Refusal, Scope, error_body
+from app.admin import FieldProblem, Problem, Scope, error_body
 from app.admin.context import AppContext
-from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, field_problems
+from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS
 from app.api.errors import error_response, status_of
 from app.api.events.filters import JOURNEY_LABELS
 from app.api.http.headers import wants
@@ -138,10 +137,6 @@ _TITLES = {
 }
 
 
-# What a form's input or its use case raises.
-FormError = ValidationError | Refusal
-FORM_ERRORS = (ValidationError, Refusal)
-
 # Sentences for problem codes in forms. A code without an own sentence here has that of the API
 # documentation.
 _SENTENCES: Mapping[str, str] = {
@@ -160,12 +155,6 @@ _SENTENCES: Mapping[str, str] = {
     "not_allowed": "Can't be changed after the destination was connected or accepted events.",
     "not_in_future": "Must be in the future.",
 }
-_STALE = "Someone else changed this after you opened the page. Review the change and try again."
-
-
-def sentence_of(problem: Problem) -> str:
-    """Return the sentence of a problem for a page with a form."""
-    return _STALE if problem.code is ErrorCode.STALE else problem.sentence
 
 
 def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
@@ -174,23 +163,3 @@ def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
     for field in fields:
         sentences.setdefault(field.field, _SENTENCES.get(field.problem, f"Invalid: {field.problem}."))
     return sentences
-
-
-def problems_of(error: FormError | None) -> tuple[dict[str, str], int]:
-    """Return a sentence for each field, and the status code of the page. The field "" means the complete
-    form.
-
-    A validator of this project may have its own message. That message is then the sentence. Without an error
-    there are no sentences.
-    """
-    if error is None:
-        return {}, 200
-    if isinstance(error, Refusal):
-        problem = error.problem
-        return of_fields(problem.fields) or {"": sentence_of(problem)}, status_of(problem)
-    errors = error.errors(include_url=False, include_input=False)
-    sentences = of_fields(field_problems(errors))
-    for each in errors:
-        if each["type"] in ("invalid", "entity_id") and each["msg"] != each["type"]:
-            sentences[".".join(map(str, each["loc"]))] = each["msg"]
-    return sentences, 422

@@ -21,10 +21,8 @@ from app.admin.privacy.hash_value import HashRequest, HashResult, hash_value
 from app.api.lists import Cursor, ExportFormat, ListQuery, export
 from app.api.pages import consent_page
 from app.console.access import sessions
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
-from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.mappings.form import members_of
-from app.console.pages import FORM_ERRORS
+from app.console.visits import FORM_ERRORS, PAGE, CurrentDestination, CurrentVisit, Form, PageRouter, Paging
 from app.domain.mapping.document import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
 
@@ -132,7 +130,7 @@ def _begun(context: AppContext, form: Form) -> _Found:
 
 
 async def _show(
-    visit: Visit,
+    visit: CurrentVisit,
     *,
     erasure: str | None = None,
     cursor: str | None = None,
@@ -179,7 +177,9 @@ async def show_hash(visit: CurrentVisit, form: Form) -> Response:
     return await _show_hash(visit, chosen, result)
 
 
-async def _show_hash(visit: Visit, chosen: dict[str, str], result: HashResult | None = None) -> Response:
+async def _show_hash(
+    visit: CurrentVisit, chosen: dict[str, str], result: HashResult | None = None
+) -> Response:
     profiles = next(field.options for field in catalog.AMAZON.fields if field.name == "identity_profile")
     return await visit.show(
         "hash_tester.html", fields=_FIELDS, profiles=profiles, chosen=chosen, result=result

@@ -15,11 +15,10 @@ from app.admin.events.search import mapping_names
 from app.admin.field_problems import field_problems
 from app.admin.replays import dismiss_dead_letters, find_replay, list_replays, replay_events
 from app.api.events.filters import Id
-from app.console.access.secured_page import Form, PageRouter, Paging
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.events.lists import ConsoleFilter
 from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName
+from app.console.visits import PAGE, CurrentDestination, DestinationVisit, Form, PageRouter, Paging
 from app.console.wording import age
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status

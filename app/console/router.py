@@ -28,12 +28,12 @@ from app.console import (
     system,
 )
 from app.console.access import keys, sessions, sign_in
-from app.console.access.secured_page import PageRouter
 from app.console.assets import ASSETS, compressed
 from app.console.destinations import activate, page, requests, settings
 from app.console.events import history, lists
 from app.console.incidents import notifications
 from app.console.mappings import editor, publish
+from app.console.visits import PageRouter
 from app.domain.outcomes.reasons import REASONS
 
 # `settings` is before `page`: the address of a new destination is no id.

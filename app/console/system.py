@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin.access.people import ROLES
 from app.admin.system import SystemState, read_system
-from app.console.access.secured_page import CurrentVisit, PageRouter
+from app.console.visits import CurrentVisit, PageRouter
 from app.console.wording import events, number
 from app.domain.installation import MIN_DAYS_AHEAD, MOST_SKEW_S, is_balance_old, must_rotate
 from app.domain.quantity import quantity

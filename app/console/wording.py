@@ -22,6 +22,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
+def read_integer(text: str, digits: int) -> int | None:
+    """Return the number that a text of at most this many digits is; None for another text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+
+
 def share(part: int, total: int) -> str:
     """Return a part as a percentage. Rounding never gives 0 % or 100 %: only exact values do."""
     if total <= 0:

@@ -18,7 +18,7 @@ import pytest
 
 from app.api.access.secured_route import SecuredRoute, scopes_of
 from app.api.http.query_parameters import parameters_of
-from app.console.access.secured_page import SecuredPage
+from app.console.visits import SecuredPage
 from app.processes.application import ROUTERS
 from app.store.organisations.scope import SETTING
 from tests.api.two_organisations import QUERIES, UNKNOWN_IDS, Two, two

@@ -9,7 +9,7 @@ import pytest
 
 from app.admin import Scope
 from app.api.access.secured_route import SecuredRoute, SecuredRouter, scopes_of
-from app.console.access.secured_page import SecuredPage
+from app.console.visits import SecuredPage
 from app.processes.application import ROUTERS
 from tests.api.world import DESTINATION, EVENT, MAPPING, PUBLIC, ApiWorld
 

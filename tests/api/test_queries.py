@@ -21,7 +21,7 @@ from app.api.http.query_parameters import (
     without_blanks,
 )
 from app.api.lists import cursor_of
-from app.console.access.secured_page import SecuredPage
+from app.console.visits import SecuredPage
 from tests.api.world import BOOTSTRAP, JSON, STREAMS, ApiWorld
 
 # They take what another server wrote, or answer 404 to whatever address.

@@ -10,8 +10,8 @@ from starlette.responses import StreamingResponse
 
 from app.admin import ErrorCode, Refusal
 from app.console.access import sessions
-from app.console.access.secured_page import Visit
 from app.console.live_updates import MAX_STREAMS, streamed
+from app.console.visits import Visit
 from app.domain.ids import OrganisationId
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 

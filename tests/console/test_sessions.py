@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin import Scope
 from app.admin.access.people import role_of
 from app.api.access.secured_route import scopes_of
-from app.console.access.secured_page import SecuredPage
 from app.console.access.sessions import safe_next
 from app.console.router import MODULES
+from app.console.visits import SecuredPage
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 
 PAGE = {"Accept": "text/html"}

@@ -9,8 +9,7 @@ from app.admin.access.keys import IssuedKey, NewKey, create_key, list_keys, revo
 from app.admin.access.people import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions
 from app.api.lists import ListQuery
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging, Visit
-from app.console.pages import FORM_ERRORS
+from app.console.visits import FORM_ERRORS, CurrentVisit, Form, PageRouter, Paging, Visit
 from app.store.access.keys import ApiKey
 
 router = PageRouter()

@@ -21,7 +21,7 @@ from app.api.access.secured_route import Context, key_ring_of, public
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import pages
 from app.console.access import sessions
-from app.console.access.secured_page import SIGN_IN, Form, PageRouter, from_other_origins
+from app.console.visits import SIGN_IN, Form, PageRouter, from_other_origins
 from app.crypto import same_secret, secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.domain.sign_in import Identity, Logout, OidcFailure

@@ -18,10 +18,9 @@ from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
 from app.admin.mappings.mappings import list_published
 from app.admin.mappings.trials import send_sample_event
-from app.console.access.secured_page import Form, PageRouter
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.events.history import timeline
 from app.console.live_updates import streamed
+from app.console.visits import PAGE, CurrentDestination, DestinationVisit, Form, PageRouter
 from app.domain import strict_json
 from app.domain.event_query import EventQuery
 from app.store.access.keys import ApiKey

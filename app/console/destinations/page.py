@@ -13,19 +13,15 @@ from app.admin import ErrorCode, Refusal, Scope
 from app.admin import destinations as use_cases
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.preflight import check_setup, why_unusable
-from app.admin.destinations.settings import DestinationUpdate, change_destination
 from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
 from app.admin.mappings.mappings import list_mappings
-from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts
 from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
-from app.console.destinations.settings import settings_page
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit, sign_in_origin
 from app.console.live_updates import streamed
-from app.console.pages import FORM_ERRORS
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, range_since, time_range
+from app.console.visits import PAGE, CurrentDestination, DestinationVisit, Form, PageRouter
 from app.store.destinations import sign_ins
 from app.store.incidents import IncidentFilter
 
@@ -41,7 +37,7 @@ async def page(
     """Show the overview of a destination. While an incident is open, the range begins before it."""
     return await visit.show(
         "destination.html",
-        leads_to=sign_in_origin(visit.context, visit.destination.region),
+        leads_to=visit.sign_in_origin(visit.destination.region),
         setup=await check_setup(*visit.on),
         mappings=await list_mappings(*visit.on, limit=1),
         **await _panel_of(visit, range_name or await _default_range(visit)),
@@ -120,17 +116,6 @@ async def resume(visit: CurrentDestination) -> Response:
     return visit.done(done, PAGE)
 
 
-@router.post(PAGE + "/currency", Scope.DESTINATIONS_WRITE)
-async def follow_account_currency(visit: CurrentDestination, form: Form) -> Response:
-    """Set the destination's currency to the currency of the Amazon account, which the button names."""
-    try:
-        body = DestinationUpdate.model_validate({"currency": form.text("currency")})
-        await change_destination(*visit.on, body, form.version)
-    except FORM_ERRORS as error:
-        return await settings_page(visit.refused(error))
-    return visit.done("currency_changed", PAGE)
-
-
 @router.post(PAGE + "/disconnect", Scope.DESTINATIONS_WRITE)
 async def disconnect(visit: CurrentDestination) -> Response:
     """Delete the Amazon tokens."""
@@ -171,7 +156,7 @@ async def _preflight_page(visit: DestinationVisit, *, ask: bool) -> Response:
         account = await sign_ins.find_account(connection, visit.destination.id)
     return await visit.show(
         "preflight.html",
-        leads_to=sign_in_origin(visit.context, visit.destination.region),
+        leads_to=visit.sign_in_origin(visit.destination.region),
         setup=setup,
         rechecked=ask,
         account_currency=account and account.currency,

@@ -8,10 +8,9 @@ from app.admin import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.admin.events.history import ATTEMPT
 from app.api.lists import bad_cursor, cursor_of
-from app.console.access.secured_page import PageRouter, Paging
-from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.events.history import outcome_label
 from app.console.time_range import RangeName, RangeParameter, time_range
+from app.console.visits import PAGE, CurrentDestination, PageRouter, Paging
 from app.store.attempts import RESPONSE_DAYS
 
 router = PageRouter()

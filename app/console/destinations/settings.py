@@ -10,9 +10,7 @@ from app.admin.destinations.settings import (
     change_destination,
     create_destination,
 )
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter
-from app.console.destinations.visit import PAGE, CurrentDestination, sign_in_origin
-from app.console.pages import FORM_ERRORS, problems_of
+from app.console.visits import FORM_ERRORS, PAGE, CurrentDestination, CurrentVisit, Form, PageRouter
 from app.domain.destination import DEFAULT_RATE, Region, State, advertiser_id_problem
 
 router = PageRouter()
@@ -33,8 +31,8 @@ SANDBOX_ADVERTISERS = (("1000000001", "North America"), ("2000000001", "Europe")
 @router.get(NEW, Scope.DESTINATIONS_WRITE)
 async def page(visit: CurrentVisit) -> Response:
     """Show help and an empty form."""
-    problems, _ = problems_of(visit.error)
-    origins = {sign_in_origin(visit.context, region) for region in Region}
+    problems, _ = visit.problems
+    origins = {visit.sign_in_origin(region) for region in Region}
     has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
     return await visit.show(
         "create.html",
@@ -109,3 +107,14 @@ async def change(visit: CurrentDestination, form: Form) -> Response:
     except FORM_ERRORS as error:
         return await settings_page(visit.refused(error))
     return visit.done("settings_saved", PAGE + "/settings")
+
+
+@router.post(PAGE + "/currency", Scope.DESTINATIONS_WRITE)
+async def follow_account_currency(visit: CurrentDestination, form: Form) -> Response:
+    """Set the destination's currency to the currency of the Amazon account, which the button names."""
+    try:
+        body = DestinationUpdate.model_validate({"currency": form.text("currency")})
+        await change_destination(*visit.on, body, form.version)
+    except FORM_ERRORS as error:
+        return await settings_page(visit.refused(error))
+    return visit.done("currency_changed", PAGE)

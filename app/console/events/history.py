@@ -12,10 +12,9 @@ from starlette.responses import RedirectResponse, Response
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin.events.history import read_event_history
 from app.admin.events.summary import REJECTED, EventAttempt, EventHistory
-from app.console.access.secured_page import PageRouter
 from app.console.destinations.page import diagnosis_of
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.live_updates import streamed
+from app.console.visits import PAGE, CurrentDestination, DestinationVisit, PageRouter
 from app.console.wording import (
     STATUSES,
     Label,

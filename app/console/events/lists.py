@@ -20,10 +20,9 @@ from app.admin.events.summary import REJECTED, EventSummary
 from app.api.events.filters import JOURNEY_LABELS, Id, MixedFilter
 from app.api.lists import ExportFormat, ListQuery, cursor_of, export
 from app.api.pages import event_page, rejection_page
-from app.console.access.secured_page import CurrentVisit, PageRouter, Paging, Visit
-from app.console.destinations.visit import PAGE, CurrentDestination
 from app.console.live_updates import open_streams, streamed
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, TimeRange, time_range
+from app.console.visits import PAGE, CurrentDestination, CurrentVisit, PageRouter, Paging, Visit
 from app.domain.event_query import EventQuery
 from app.store.events.rejections import RejectionRecord
 

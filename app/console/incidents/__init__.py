@@ -11,9 +11,9 @@ from starlette.responses import Response
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin import incidents as use_cases
 from app.api.lists import PAGE_SIZE
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
 from app.console.destinations.chart_view import charts
 from app.console.time_range import range_since
+from app.console.visits import CurrentVisit, Form, PageRouter, Paging
 from app.console.wording import Label, age, amazon_message
 from app.domain.incidents.kinds import ACCESS, KINDS, OPERATOR, Kind, Remedy, advice
 from app.domain.incidents.machine import Incident, IncidentState

@@ -12,9 +12,7 @@ from app.admin import ErrorCode, Refusal, Scope
 from app.admin import incidents as use_cases
 from app.admin.destinations import read_status_callback, switch_status_callback
 from app.admin.destinations.settings import DestinationUpdate, change_destination
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter
-from app.console.destinations.visit import PAGE, CurrentDestination
-from app.console.pages import FORM_ERRORS
+from app.console.visits import FORM_ERRORS, PAGE, CurrentDestination, CurrentVisit, Form, PageRouter
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import KINDS, Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, RANGES

@@ -14,8 +14,7 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.event_names import list_pinned_names, preview_rename, rename_event
 from app.admin.mappings.mappings import copy_mapping, delete_mapping, list_mappings, read_mapping
 from app.api.lists import bad_cursor
-from app.console.access.secured_page import CurrentVisit, Form, PageRouter, Paging
-from app.console.destinations.visit import PAGE, CurrentDestination
+from app.console.visits import PAGE, CurrentDestination, CurrentVisit, Form, PageRouter, Paging
 from app.domain.destination import State
 from app.domain.mapping.document import FIELDS, MAX_NAME_LENGTH
 from app.domain.suggestions.suggest import fields_by_path

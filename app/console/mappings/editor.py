@@ -29,8 +29,6 @@ from app.admin.mappings.mappings import (
 from app.admin.mappings.schema import draft_warnings
 from app.admin.mappings.trials import preview_draft
 from app.api.errors import status_of
-from app.console.access.secured_page import Form, PageRouter
-from app.console.destinations.visit import CurrentDestination, DestinationVisit
 from app.console.mappings import MAPPING, MAPPINGS, address_of
 from app.console.mappings.field_results import field_results, problem_views, reasons_of, undecided_of
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
@@ -39,6 +37,7 @@ from app.console.mappings.source_inputs import ANY_INPUTS
 from app.console.mappings.text import json_text, transforms
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
 from app.console.pages import of_fields
+from app.console.visits import CurrentDestination, DestinationVisit, Form, PageRouter
 from app.console.wording import share
 from app.domain import strict_json
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, check_draft, check_publishable

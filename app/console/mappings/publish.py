@@ -21,13 +21,12 @@ from app.admin.mappings.mappings import (
 )
 from app.admin.mappings.trials import backtest_draft, needs_confirmation
 from app.api.lists import Cursor, ListQuery
-from app.console.access.secured_page import Form, PageRouter
 from app.console.destinations import activate
-from app.console.destinations.visit import PAGE, CurrentDestination, DestinationVisit
 from app.console.mappings import MAPPING, address_of
 from app.console.mappings.field_results import problem_views
 from app.console.mappings.view import field_label, statement_changes, warning_lines
-from app.console.wording import match_key_label, remedy, share
+from app.console.visits import PAGE, CurrentDestination, DestinationVisit, Form, PageRouter
+from app.console.wording import match_key_label, read_integer, remedy, share
 from app.domain.destination import State
 from app.domain.event import EventProblem
 from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest
@@ -225,10 +224,8 @@ async def versions_page(
 @router.post(MAPPING + "/rollback", Scope.DESTINATIONS_WRITE)
 async def rollback(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Roll back to an earlier version."""
-    version = form.text("to")
-    if not (version.isascii() and version.isdigit() and len(version) < 10):
+    if (number := read_integer(form.text("to"), 9)) is None:
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
-    number = int(version)
     try:
         await roll_back(*visit.on, mapping_id, number, form.version)
     except Refusal as refusal:

@@ -1,7 +1,10 @@
-"""The route class of the console: checks session, scopes and form token before the page runs.
+"""Visits of pages: the route class checks session, scopes and form token before the page gets its visit.
 
 Like the API's routes, a page names its scopes after its path, or is marked `@public`. A page without either
 cannot be built. Errors become error pages.
+
+A page of a destination gets a `DestinationVisit`, which also has the header of these pages. The problems of a
+form become sentences for its fields, with the status code of the page that shows them.
 """
 
 import logging
@@ -14,6 +17,7 @@ from urllib.parse import SplitResult, quote
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import URL, ImmutableMultiDict
 from starlette.requests import ClientDisconnect
@@ -22,24 +26,30 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin import Caller, ErrorCode, Problem, Refusal, Scope
 from app.admin.access.people import why_not
 from app.admin.context import AppContext
-from app.admin.destinations import destination_names
+from app.admin.destinations import destination_names, reading
+from app.admin.field_problems import field_problems
+from app.admin.operations_home import read_condition
 from app.api.access.secured_route import Context, Endpoint, SecuredRouter, scopes_of
-from app.api.errors import problem_of
+from app.api.errors import problem_of, status_of
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of, refused_parameters, without_blanks
 from app.api.lists import PAGE_SIZE, Cursor, ListQuery
 from app.console import confirmations, pages
 from app.console.access import sessions
 from app.console.access.sessions import Visitor
-from app.console.pages import FormError, problems_of, sentence_of
+from app.console.wording import REGIONS, STATES, health_label, read_integer, state_key
 from app.crypto import same_secret
+from app.domain.destination import Region, State
+from app.domain.ids import DestinationId
 from app.store import audit
+from app.store.destinations.destinations import Destination
 
 logger = logging.getLogger("app.console")
 
 Item = TypeVar("Item")
 
 SIGN_IN = "/console/sign-in"
+PAGE = "/console/destinations/{destination_id}"
 MAX_FIELDS = 1000
 _UTF_8: Final = frozenset({b"utf-8", b"utf8"})
 STEP_UP = timedelta(minutes=10)
@@ -139,10 +149,8 @@ class PageForm(ImmutableMultiDict[str, str]):
     @property
     def version(self) -> frozenset[int] | None:
         """The version that the form showed, which the change expects; None if the form has no version."""
-        version = self.text("version")
-        if not (version.isascii() and version.isdigit() and len(version) < 19):
-            return None
-        return frozenset({int(version)})
+        version = read_integer(self.text("version"), 18)
+        return None if version is None else frozenset({version})
 
 
 def _to_sign_in(request: Request) -> Response:
@@ -205,6 +213,17 @@ async def _read_form(context: AppContext, request: Request, *, is_foreign: bool)
     return form
 
 
+# What a form's input or its use case raises.
+FormError = ValidationError | Refusal
+FORM_ERRORS = (ValidationError, Refusal)
+_STALE = "Someone else changed this after you opened the page. Review the change and try again."
+
+
+def _sentence_of(problem: Problem) -> str:
+    """Return the sentence of a problem for a page with a form."""
+    return _STALE if problem.code is ErrorCode.STALE else problem.sentence
+
+
 _MOST_LISTED: Final = 200  # destinations in a menu; with more, their id is typed
 
 
@@ -230,9 +249,33 @@ class Visit:
         return {name: form.text(name) for name in form}
 
     @property
+    def problems(self) -> tuple[dict[str, str], int]:
+        """A sentence for each field of the refused form, and the status code of the page.
+
+        The field "" means the complete form. A validator of this project may have its own message. That
+        message is then the sentence.
+        """
+        if self.error is None:
+            return {}, 200
+        if isinstance(self.error, Refusal):
+            problem = self.error.problem
+            return pages.of_fields(problem.fields) or {"": _sentence_of(problem)}, status_of(problem)
+        errors = self.error.errors(include_url=False, include_input=False)
+        sentences = pages.of_fields(field_problems(errors))
+        for each in errors:
+            if each["type"] in ("invalid", "entity_id") and each["msg"] != each["type"]:
+                sentences[".".join(map(str, each["loc"]))] = each["msg"]
+        return sentences, 422
+
+    @property
     def caller(self) -> Caller:
         """Return the visitor in the form in which use cases expect a caller."""
         return self.visitor.caller
+
+    def sign_in_origin(self, region: Region) -> str:
+        """Return the origin of Amazon's sign-in page. The connect button redirects to this page."""
+        url = self.context.sign_in.authorize_url(region, state="-", code_verifier="-" * 43)
+        return sessions.origin_of(url)
 
     async def renewed(self) -> Self:
         """Return this visit with what it loaded read again. Raises Refusal if it no longer exists."""
@@ -248,8 +291,8 @@ class Visit:
         The error of a form gives the page its status code, a sentence, the sentences at the fields, and the
         typed values.
         """
-        problems, status = problems_of(self.error)
-        refused = sentence_of(self.error.problem) if isinstance(self.error, Refusal) else None
+        problems, status = self.problems
+        refused = _sentence_of(self.error.problem) if isinstance(self.error, Refusal) else None
         own = {"problems": problems, "status": status, "refused": refused, "typed": self.typed}
         return pages.show(self.request, template, **{**own, **await self.header(), **content})
 
@@ -285,6 +328,44 @@ class Visit:
             return await audit.names(connection, known)
 
 
+@dataclass(frozen=True, slots=True)
+class DestinationVisit(Visit):
+    """A request for a page of a destination, which the visitor may see."""
+
+    destination: Destination
+
+    @property
+    def on(self) -> tuple[AppContext, DestinationId]:
+        """The first arguments of a use case: `delete_mapping(*visit.on, mapping_id, expected)`."""
+        return self.context, self.destination.id
+
+    @property
+    def here(self) -> str:
+        """The address of the destination's page."""
+        return f"/console/destinations/{self.destination.id}"
+
+    async def renewed(self) -> Self:
+        """Return this visit with the destination as it is now. Raises Refusal if it no longer exists."""
+        async with reading(self.context, self.destination.id) as (_, found):
+            return replace(self, destination=found)
+
+    async def header(self) -> dict[str, Any]:
+        """Return the content of the header. Its template sets `tab`."""
+        found = self.destination
+        may_change = found.state is not State.ARCHIVED
+        condition = await read_condition(self.context, found.id) if may_change else None
+        return {
+            "destination": found,
+            "health": health_label(condition) if condition else STATES[state_key(found)],
+            "region": REGIONS[found.region],
+            "may_write": may_change and self.caller.may(Scope.DESTINATIONS_WRITE),
+            "may_replay": may_change and self.caller.may(Scope.REPLAY),
+            "may_read_events": self.caller.may(Scope.EVENTS_READ),
+            "development": self.context.development,
+            "amazon": self.sign_in_origin(found.region),
+        }
+
+
 async def _visit(request: Request) -> Visit:
     return Visit(request, request.state.context, request.state.visitor)
 
@@ -302,3 +383,12 @@ async def _form(request: Request) -> PageForm:
 CurrentVisit = Annotated[Visit, Depends(_visit)]
 Form = Annotated[PageForm, Depends(_form)]
 Paging = Annotated[ListQuery, Depends(_list_query)]
+
+
+async def _destination_visit(visit: CurrentVisit, destination_id: str) -> DestinationVisit:
+    async with reading(visit.context, destination_id) as (_, found):
+        return DestinationVisit(visit.request, visit.context, visit.visitor, found)
+
+
+CurrentDestination = Annotated[DestinationVisit, Depends(_destination_visit)]
+"""The visit of a page of a destination. Its route answers 404 if the visitor may not see the destination."""
