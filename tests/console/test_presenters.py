@@ -13,9 +13,9 @@ from app.admin.destinations.stats import Breaker, DestinationStats, DiagnosisFac
 from app.admin.events.summary import EventAttempt, EventHistory
 from app.admin.mappings.schema import draft_warnings
 from app.console.audit import SENTENCES, sentence
-from app.console.destinations import view as present
+from app.console.destinations import page
 from app.console.destinations.chart_view import condensed, line
-from app.console.destinations.diagnosis_view import DiagnosisInput, diagnose
+from app.console.destinations.diagnosis_view import DiagnosisInput, Gauge, diagnose, lane
 from app.console.events.history import HistoryEntry, collapse, match_keys, timeline
 from app.console.mappings.view import Change, changes, paths, warning_lines
 from app.console.pages import TEMPLATES, part
@@ -90,12 +90,12 @@ def test_numbers_are_grouped() -> None:
 def test_totals_count_the_range_and_the_composition_what_is_the_case_now() -> None:
     """What happened in a range is not what the events are now: they may have been replayed since."""
     hour_ago = OutcomeBucket(1, NOW - timedelta(hours=1), accepted=3, delivered=2, rejected=4)
-    totals = present.totals([hour_ago, replace(hour_ago, at=NOW, rejected=0)])
+    totals = page.totals([hour_ago, replace(hour_ago, at=NOW, rejected=0)])
     happened = {"received": 10, "accepted": 6, "rejected": 4, "delivered": 4}
     assert totals == {**happened, "duplicates": 0, "dead": 0, "expired": 0}
     counts = replace(ZERO, accepted=12, delivered=9, dead=1, queued=2)
-    assert present.composition(counts) == "12 accepted = 2 queued + 9 delivered + 1 failed"
-    assert present.composition(ZERO) == "0 accepted"
+    assert page.composition(counts) == "12 accepted = 2 queued + 9 delivered + 1 failed"
+    assert page.composition(ZERO) == "0 accepted"
 
 
 def test_a_line_of_zeros_lies_at_the_bottom() -> None:
@@ -261,13 +261,13 @@ def test_429s_of_three_minutes_ago_do_not_explain_what_happens_now() -> None:
     assert "rate-limiting" not in diagnosis.headline
 
 
-def gauges_of(state: str = "active", **more: Any) -> dict[str, present.Gauge]:
+def gauges_of(state: str = "active", **more: Any) -> dict[str, Gauge]:
     about, requests = more.pop("about", ABOUT), more.pop("requests", [])
     stats = replace(STATS, **{**WAITING, **more})
     reason = "revoked" if state == "needs_reconnect" else more.get("reason")
     destination = replace(DESTINATION, state=State(state), sign_in_reason=reason)
     facts = given(requests, destination=destination, stats=stats, about=about)
-    return {one.label: one for one in present.lane(facts)}
+    return {one.label: one for one in lane(facts)}
 
 
 def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
@@ -313,7 +313,7 @@ def test_the_breaker_agrees_with_the_requests_that_fail() -> None:
 def test_no_activity_yet_is_not_at_once_an_error(ago: int | None, percent: int, text: str) -> None:
     """R14: what the empty view means depends on the time since the first accepted event."""
     first = None if ago is None else NOW - timedelta(seconds=ago)
-    found = present.events_manager_hint(first, NOW)
+    found = page.events_manager_hint(first, NOW)
     assert found.percent == percent
     assert text in found.sentence
 

@@ -3,7 +3,9 @@
 It shows setup steps at first, then the diagnosis, counts and charts, updated live.
 """
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Query
@@ -16,13 +18,15 @@ from app.admin.destinations.preflight import check_setup, why_unusable
 from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
 from app.admin.mappings.mappings import list_mappings
-from app.console.destinations import view as present
 from app.console.destinations.chart_view import charts
-from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
+from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, diagnose, lane
 from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, range_since, time_range
 from app.console.visits import PAGE, CurrentDestination, DestinationVisit, Form, PageRouter
+from app.console.wording import STATUSES, age, number
+from app.domain.outcomes.status import EventCounts
 from app.store.destinations import sign_ins
+from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import IncidentFilter
 
 router = PageRouter()
@@ -71,16 +75,63 @@ async def _panel_of(visit: DestinationVisit, range_name: RangeName) -> dict[str,
     return {
         "now": now,
         "chosen": chosen,
-        "totals": present.totals(overview.history),
-        "before": overview.previous and present.totals([overview.previous]),
-        "composition": present.composition(stats.counts),
+        "totals": totals(overview.history),
+        "before": overview.previous and totals([overview.previous]),
+        "composition": composition(stats.counts),
         "overview": overview,
         "diagnosis": diagnose(given),
-        "gauges": present.lane(given),
+        "gauges": lane(given),
         "charts": charts(overview.history, overview.response_times, chosen),
-        "viewing": present.events_manager_hint(first_answer, now),
+        "viewing": events_manager_hint(first_answer, now),
         "first_answer": first_answer,
     }
+
+
+def totals(history: Sequence[OutcomeBucket]) -> dict[str, int]:
+    """Return what happened to events in the buckets of a range, by the name of the count."""
+    names = ("accepted", "rejected", "duplicates", "delivered", "dead", "expired")
+    sums = {name: sum(getattr(bucket, name) for bucket in history) for name in names}
+    return {"received": sums["accepted"] + sums["rejected"] + sums["duplicates"], **sums}
+
+
+def composition(counts: EventCounts) -> str:
+    """Return how the accepted events since the creation of the destination divide by status."""
+    parts = [(status, count) for status in STATUSES if (count := getattr(counts, status, 0))]
+    breakdown = " + ".join(f"{number(count)} {STATUSES[status].label.lower()}" for status, count in parts)
+    return " = ".join(filter(None, (f"{number(counts.accepted)} accepted", breakdown)))
+
+
+@dataclass(frozen=True, slots=True)
+class EventsManagerHint:
+    """Whether Amazon's Events manager shows the delivered events yet (R14)."""
+
+    sentence: str
+    percent: int
+
+
+_EVENTS_MANAGER_DELAY = timedelta(hours=2)
+
+
+def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerHint:
+    """Return whether "No activity yet" is expected; `first` is the time of the first accepted event."""
+    if first is None:
+        sentence = (
+            "Amazon has not received events from this destination yet, so Events manager shows “No activity "
+            "yet”. This is expected."
+        )
+        return EventsManagerHint(sentence, 0)
+    left = first + _EVENTS_MANAGER_DELAY - now
+    if left > timedelta():
+        sentence = (
+            "Amazon has accepted events. Events manager takes up to two hours to count them: "
+            f"“No activity yet” is normal for {age(left.total_seconds())} more."
+        )
+        return EventsManagerHint(sentence, max(1, round(100 - 100 * left / _EVENTS_MANAGER_DELAY)))
+    sentence = (
+        "Events manager should show counts. If it still shows “No activity yet”, check that it has the same "
+        "advertiser, region and dataset selected, and that you are not on the tab “Amazon ad tag events”."
+    )
+    return EventsManagerHint(sentence, 100)
 
 
 async def diagnosis_of(visit: DestinationVisit) -> Diagnosis:
