@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.console.mappings.form import canonical, from_form, keep_short_forms, to_form
-from app.console.mappings.text import read_pipe, read_value, transforms, write_pipe, write_value
+from app.console.mappings.inputs import read_pipe, read_value, transforms, write_pipe, write_value
 from app.domain.mapping.document import check_draft, check_publishable
 from app.domain.mapping.pipes import PIPES
 from tests.api.world import MAPPING

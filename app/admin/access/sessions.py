@@ -73,7 +73,7 @@ async def list_sessions(
             bootstrap=context.bootstrap_key_digest if context.caller.is_platform else None,
             without_scope=None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN,
         )
-    return [_view(each) for each in found]
+    return [view_of(each) for each in found]
 
 
 async def end_session(context: AppContext, session_id: str) -> ConsoleSession:
@@ -116,7 +116,8 @@ async def record_refusal(context: AppContext, reason: str, caller: Caller | None
         await audit.record(connection, actor, action, "console", after={"reason": reason})
 
 
-def _view(session: sessions.StoredSession) -> ConsoleSession:
+def view_of(session: sessions.StoredSession) -> ConsoleSession:
+    """Return a session with the name and the roles of its person or key."""
     if session.subject is not None:
         person, roles = PersonOfSession(session.subject, session.name or session.subject), session.roles
     else:

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from app.admin import BOOTSTRAP, Caller, Scope
 from app.admin.access.people import person_caller, role_of
+from app.admin.access.sessions import view_of
 from app.admin.context import AppContext
 from app.api.http.headers import address_parts
 from app.crypto import CannotDecrypt, same_secret, secret_digest
@@ -160,32 +161,29 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
         session = await sessions.find(connection, secret_digest(token), note=note)
     if session is None:
         return None
-    if session.subject is not None:
-        assert session.name is not None
-        caller: Caller | None = person_caller(
-            session.subject, session.name, session.roles, session.organisation
-        )
-        name, role = session.name, ", ".join(session.roles)
-    else:
-        caller, name = _caller(context, session) if context.key_sign_in else (None, "")
-        role = (caller and role_of(caller.scopes)) or ""
-    if caller is None or not role:
+    caller, view = _caller(context, session), view_of(session)
+    if caller is None or not view.roles:
         return None
     if session.acting_for is not None and caller.is_platform:  # only a platform caller may choose
         caller = replace(caller, organisation=session.acting_for)
-    return Visitor(caller, name, role, csrf_of(token), session)
+    return Visitor(caller, view.person.name, ", ".join(view.roles), csrf_of(token), session)
 
 
-def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Caller | None, str]:
+def _caller(context: AppContext, session: sessions.StoredSession) -> Caller | None:
+    """Return the person or the key of a session; None for a key that may not open the console any more."""
+    if session.subject is not None:
+        assert session.name is not None
+        return person_caller(session.subject, session.name, session.roles, session.organisation)
+    if not context.key_sign_in:
+        return None
     bootstrap = context.bootstrap_key_digest
     assert session.key_digest is not None
     if bootstrap is not None and same_secret(session.key_digest, bootstrap):
-        return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
+        return Caller(BOOTSTRAP, frozenset(Scope))
     if session.key is None:
-        return None, ""
+        return None
     limited = None if session.destination_ids is None else frozenset(session.destination_ids)
-    caller = Caller(KeyId(session.key), frozenset(session.scopes), limited, session.organisation)
-    return caller, session.key_name or session.key
+    return Caller(KeyId(session.key), frozenset(session.scopes), limited, session.organisation)
 
 
 def comes_from_here(context: AppContext, request: Request) -> bool:

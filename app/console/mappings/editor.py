@@ -32,9 +32,8 @@ from app.api.errors import status_of
 from app.console.mappings import MAPPING, MAPPINGS, address_of
 from app.console.mappings.field_results import field_results, problem_views, reasons_of, undecided_of
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
+from app.console.mappings.inputs import ANY_INPUTS, json_text, transforms
 from app.console.mappings.publish import landing
-from app.console.mappings.source_inputs import ANY_INPUTS
-from app.console.mappings.text import json_text, transforms
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
 from app.console.pages import of_fields
 from app.console.visits import CurrentDestination, DestinationVisit, Form, PageRouter

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.console.mappings.text import write_value
+from app.console.mappings.inputs import write_value
 from app.console.wording import share
 from app.domain.identity.keys import Profile
 from app.domain.mapping.document import FIELDS

@@ -1,6 +1,6 @@
 """Convert a mapping document to a form and back. Pure.
 
-`source_inputs` has the inputs of a source.
+`inputs` has the inputs of a source.
 """
 
 import re
@@ -8,13 +8,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.console.mappings.source_inputs import (
-    SourceInputs,
-    expand_source,
-    from_inputs,
-    source_place,
-    to_inputs,
-)
+from app.console.mappings.inputs import SourceInputs, expand_source, from_inputs, source_place, to_inputs
 from app.domain.conversion.amazon_codes import EVENT_SOURCES, EVENT_TYPES, PURCHASE_ONLY, Choice
 from app.domain.mapping.diff import is_same
 from app.domain.mapping.document import ACTION, ALWAYS_REJECT, FIELDS, MAX_CUSTOM_FIELDS, Field, Group

@@ -14,8 +14,7 @@ import msgspec
 from app.admin import catalog
 from app.console.mappings.field_results import label, row_of
 from app.console.mappings.form import CHOICES, CONSENT_MEMBERS, canonical, members_of, rows_of
-from app.console.mappings.source_inputs import ON_ERROR
-from app.console.mappings.text import json_text, write_pipe, write_value
+from app.console.mappings.inputs import ON_ERROR, json_text, write_pipe, write_value
 from app.console.wording import share
 from app.domain.conversion.results import Conversion, EventWarning
 from app.domain.event import Rejection
