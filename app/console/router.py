@@ -32,7 +32,7 @@ from app.console.assets import ASSETS, compressed
 from app.console.destinations import activate, page, requests, settings
 from app.console.events import history, lists
 from app.console.incidents import notifications
-from app.console.mappings import editor, publish
+from app.console.mappings import editor
 from app.console.visits import PageRouter
 from app.domain.outcomes.reasons import REASONS
 
@@ -40,7 +40,7 @@ from app.domain.outcomes.reasons import REASONS
 MODULES = (
     *(sign_in, keys, home, find),
     *(settings, page, activate, requests, match_quality),
-    *(mappings, editor, publish),
+    *(mappings, editor),
     *(lists, history, replays, incidents, notifications),
     *(privacy, organisations, audit, system),
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.console.mappings import backtest_view
 from app.console.mappings.field_results import field_results, label, problem_views
-from app.console.mappings.publish import backtest_view
 from app.console.mappings.view import pretty_json, preview, statement_changes
 from app.console.pages import timed
 from app.console.wording import number, share

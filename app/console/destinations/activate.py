@@ -23,7 +23,6 @@ from app.console.live_updates import streamed
 from app.console.visits import PAGE, CurrentDestination, DestinationVisit, Form, PageRouter
 from app.domain import strict_json
 from app.domain.event_query import EventQuery
-from app.store.access.keys import ApiKey
 
 router = PageRouter()
 
@@ -65,13 +64,17 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "", c
     url = f"{visit.context.public_url}/events"
     tested = next((each for each in published if each.id == chosen), published[0] if published else None)
     example = await read_test_event(*visit.on, tested.id if tested else None)
+    keys = []
+    if visit.caller.may(Scope.KEYS_ADMIN):
+        # One key more shows that there are more.
+        keys = await list_keys(visit.context, limit=KEYS_SHOWN + 1, sends_to=visit.destination.id)
     return await visit.show(
         "activate.html",
         url=url,
         forms=body_forms(url, visit.destination.id, mapping_id, {**example, "journey": JOURNEY}),
         mappings=published,
         tested=tested,
-        keys=await _keys(visit),
+        keys=keys,
         keys_shown=KEYS_SHOWN,
         secret=secret,
         was_published=bool(sample),
@@ -97,16 +100,6 @@ async def _arrivals(visit: DestinationVisit) -> dict[str, Any]:
             history = await read_event_history(*visit.on, accepted.event_id, accepted.mapping_id)
             story = timeline(history, names.get(history.mapping_id or ""), names)
     return {"newest": accepted, "story": story, "rejected": await newest(rejected=True)}
-
-
-async def _keys(visit: DestinationVisit) -> Sequence[ApiKey]:
-    """Return the keys that can send to this destination now, and one that shows that there are more.
-
-    Return none if the user may not see keys.
-    """
-    if not visit.caller.may(Scope.KEYS_ADMIN):
-        return []
-    return await list_keys(visit.context, limit=KEYS_SHOWN + 1, sends_to=visit.destination.id)
 
 
 @router.post(PAGE + "/test", Scope.EVENTS_WRITE)

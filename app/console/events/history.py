@@ -15,15 +15,7 @@ from app.admin.events.summary import REJECTED, EventAttempt, EventHistory
 from app.console.destinations.page import diagnosis_of
 from app.console.live_updates import streamed
 from app.console.visits import PAGE, CurrentDestination, DestinationVisit, PageRouter
-from app.console.wording import (
-    STATUSES,
-    Label,
-    amazon_message,
-    event_type_label,
-    match_key_label,
-    number,
-    person,
-)
+from app.console.wording import STATUSES, Label, amazon_message, event_type_label, match_key_label, person
 from app.domain.mapping.document import FIELDS
 from app.domain.outcomes.event_history import UNCLEAR_ANSWERS
 from app.domain.outcomes.reasons import WARNINGS, failure_cause
@@ -197,7 +189,7 @@ def collapse(entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
             collapsed += similar
             continue
         first, last = similar[0], similar[-1]
-        headline = f"{first.headline} {number(len(similar))} times"
+        headline = f"{first.headline} {len(similar):,} times"
         collapsed.append(replace(first, headline=headline, last_at=last.at, request_id=None, similar=similar))
     return collapsed
 
@@ -239,8 +231,8 @@ def _attempt(attempt: EventAttempt) -> HistoryEntry:
     tone, parts = outcome.tone, [outcome.meaning]
     others = attempt.events_in_request - 1
     facts = [f"HTTP {attempt.http_status}" if attempt.http_status else ""]
-    facts.append(f"{number(attempt.duration_ms)} ms" if attempt.duration_ms is not None else "")
-    facts.append(f"with {number(others)} more" if others > 0 else "")
+    facts.append(f"{attempt.duration_ms:,} ms" if attempt.duration_ms is not None else "")
+    facts.append(f"with {others:,} more" if others > 0 else "")
     parts.append(", ".join(fact for fact in facts if fact) + "." if any(facts) else "")
     if attempt.message:
         parts.append(f"Amazon's message: {amazon_message(attempt.message)}")

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from app.admin import ErrorCode, Problem, Refusal, Scope, catalog
+from app.admin import ErrorCode, Refusal, Scope, catalog
 from app.admin.destinations.event_schemas import (
     read_event_schema,
     read_observed,
@@ -28,14 +28,11 @@ from app.admin.mappings.mappings import (
 )
 from app.admin.mappings.schema import draft_warnings
 from app.admin.mappings.trials import preview_draft
-from app.api.errors import status_of
-from app.console.mappings import MAPPING, MAPPINGS, address_of
+from app.console.mappings import MAPPING, MAPPINGS, landing
 from app.console.mappings.field_results import field_results, problem_views, reasons_of, undecided_of
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
 from app.console.mappings.inputs import ANY_INPUTS, json_text, transforms
-from app.console.mappings.publish import landing
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
-from app.console.pages import of_fields
 from app.console.visits import CurrentDestination, DestinationVisit, Form, PageRouter
 from app.console.wording import share
 from app.domain import strict_json
@@ -132,14 +129,15 @@ async def _store(visit: DestinationVisit, found: MappingDetails | None, form: Fo
             members = {**dict.fromkeys(draft), **document}
             saved = await change_draft(*visit.on, found.mapping.id, members, form.version)
     except Refusal as refusal:
-        return await _show(visit, found, document, form=form, problem=refusal.problem)
+        stale = _STALE if refusal.problem.code is ErrorCode.STALE else None
+        return await _show(visit.refused(refusal), found, document, form=form, refused=stale)
     return await _leave(visit, saved, form, "draft_saved" if found else "mapping_created")
 
 
 async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, done: str) -> Response:
     """Redirect after saving: to the form, to the review, or publish a first version that needs no review."""
     mapping = saved.mapping
-    here, then = address_of(mapping.destination, mapping.id), form.text("then")
+    here, then = f"{visit.here}/mappings/{mapping.id}", form.text("then")
     if then not in ("publish", "review"):
         return visit.done(done, here)
     is_first, published = mapping.published_version is None, None
@@ -252,7 +250,6 @@ async def _show(
     form: Form | None = None,
     status: int = 200,
     refused: str | None = None,
-    problem: Problem | None = None,
     suggestion: Suggestion | None = None,
 ) -> Response:
     """Return the editor page. `form` is input that is not saved, or None.
@@ -275,9 +272,8 @@ async def _show(
     chosen = [preset.source for number, preset in enumerate(ids) if then == f"{_EVENT_ID}{number}"]
     if chosen:
         document = {**document, "fields": {**(document.get("fields") or {}), "event_id": chosen[0]}}
-    sentences = {} if problem is None else of_fields(problem.fields)
-    if problem is not None and not sentences:
-        refused = _STALE if problem.code is ErrorCode.STALE else problem.sentence
+    sentences, refused_status = visit.problems
+    of_form = sentences.pop("", None)
     problems = check_draft(dict(document)) if found or form else []
     fields = to_form(document, problems)
     custom = {row.name: number for number, row in enumerate(fields.custom)}
@@ -285,7 +281,7 @@ async def _show(
     results = await _results(visit, mapping_id, document, observed.schema, sample=sample, custom=custom)
     return await visit.show(
         "mapping.html",
-        status=status if problem is None else status_of(problem),
+        status=max(status, refused_status),
         **results,
         details=found,
         form=fields,
@@ -295,7 +291,7 @@ async def _show(
         unsaved=form is not None,
         wrong=problem_views(problems),
         sentences=sentences,
-        refused=refused,
+        refused=refused or of_form,
         kind=catalog.AMAZON,
         most=MAX_CUSTOM_FIELDS,
         pins=pins,
