@@ -64,8 +64,7 @@ async def page(visit: CurrentDestination, chosen: Annotated[ChosenEvents, Query(
     result = await replay_events(*visit.on, wanted.for_replay(), dry_run=True)
     dismissable = 0
     if chosen.status == "dead":
-        dismissal = await dismiss_dead_letters(*visit.on, wanted, dry_run=True)
-        dismissable = dismissal.matched
+        dismissable = (await dismiss_dead_letters(*visit.on, wanted, dry_run=True)).matched
     names = await mapping_names(*visit.on)
     return await visit.show(
         "replay.html",

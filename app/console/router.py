@@ -29,19 +29,17 @@ from app.console import (
 )
 from app.console.access import keys, sessions, sign_in
 from app.console.assets import ASSETS, compressed
-from app.console.destinations import activate, page, requests, settings
+from app.console.destinations import activate, page, requests
 from app.console.events import history, lists
-from app.console.incidents import notifications
 from app.console.mappings import editor
 from app.console.visits import PageRouter
 from app.domain.outcomes.reasons import REASONS
 
-# `settings` is before `page`: the address of a new destination is no id.
 MODULES = (
     *(sign_in, keys, home, find),
-    *(settings, page, activate, requests, match_quality),
+    *(page, activate, requests, match_quality),
     *(mappings, editor),
-    *(lists, history, replays, incidents, notifications),
+    *(lists, history, replays, incidents),
     *(privacy, organisations, audit, system),
 )
 

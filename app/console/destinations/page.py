@@ -1,6 +1,6 @@
-"""A destination's page.
+"""The pages of a destination: the form that creates or changes it (R7), its overview, and its setup check.
 
-It shows setup steps at first, then the diagnosis, counts and charts, updated live.
+The overview shows setup steps at first, then the diagnosis, counts and charts, updated live.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,16 @@ from typing import Annotated, Any, Final
 from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
-from app.admin import ErrorCode, Refusal, Scope
+from app.admin import ErrorCode, Refusal, Scope, catalog
 from app.admin import destinations as use_cases
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.preflight import check_setup, why_unusable
+from app.admin.destinations.settings import (
+    DestinationUpdate,
+    NewDestination,
+    change_destination,
+    create_destination,
+)
 from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
 from app.admin.mappings.mappings import list_mappings
@@ -22,14 +28,121 @@ from app.console.destinations.chart_view import charts
 from app.console.destinations.diagnosis_view import Diagnosis, DiagnosisInput, diagnose, lane
 from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName, RangeParameter, range_since, time_range
-from app.console.visits import PAGE, CurrentDestination, DestinationVisit, Form, PageRouter
+from app.console.visits import FORM_ERRORS, PAGE, CurrentDestination, CurrentVisit, Form, PageRouter
 from app.console.wording import STATUSES, age, number
+from app.domain.destination import DEFAULT_RATE, Region, State, advertiser_id_problem
 from app.domain.outcomes.status import EventCounts
 from app.store.destinations import sign_ins
 from app.store.destinations.outcome_history import OutcomeBucket
 from app.store.incidents import IncidentFilter
 
 router = PageRouter()
+
+NEW = "/console/destinations/new"
+_FIELDS = catalog.AMAZON.fields
+TEXTS = tuple(field.name for field in _FIELDS if field.type != "object")
+_REQUIRED = {field.name for field in _FIELDS if field.required}
+RATE = ("requests_per_second", "burst")
+# Region and currency have no default. Users would submit a default without checking it.
+_DEFAULTS = {field.name: field.default for field in _FIELDS if field.type != "object" and field.default} | {
+    name: f"{getattr(DEFAULT_RATE, name):g}" for name in RATE
+}
+# The sandbox's built-in advertisers.
+SANDBOX_ADVERTISERS = (("1000000001", "North America"), ("2000000001", "Europe"), ("3000000001", "Far East"))
+
+
+# Before the route of a destination: this address is no id.
+@router.get(NEW, Scope.DESTINATIONS_WRITE)
+async def new(visit: CurrentVisit) -> Response:
+    """Show help and an empty form."""
+    problems, _ = visit.problems
+    origins = {visit.sign_in_origin(region) for region in Region}
+    has_sandbox = visit.context.development and not any("amazon.com" in origin for origin in origins)
+    return await visit.show(
+        "create.html",
+        leads_to=" ".join(sorted(origins)),
+        kind=catalog.AMAZON,
+        optional_problem=any(name and name.partition(".")[0] not in _REQUIRED for name in problems),
+        values={**_DEFAULTS, **visit.typed},
+        sandbox=SANDBOX_ADVERTISERS if has_sandbox else (),
+    )
+
+
+@router.post(NEW, Scope.DESTINATIONS_WRITE)
+async def create(visit: CurrentVisit, form: Form) -> Response:
+    """Create the destination and redirect to its page.
+
+    If the input is invalid, show the form again with its problems.
+    """
+    try:
+        body = NewDestination.model_validate(body_of(form))
+        created = await create_destination(visit.context, body)
+    except FORM_ERRORS as error:
+        return await new(visit.refused(error))
+    if form.text("then") == "connect" and visit.context.amazon_configured:
+        return RedirectResponse(await begin_connection(visit.context, created.id), 303)
+    return visit.done("created", f"/console/destinations/{created.id}")
+
+
+@router.get("/console/hints/advertiser-id", Scope.DESTINATIONS_READ)
+async def advertiser_hint(visit: CurrentVisit, advertiser_id: str = "") -> Response:
+    """Return the problem of an advertiser id while the user types it. Return nothing for a valid id."""
+    typed = advertiser_id.strip()
+    problem = advertiser_id_problem(typed) if typed else None
+    return visit.part("hint_part.html", problem=problem)
+
+
+def body_of(form: Form) -> dict[str, object]:
+    """Return the form as the API's request body, without blank fields."""
+    body = {name: form.text(name) for name in TEXTS if form.text(name)}
+    rate = {name: form.number(name) for name in RATE if form.text(name)}
+    return {**body, **({"rate_limit": rate} if rate else {})}
+
+
+_FIXED = ("advertiser_id", "region")  # as soon as the destination is connected or has accepted an event
+_EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.required and field.default is None}
+
+
+@router.get(PAGE + "/settings", Scope.DESTINATIONS_READ)
+async def settings_page(visit: CurrentDestination) -> Response:
+    """Show the destination's settings in a form."""
+    found = visit.destination
+    # The API decides whether a change is allowed. The form offers the fixed fields only of a draft.
+    is_draft = visit.caller.may(Scope.DESTINATIONS_WRITE) and found.state is State.DRAFT
+    return await visit.show(
+        "destination_settings.html",
+        values={
+            **{name: str(getattr(found, name) or "") for name in TEXTS},
+            "requests_per_second": f"{found.rate_limit.requests_per_second:g}",
+            "burst": str(found.rate_limit.burst),
+            **visit.typed,
+        },
+        changeable=[field for field in catalog.AMAZON.fields if is_draft or field.name not in _FIXED],
+        editable=is_draft,
+    )
+
+
+@router.post(PAGE + "/settings", Scope.DESTINATIONS_WRITE)
+async def change(visit: CurrentDestination, form: Form) -> Response:
+    """Apply the form to the destination. The form omits fixed fields."""
+    try:
+        body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
+        await change_destination(*visit.on, body, form.version)
+    except FORM_ERRORS as error:
+        return await settings_page(visit.refused(error))
+    return visit.done("settings_saved", PAGE + "/settings")
+
+
+@router.post(PAGE + "/currency", Scope.DESTINATIONS_WRITE)
+async def follow_account_currency(visit: CurrentDestination, form: Form) -> Response:
+    """Set the destination's currency to the currency of the Amazon account, which the button names."""
+    try:
+        body = DestinationUpdate.model_validate({"currency": form.text("currency")})
+        await change_destination(*visit.on, body, form.version)
+    except FORM_ERRORS as error:
+        return await settings_page(visit.refused(error))
+    return visit.done("currency_changed", PAGE)
+
 
 _INCIDENTS: Final = 20  # the newest ones, for the range
 
@@ -54,14 +167,14 @@ async def live(visit: CurrentDestination, range_name: RangeParameter = RangeName
     return streamed(visit, "panel_part.html", lambda current: _panel_of(current, range_name))
 
 
-async def _default_range(visit: DestinationVisit) -> RangeName:
+async def _default_range(visit: CurrentDestination) -> RangeName:
     wanted = IncidentFilter(destination=visit.destination.id)
     listed = await list_incidents(visit.context, wanted, limit=_INCIDENTS)
     begins = [each.incident.opened_at for each in listed if each.incident.is_open]
     return range_since(min(begins), visit.context.now()).name if begins else RangeName.DAY
 
 
-async def _panel_of(visit: DestinationVisit, range_name: RangeName) -> dict[str, Any]:
+async def _panel_of(visit: CurrentDestination, range_name: RangeName) -> dict[str, Any]:
     """Return the part of the page that is updated live: diagnosis, funnel, gauges and charts."""
     now = datetime.now(UTC)
     chosen = time_range(range_name, now)
@@ -134,7 +247,7 @@ def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerH
     return EventsManagerHint(sentence, 100)
 
 
-async def diagnosis_of(visit: DestinationVisit) -> Diagnosis:
+async def diagnosis_of(visit: CurrentDestination) -> Diagnosis:
     """Return the diagnosis of a destination. Pages without the overview use this function."""
     stats = await read_stats(*visit.on)
     facts = await read_diagnosis_facts(visit.context, visit.destination.number)
@@ -201,7 +314,7 @@ async def ask(visit: CurrentDestination) -> Response:
     return await _preflight_page(visit, ask=True)
 
 
-async def _preflight_page(visit: DestinationVisit, *, ask: bool) -> Response:
+async def _preflight_page(visit: CurrentDestination, *, ask: bool) -> Response:
     setup = await check_setup(*visit.on, ask=ask)
     async with visit.context.engine.connect() as connection:
         account = await sign_ins.find_account(connection, visit.destination.id)

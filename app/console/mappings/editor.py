@@ -234,14 +234,6 @@ def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list
     return [*found, SampleEvent("example", "Example event", json_text(example_event(now)))]
 
 
-async def _recent(
-    visit: DestinationVisit, found: MappingDetails | None
-) -> Sequence[tuple[SchemaSample, int]]:
-    """Return the samples of a mapping's events. Those of other mappings may have other paths."""
-    groups = await read_samples_of_mapping(*visit.on, found.mapping.id) if found else ()
-    return [counted for group in groups for counted in group.samples.items()]
-
-
 async def _show(
     visit: DestinationVisit,
     found: MappingDetails | None,
@@ -262,7 +254,9 @@ async def _show(
     if document is None:
         suggestion = observed.suggestion
         document = dict(suggestion.mapping) or _STARTING_DRAFT
-    recent = await _recent(visit, found) or observed.samples
+    # The events of other mappings may have other paths.
+    groups = await read_samples_of_mapping(*visit.on, found.mapping.id) if found else ()
+    recent = [counted for group in groups for counted in group.samples.items()] or observed.samples
     samples = await visit.context.compute(_samples, recent, visit.context.now())
     then, typed, zone = (form.text(name) if form else "" for name in ("then", "sample", "zone"))
     picked = next((each for each in samples if then == f"sample-{each.id}"), None if typed else samples[0])

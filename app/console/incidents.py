@@ -1,4 +1,8 @@
-"""Incident pages: the list, and one incident with its cause, its remedy, and the buttons for it."""
+"""Incident pages: the list, and one incident with its cause, its remedy, and the buttons for it.
+
+Also notification pages: the channels, and for each destination its messages, thresholds, maintenance window
+and callbacks.
+"""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,23 +14,27 @@ from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin import incidents as use_cases
+from app.admin.destinations import read_status_callback, switch_status_callback
+from app.admin.destinations.settings import DestinationUpdate, change_destination
 from app.api.lists import PAGE_SIZE
 from app.console.destinations.chart_view import charts
 from app.console.time_range import range_since
-from app.console.visits import CurrentVisit, Form, PageRouter, Paging
+from app.console.visits import FORM_ERRORS, PAGE, CurrentDestination, CurrentVisit, Form, PageRouter, Paging
 from app.console.wording import Label, age, amazon_message
-from app.domain.incidents.kinds import ACCESS, KINDS, OPERATOR, Kind, Remedy, advice
+from app.domain.incidents import thresholds
+from app.domain.incidents.kinds import ACCESS, KINDS, OPERATOR, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import Incident, IncidentState
-from app.domain.notifications import SentMessages
+from app.domain.incidents.thresholds import DEFAULTS, RANGES
+from app.domain.notifications import Preference, SentMessages
 from app.store.destinations.figures import RequestRow
 from app.store.incidents import IncidentFilter, StoredIncident
 
 router = PageRouter()
 
-PAGE = "/console/incidents"
+_PAGE = "/console/incidents"
 
 
-@router.get(PAGE, Scope.DESTINATIONS_READ)
+@router.get(_PAGE, Scope.DESTINATIONS_READ)
 async def list_page(
     visit: CurrentVisit,
     paging: Paging,
@@ -49,7 +57,7 @@ async def list_page(
     )
 
 
-@router.get(PAGE + "/{incident_id}", Scope.DESTINATIONS_READ)
+@router.get(_PAGE + "/{incident_id}", Scope.DESTINATIONS_READ)
 async def page(visit: CurrentVisit, incident_id: str) -> Response:
     """Show an incident."""
     found = await use_cases.find_incident(visit.context, incident_id)
@@ -70,33 +78,33 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     )
 
 
-@router.post(PAGE + "/acknowledge", Scope.DESTINATIONS_WRITE)
+@router.post(_PAGE + "/acknowledge", Scope.DESTINATIONS_WRITE)
 async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
     """Acknowledge the chosen incidents of the list, or one of the home page. Twice changes nothing more."""
     if not (chosen := form.getlist("incident")[:PAGE_SIZE]):
         raise Refusal(ErrorCode.INVALID, "Choose at least one incident.")
     for incident_id in chosen:
         await use_cases.acknowledge_incident(visit.context, incident_id, note=None)
-    return visit.done("acknowledged", "/console" if form.text("home") else PAGE)
+    return visit.done("acknowledged", "/console" if form.text("home") else _PAGE)
 
 
-@router.post(PAGE + "/{incident_id}/acknowledge", Scope.DESTINATIONS_WRITE)
+@router.post(_PAGE + "/{incident_id}/acknowledge", Scope.DESTINATIONS_WRITE)
 async def acknowledge(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     """Acknowledge an incident, with an optional note."""
     try:
         await use_cases.acknowledge_incident(visit.context, incident_id, note=form.text("note"))
     except Refusal as refusal:
         return await page(visit.refused(refusal), incident_id)
-    return visit.done("acknowledged", PAGE + "/{incident_id}")
+    return visit.done("acknowledged", _PAGE + "/{incident_id}")
 
 
-@router.post(PAGE + "/{incident_id}/mute", Scope.DESTINATIONS_WRITE)
+@router.post(_PAGE + "/{incident_id}/mute", Scope.DESTINATIONS_WRITE)
 async def mute(visit: CurrentVisit, incident_id: str, form: Form) -> Response:
     """Mute an incident for some hours; 0 ends the mute."""
     hours = form.hours(MUTE_HOURS)
     until = visit.context.now() + timedelta(hours=hours) if hours else None
     await use_cases.mute_incident(visit.context, incident_id, until=until)
-    return visit.done("incident_muted" if hours else "incident_unmuted", PAGE + "/{incident_id}", hours)
+    return visit.done("incident_muted" if hours else "incident_unmuted", _PAGE + "/{incident_id}", hours)
 
 
 MUTE_HOURS: Final = (1, 8, 24, 168)
@@ -243,3 +251,109 @@ def last_answer(requests: Sequence[RequestRow]) -> tuple[datetime, str] | None:
             message = amazon_message(request.message)
             return request.started_at, f"{status}: {message}" if message else status
     return None
+
+
+_NOTIFICATIONS = PAGE + "/notifications"
+MAINTENANCE_HOURS = (1, 2, 4, 8, 24, 72)
+SEVERITIES = {"info": "Info and up", "warning": "Warning and up", "critical": "Critical only"}
+# Label and unit of each member.
+_MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
+    "share": ("Share", "%"),
+    "min_requests": ("At least", "requests"),
+    "min_events": ("At least", "events"),
+    "window_seconds": ("Within", "s"),
+    "breaker_seconds": ("Or circuit breaker open for", "s"),
+    "minutes": ("Longer than", "min"),
+    "hours": ("Less than", "h left"),
+}
+
+
+@router.get("/console/notifications", Scope.DESTINATIONS_READ)
+async def channels_page(visit: CurrentVisit) -> Response:
+    """Show the channels and the results of their deliveries."""
+    channels = await use_cases.list_channels(visit.context)
+    return await visit.show("notifications.html", channels=channels)
+
+
+@router.get(_NOTIFICATIONS, Scope.DESTINATIONS_READ)
+async def notifications_page(visit: CurrentDestination) -> Response:
+    """Show the channels, thresholds and status callbacks of a destination."""
+    stored = await use_cases.read_alerting(*visit.on)
+    alerting, preference = thresholds.read(stored.alerting), stored.preference
+    muted_until = alerting.muted_until
+    return await visit.show(
+        "destination_notifications.html",
+        channels=await use_cases.list_channels(visit.context),
+        preference=preference,
+        kinds=KINDS,
+        severities=SEVERITIES,
+        alerting=alerting,
+        defaults=DEFAULTS,
+        ranges=RANGES,
+        members=_MEMBERS,
+        muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
+        hours=MAINTENANCE_HOURS,
+        callback=await read_status_callback(*visit.on),
+    )
+
+
+@router.post(_NOTIFICATIONS, Scope.DESTINATIONS_WRITE)
+async def save(visit: CurrentDestination, form: Form) -> Response:
+    """Set the channels, kinds and minimum severity of a destination's messages."""
+    kinds, severity = form.getlist("kind"), form.text("min_severity")
+    if severity not in SEVERITIES or not set(kinds) <= set(Kind):
+        raise Refusal(ErrorCode.INVALID, "Choose the kinds and the severity from the lists.")
+    preference = Preference(
+        None if form.text("all_channels") else frozenset(form.getlist("channel")),
+        None if form.text("all_kinds") else frozenset(map(Kind, kinds)),
+        Severity(severity),
+    )
+    await use_cases.set_preference(*visit.on, preference)
+    return visit.done("notifications_saved", _NOTIFICATIONS)
+
+
+@router.post(_NOTIFICATIONS + "/thresholds", Scope.DESTINATIONS_WRITE)
+async def save_thresholds(visit: CurrentDestination, form: Form) -> Response:
+    """Set when incidents of a destination open. An empty field restores the default."""
+    try:
+        body = DestinationUpdate.model_validate({"alerting": alerting_of_form(form)})
+        await change_destination(*visit.on, body, form.version)
+    except FORM_ERRORS as error:
+        return await notifications_page(visit.refused(error))
+    return visit.done("thresholds_saved", _NOTIFICATIONS)
+
+
+@router.post(_NOTIFICATIONS + "/maintenance", Scope.DESTINATIONS_WRITE)
+async def maintain(visit: CurrentDestination, form: Form) -> Response:
+    """Send no messages about incidents of the destination for some hours. 0 ends this period."""
+    hours = form.hours(MAINTENANCE_HOURS)
+    until = (visit.context.now() + timedelta(hours=hours)).isoformat() if hours else None
+    body = DestinationUpdate.model_validate({"alerting": {"muted_until": until}})
+    await change_destination(*visit.on, body, None)
+    return visit.done("maintenance_started" if hours else "maintenance_ended", _NOTIFICATIONS, hours)
+
+
+@router.post(_NOTIFICATIONS + "/callback", Scope.DESTINATIONS_WRITE)
+async def switch_callback(visit: CurrentDestination, form: Form) -> Response:
+    """Switch status callbacks on or off."""
+    enabled = form.text("enabled") == "yes"
+    await switch_status_callback(*visit.on, enabled=enabled)
+    return visit.done("callback_on" if enabled else "callback_off", _NOTIFICATIONS)
+
+
+def alerting_of_form(form: Form) -> dict[str, dict[str, float | str | None]]:
+    """Return the typed thresholds as the API's `alerting`. A number that equals its default becomes null."""
+    body: dict[str, dict[str, float | str | None]] = {}
+    for kind, default in DEFAULTS.items():
+        members: dict[str, float | str | None] = {
+            "enabled": None if f"{kind.value}.enabled" in form else False
+        }
+        for name, usual in default.members.items():
+            if name == "enabled":
+                continue
+            given = form.number(f"{kind.value}.{name}")
+            if name == "share" and isinstance(given, float | int):
+                given = round(given / 100, 15)
+            members[name] = None if given == usual else given
+        body[kind.value] = members
+    return body
