@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from app.admin import Scope
 from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.mappings import search_mappings
-from app.console.navigation import navigation_of
+from app.console.pages import navigation_of
 from app.console.visits import CurrentVisit, PageRouter
 
 router = PageRouter()

@@ -33,14 +33,11 @@ _PLACE: Final = "console/privacy/find"
 _ROWS: Final = 20
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 _LABELS = {
+    **{name: field.label for name, field in FIELDS.items()},
     "email": "E-mail address",
     "phone": "Phone number",
     "maid": "Mobile advertising ID",
-    "ramp_id": "RampID",
-    "match_id": "Match ID",
     "real_id": "RealID",
-    "merkle_id": "Merkle ID",
-    "kantar_id": "Kantar ID",
     "fip": "FIP",
     "hash": "SHA-256 of any of these",
 }

@@ -38,8 +38,7 @@ class ChosenEvents(ConsoleFilter):
     @classmethod
     def of(cls, form: Form) -> "ChosenEvents":
         """Return the events that a form chose. Raises Refusal."""
-        names = {field.alias or name for name, field in cls.model_fields.items()}
-        given: dict[str, Any] = {name: text for name in names if (text := form.text(name))}
+        given: dict[str, Any] = {name: text for name in form if (text := form.text(name))}
         events = [value for value in form.getlist("event") if value]
         try:
             return cls.model_validate({**given, "event": events})

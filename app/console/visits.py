@@ -37,9 +37,9 @@ from app.api.lists import PAGE_SIZE, Cursor, ListQuery
 from app.console import confirmations, pages
 from app.console.access import sessions
 from app.console.access.sessions import Visitor
-from app.console.wording import REGIONS, STATES, health_label, read_integer, state_key
+from app.console.wording import STATES, health_label, read_integer, state_key
 from app.crypto import same_secret
-from app.domain.destination import Region, State
+from app.domain.destination import REGION_NAMES, Region, State
 from app.domain.ids import DestinationId
 from app.store import audit
 from app.store.destinations.destinations import Destination
@@ -357,7 +357,7 @@ class DestinationVisit(Visit):
         return {
             "destination": found,
             "health": health_label(condition) if condition else STATES[state_key(found)],
-            "region": REGIONS[found.region],
+            "region": REGION_NAMES[found.region],
             "may_write": may_change and self.caller.may(Scope.DESTINATIONS_WRITE),
             "may_replay": may_change and self.caller.may(Scope.REPLAY),
             "may_read_events": self.caller.may(Scope.EVENTS_READ),

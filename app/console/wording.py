@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain.conversion.amazon_codes import EVENT_TYPES
-from app.domain.destination import REGION_NAMES
 from app.domain.identity.keys import MATCH_KEYS
 from app.domain.incidents.health import Condition
 from app.domain.incidents.kinds import Severity
@@ -212,8 +211,6 @@ def person(actor: str, names: Mapping[str, str]) -> str:
     """Return the name of the API key of an actor. Return an unknown actor unchanged."""
     return names.get(actor, "the bootstrap key" if actor == "bootstrap" else actor)
 
-
-REGIONS = {region.value: name for region, name in REGION_NAMES.items()}
 
 # The functions that templates use, by their name.
 FILTERS = (
