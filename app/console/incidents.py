@@ -341,13 +341,14 @@ async def switch_callback(visit: CurrentDestination, form: Form) -> Response:
     return visit.done("callback_on" if enabled else "callback_off", _NOTIFICATIONS)
 
 
-def alerting_of_form(form: Form) -> dict[str, dict[str, float | str | None]]:
+_Members = dict[str, float | str | None]
+
+
+def alerting_of_form(form: Form) -> dict[str, _Members]:
     """Return the typed thresholds as the API's `alerting`. A number that equals its default becomes null."""
-    body: dict[str, dict[str, float | str | None]] = {}
+    body: dict[str, _Members] = {}
     for kind, default in DEFAULTS.items():
-        members: dict[str, float | str | None] = {
-            "enabled": None if f"{kind.value}.enabled" in form else False
-        }
+        members: _Members = {"enabled": None if f"{kind.value}.enabled" in form else False}
         for name, usual in default.members.items():
             if name == "enabled":
                 continue

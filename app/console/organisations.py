@@ -55,7 +55,7 @@ async def change(visit: CurrentVisit, id: str, form: Form) -> Response:
 async def switch(visit: CurrentVisit, id: str) -> Response:
     """Act for an organisation until the session ends or the user chooses another organisation."""
     chosen = await organisations.find_organisation(visit.context, id)
-    await sessions.act_for(visit.context, visit.request, visit.caller, chosen.id)
+    await sessions.act_for(visit.context, visit.request, chosen.id)
     return visit.done("organisation_switched", _ADDRESS)
 
 

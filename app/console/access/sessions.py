@@ -137,13 +137,11 @@ async def end_all(
         await sessions.end(connection, selection, actor=actor, reason=reason)
 
 
-async def act_for(
-    context: AppContext, request: Request, caller: Caller, organisation: OrganisationId
-) -> None:
-    """Let the request's session act for an organisation. Only a platform caller may do so."""
-    token = request.cookies.get(cookie_name(context), "")
+async def act_for(context: AppContext, request: Request, organisation: OrganisationId) -> None:
+    """Let the session of the caller act for an organisation. Only a platform caller may do so."""
+    token, actor = request.cookies.get(cookie_name(context), ""), context.caller.actor
     async with context.within(organisation).engine.begin() as connection:
-        await audit.record(connection, caller.actor, AuditAction.ORGANISATION_SWITCHED, organisation)
+        await audit.record(connection, actor, AuditAction.ORGANISATION_SWITCHED, organisation)
     async with context.within(EVERY).engine.begin() as connection:
         await sessions.act_for(connection, secret_digest(token), organisation)
 
