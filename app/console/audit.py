@@ -148,28 +148,27 @@ KINDS: Mapping[str, str] = {
 
 
 def target_name(entry: AuditEntry, names: Mapping[str, str]) -> str:
-    if entry.action == AuditAction.EVENT_NAME_RENAMED and "/" in entry.subject:
+    if entry.action.startswith("event_name.") and "/" in entry.subject:
         advertiser, event_type = entry.subject.rsplit("/", 1)
         return f"{event_type_label(event_type)}, advertiser {advertiser}"
     return names.get(entry.subject, entry.subject)
 
 
-# The pages of targets that have one outside of the pages of a destination.
+# The pages of targets that have one outside of the pages of a destination, by action or kind.
 _PAGES: Mapping[str, str] = {
     "incident": "/console/incidents/{}",
     "key": "/console/keys#{}",
     "organisation": "/console/organisations",
     "event_name": "/console/event-names/{}",
+    AuditAction.SUBJECT_ERASURE_REQUESTED.value: "/console/privacy?erasure={}",
 }
 
 
 def page_of(entry: AuditEntry) -> str | None:
     """Return the address of the page of an entry's target, or None if it has none."""
     kind, _, _ = entry.action.partition(".")
-    if kind in _PAGES:
-        return _PAGES[kind].format(quote(entry.subject))
-    if entry.action == AuditAction.SUBJECT_ERASURE_REQUESTED:
-        return f"/console/privacy?erasure={quote(entry.subject)}"
+    if address := _PAGES.get(entry.action) or _PAGES.get(kind):
+        return address.format(quote(entry.subject))
     if entry.destination_id is None:
         return None
     destination = f"/console/destinations/{entry.destination_id}"
