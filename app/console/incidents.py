@@ -24,7 +24,6 @@ from app.console.wording import Label, age, amazon_message
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import ACCESS, KINDS, OPERATOR, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import Incident, IncidentState
-from app.domain.incidents.thresholds import DEFAULTS, RANGES
 from app.domain.notifications import Preference, SentMessages
 from app.store.destinations.figures import RequestRow
 from app.store.incidents import IncidentFilter, StoredIncident
@@ -288,8 +287,8 @@ async def notifications_page(visit: CurrentDestination) -> Response:
         kinds=KINDS,
         severities=SEVERITIES,
         alerting=alerting,
-        defaults=DEFAULTS,
-        ranges=RANGES,
+        defaults=thresholds.DEFAULTS,
+        ranges=thresholds.RANGES,
         members=_MEMBERS,
         muted_until=muted_until if muted_until and muted_until > visit.context.now() else None,
         hours=MAINTENANCE_HOURS,
@@ -347,7 +346,7 @@ _Members = dict[str, float | str | None]
 def alerting_of_form(form: Form) -> dict[str, _Members]:
     """Return the typed thresholds as the API's `alerting`. A number that equals its default becomes null."""
     body: dict[str, _Members] = {}
-    for kind, default in DEFAULTS.items():
+    for kind, default in thresholds.DEFAULTS.items():
         members: _Members = {"enabled": None if f"{kind.value}.enabled" in form else False}
         for name, usual in default.members.items():
             if name == "enabled":

@@ -13,14 +13,9 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin import ErrorCode, Refusal, Scope, catalog
 from app.admin import destinations as use_cases
+from app.admin.destinations import settings
 from app.admin.destinations.amazon_connection import begin_connection
 from app.admin.destinations.preflight import check_setup, why_unusable
-from app.admin.destinations.settings import (
-    DestinationUpdate,
-    NewDestination,
-    change_destination,
-    create_destination,
-)
 from app.admin.destinations.stats import read_diagnosis_facts, read_overview, read_stats
 from app.admin.incidents import list_incidents
 from app.admin.mappings.mappings import list_mappings
@@ -75,8 +70,8 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     If the input is invalid, show the form again with its problems.
     """
     try:
-        body = NewDestination.model_validate(body_of(form))
-        created = await create_destination(visit.context, body)
+        body = settings.NewDestination.model_validate(body_of(form))
+        created = await settings.create_destination(visit.context, body)
     except FORM_ERRORS as error:
         return await new(visit.refused(error))
     if form.text("then") == "connect" and visit.context.amazon_configured:
@@ -126,8 +121,8 @@ async def settings_page(visit: CurrentDestination) -> Response:
 async def change(visit: CurrentDestination, form: Form) -> Response:
     """Apply the form to the destination. The form omits fixed fields."""
     try:
-        body = DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
-        await change_destination(*visit.on, body, form.version)
+        body = settings.DestinationUpdate.model_validate({**_EMPTY, **body_of(form)})
+        await settings.change_destination(*visit.on, body, form.version)
     except FORM_ERRORS as error:
         return await settings_page(visit.refused(error))
     return visit.done("settings_saved", PAGE + "/settings")
@@ -137,8 +132,8 @@ async def change(visit: CurrentDestination, form: Form) -> Response:
 async def follow_account_currency(visit: CurrentDestination, form: Form) -> Response:
     """Set the destination's currency to the currency of the Amazon account, which the button names."""
     try:
-        body = DestinationUpdate.model_validate({"currency": form.text("currency")})
-        await change_destination(*visit.on, body, form.version)
+        body = settings.DestinationUpdate.model_validate({"currency": form.text("currency")})
+        await settings.change_destination(*visit.on, body, form.version)
     except FORM_ERRORS as error:
         return await settings_page(visit.refused(error))
     return visit.done("currency_changed", PAGE)

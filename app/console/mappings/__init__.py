@@ -17,7 +17,6 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import MAX_NOTE
 from app.admin.mappings import event_names
 from app.admin.mappings import mappings as use_cases
-from app.admin.mappings.mappings import list_versions, publish_draft, roll_back
 from app.admin.mappings.trials import backtest_draft, needs_confirmation
 from app.api.lists import Cursor, ListQuery, bad_cursor
 from app.console.destinations import activate
@@ -139,7 +138,7 @@ async def publish(visit: CurrentDestination, mapping_id: str, form: Form) -> Res
     """Publish the draft, or show why it cannot be published."""
     try:
         await _require_answers(visit, mapping_id, form)
-        published = await publish_draft(*visit.on, mapping_id, form.version, form.text("note"))
+        published = await use_cases.publish_draft(*visit.on, mapping_id, form.version, form.text("note"))
     except Refusal as refusal:
         return await publish_page(visit.refused(refusal), mapping_id)
     return await landing(visit, published.mapping)
@@ -271,10 +270,10 @@ async def versions_page(
     """List the versions, newest first, and show the content of the selected version."""
     mapping = (await use_cases.read_mapping(*visit.on, mapping_id)).mapping
     paging = ListQuery(visit.context, _PAGE_SIZE, cursor)
-    found = await list_versions(*visit.on, mapping_id, limit=paging.most, below=paging.number)
+    found = await use_cases.list_versions(*visit.on, mapping_id, limit=paging.most, below=paging.number)
     chosen = version or mapping.published_version or 0
     # The changes of a version are relative to its predecessor, so load the predecessor too.
-    newest = await list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
+    newest = await use_cases.list_versions(*visit.on, mapping_id, limit=2, below=chosen + 1)
     by_number = {each.version: each for each in newest}
     selected, before = by_number.get(chosen), by_number.get(chosen - 1)
     if version is not None and selected is None:
@@ -298,7 +297,7 @@ async def rollback(visit: CurrentDestination, mapping_id: str, form: Form) -> Re
     if (number := read_integer(form.text("to"), 9)) is None:
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     try:
-        await roll_back(*visit.on, mapping_id, number, form.version)
+        await use_cases.roll_back(*visit.on, mapping_id, number, form.version)
     except Refusal as refusal:
         return await versions_page(visit.refused(refusal), mapping_id, number)
     return visit.done("rolled_back", MAPPING + "/versions", number)

@@ -13,21 +13,10 @@ import msgspec
 from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal, Scope, catalog
-from app.admin.destinations.event_schemas import (
-    read_event_schema,
-    read_observed,
-    read_samples_of_mapping,
-    suggest_mapping,
-)
-from app.admin.mappings.mappings import (
-    MappingDetails,
-    change_draft,
-    create_draft,
-    publish_draft,
-    read_mapping,
-)
+from app.admin.destinations import event_schemas
+from app.admin.mappings import mappings as use_cases
+from app.admin.mappings import trials
 from app.admin.mappings.schema import draft_warnings
-from app.admin.mappings.trials import preview_draft
 from app.console.mappings import MAPPING, MAPPINGS, landing
 from app.console.mappings.field_results import field_results, problem_views, reasons_of, undecided_of
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
@@ -101,17 +90,17 @@ async def create(visit: CurrentDestination, form: Form) -> Response:
 @router.get(MAPPING, Scope.DESTINATIONS_READ)
 async def page(visit: CurrentDestination, mapping_id: str) -> Response:
     """Show the form of a mapping with the results for a sample event."""
-    found = await read_mapping(*visit.on, mapping_id)
+    found = await use_cases.read_mapping(*visit.on, mapping_id)
     return await _show(visit, found, found.mapping.draft)
 
 
 @router.post(MAPPING, Scope.DESTINATIONS_WRITE)
 async def save(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Save the draft. If it is invalid, show the form again with each problem at its field."""
-    return await _store(visit, await read_mapping(*visit.on, mapping_id), form)
+    return await _store(visit, await use_cases.read_mapping(*visit.on, mapping_id), form)
 
 
-async def _store(visit: DestinationVisit, found: MappingDetails | None, form: Form) -> Response:
+async def _store(visit: DestinationVisit, found: use_cases.MappingDetails | None, form: Form) -> Response:
     """Create a mapping from the form, or change the mapping that was found."""
     draft = found.mapping.draft if found else {}
     document = keep_short_forms(draft, from_form(form))
@@ -123,18 +112,18 @@ async def _store(visit: DestinationVisit, found: MappingDetails | None, form: Fo
         return await _show(visit, found, document, form=form, status=422)
     try:
         if found is None:
-            saved = await create_draft(*visit.on, document)
+            saved = await use_cases.create_draft(*visit.on, document)
         else:
             # In a change, null removes a member. So set the members that the form left out to null.
             members = {**dict.fromkeys(draft), **document}
-            saved = await change_draft(*visit.on, found.mapping.id, members, form.version)
+            saved = await use_cases.change_draft(*visit.on, found.mapping.id, members, form.version)
     except Refusal as refusal:
         stale = _STALE if refusal.problem.code is ErrorCode.STALE else None
         return await _show(visit.refused(refusal), found, document, form=form, refused=stale)
     return await _leave(visit, saved, form, "draft_saved" if found else "mapping_created")
 
 
-async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, done: str) -> Response:
+async def _leave(visit: DestinationVisit, saved: use_cases.MappingDetails, form: Form, done: str) -> Response:
     """Redirect after saving: to the form, to the review, or publish a first version that needs no review."""
     mapping = saved.mapping
     here, then = f"{visit.here}/mappings/{mapping.id}", form.text("then")
@@ -144,14 +133,14 @@ async def _leave(visit: DestinationVisit, saved: MappingDetails, form: Form, don
     if then == "publish" and is_first and not saved.problems and not saved.warnings:
         # The review page shows why publishing failed, such as a second name for the event type.
         with suppress(Refusal):
-            published = await publish_draft(*visit.on, mapping.id, frozenset({mapping.version}))
+            published = await use_cases.publish_draft(*visit.on, mapping.id, frozenset({mapping.version}))
     if published is None:
         return visit.done(done, f"{here}/publish")
     return await landing(visit, published.mapping, form.text("sample"))
 
 
 async def _show_unsaved(
-    visit: DestinationVisit, found: MappingDetails | None, document: Document, form: Form
+    visit: DestinationVisit, found: use_cases.MappingDetails | None, document: Document, form: Form
 ) -> Response:
     """Show the form with its input, or filled from a suggestion or from the mapping as JSON."""
     then, refused, suggestion = form.text("then"), None, None
@@ -165,7 +154,7 @@ async def _show_unsaved(
         sample, refused = strict_json.parse(form.text("sample").encode()), _NO_EVENTS[then]
         events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
         try:
-            made = await suggest_mapping(*visit.on, events, form.text("zone") or None)
+            made = await event_schemas.suggest_mapping(*visit.on, events, form.text("zone") or None)
         except Refusal as refusal:
             made, refused = None, refusal.problem.detail or refused
         if made and made.rows:
@@ -179,7 +168,7 @@ async def _show_unsaved(
 async def show_preview(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
     document = from_form(form)
-    schema = await read_event_schema(*visit.on)
+    schema = await event_schemas.read_event_schema(*visit.on)
     results = await _results(
         visit,
         None if mapping_id == NEW else mapping_id,
@@ -204,7 +193,7 @@ async def _results(
     event = strict_json.parse(sample.encode())
     sample_problem, results, view = None, {}, None
     if isinstance(event, dict):
-        answer = await preview_draft(*visit.on, mapping_id, event, document)
+        answer = await trials.preview_draft(*visit.on, mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
     elif isinstance(event, strict_json.MalformedJson):
@@ -236,7 +225,7 @@ def _samples(samples: Sequence[tuple[SchemaSample, int]], now: datetime) -> list
 
 async def _show(
     visit: DestinationVisit,
-    found: MappingDetails | None,
+    found: use_cases.MappingDetails | None,
     document: Document | None,
     *,
     form: Form | None = None,
@@ -250,12 +239,12 @@ async def _show(
     """
     async with visit.context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, visit.destination.advertiser_id)
-    observed = await read_observed(*visit.on)
+    observed = await event_schemas.read_observed(*visit.on)
     if document is None:
         suggestion = observed.suggestion
         document = dict(suggestion.mapping) or _STARTING_DRAFT
     # The events of other mappings may have other paths.
-    groups = await read_samples_of_mapping(*visit.on, found.mapping.id) if found else ()
+    groups = await event_schemas.read_samples_of_mapping(*visit.on, found.mapping.id) if found else ()
     recent = [counted for group in groups for counted in group.samples.items()] or observed.samples
     samples = await visit.context.compute(_samples, recent, visit.context.now())
     then, typed, zone = (form.text(name) if form else "" for name in ("then", "sample", "zone"))
