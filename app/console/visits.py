@@ -29,7 +29,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import destination_names, reading
 from app.admin.field_problems import field_problems
 from app.admin.operations_home import read_condition
-from app.api.access.secured_route import Context, Endpoint, SecuredRouter, scopes_of
+from app.api.access.secured_route import Context, SecuredRouter, scopes_of
 from app.api.errors import problem_of, status_of
 from app.api.http.headers import address_parts
 from app.api.http.query_parameters import parameters_of, refused_parameters, without_blanks
@@ -49,21 +49,14 @@ logger = logging.getLogger("app.console")
 Item = TypeVar("Item")
 
 SIGN_IN = "/console/sign-in"
+BACK_CHANNEL = "/console/oidc/back-channel-logout"
+"""Its form comes from the sign-in service, not from a page of this console, and carries its own proof."""
 PAGE = "/console/destinations/{destination_id}"
 MAX_FIELDS = 1000
 _UTF_8: Final = frozenset({b"utf-8", b"utf8"})
 STEP_UP = timedelta(minutes=10)
 """Time after a sign-in in which a person may erase persons and manage keys and organisations."""
 _SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})
-
-
-_FROM_OTHER_ORIGINS = "__from_other_origins__"
-
-
-def from_other_origins(endpoint: Endpoint) -> Endpoint:
-    """Mark a public route whose form comes from no page of this console and carries its own proof."""
-    setattr(endpoint, _FROM_OTHER_ORIGINS, True)
-    return endpoint
 
 
 class SecuredPage(APIRoute):
@@ -102,8 +95,7 @@ class SecuredPage(APIRoute):
                 # A form also sends its empty fields. Drop these, so that the defaults apply.
                 request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
-                    is_foreign = hasattr(self.endpoint, _FROM_OTHER_ORIGINS)
-                    form = await _read_form(context, request, is_foreign=is_foreign)
+                    form = await _read_form(context, request, is_foreign=self.path == BACK_CHANNEL)
                     if scopes and not same_secret(request.state.visitor.csrf, form.text("csrf")):
                         return _ask_again(request, form)
                 return await endpoint(request)

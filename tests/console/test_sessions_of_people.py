@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access.people import PersonClaims
-from app.console.access.sign_in import BACK_CHANNEL, CALLBACK
+from app.console.access.sign_in import CALLBACK
+from app.console.visits import BACK_CHANNEL
 from app.oidc_client import OidcClient
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld, make_world
 from tests.console.identity_provider import ISSUER, Provider, from_now

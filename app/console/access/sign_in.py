@@ -21,7 +21,7 @@ from app.api.access.secured_route import Context, key_ring_of, public
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.console import pages
 from app.console.access import sessions
-from app.console.visits import SIGN_IN, Form, PageRouter, from_other_origins
+from app.console.visits import BACK_CHANNEL, SIGN_IN, Form, PageRouter
 from app.crypto import same_secret, secret_digest
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.domain.sign_in import Identity, Logout, OidcFailure
@@ -79,7 +79,6 @@ def _show(request: Request, onward: str, *, why: str, status: int = 200) -> Resp
 
 
 CALLBACK: Final = "/console/oidc/callback"
-BACK_CHANNEL: Final = "/console/oidc/back-channel-logout"
 _PLACE: Final = "console/oidc"
 _COOKIE: Final = "oidc"
 _LIFETIME: Final = timedelta(minutes=10)
@@ -166,7 +165,6 @@ async def callback(
 
 @router.post(BACK_CHANNEL)
 @public
-@from_other_origins
 async def back_channel_logout(context: Context, request: Request, form: Form) -> Response:
     """End the sessions that the provider signed out (OpenID Connect Back-Channel Logout §2.5)."""
     if context.people is None:
