@@ -25,9 +25,10 @@ def find_consent(found: ObservedPaths) -> FieldFinding:
             if each.texts and sum(is_string(text.strip()) for text in each.texts) * 2 > len(each.texts):
                 member = {"mode": mode, "string": each.source}
                 return FieldFinding(member, f"Its values are {mode.upper()} strings.")
-    answers = [each for each in found.values if _is_answer(each)]
+    about = [each for each in found.values if _is_about_consent(each)]
+    answers = [each for each in about if all(_word(value) is not None for value in each.found)]
     if not answers:
-        unread = next(filter(_may_be_consent, found.values), None)
+        unread = next(filter(_may_be_consent, about), None)
         if unread is None:
             return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
         # No event passes until a person says what the values mean: `granted` would send those who refused.
@@ -57,14 +58,10 @@ def _is_about_consent(each: ObservedPath) -> bool:
     return bool(about and not each.words & WORDS["other_purpose"] and each.found)
 
 
-def _is_answer(each: ObservedPath) -> bool:
-    return _is_about_consent(each) and all(_word(value) is not None for value in each.found)
-
-
 def _may_be_consent(each: ObservedPath) -> bool:
-    """Return whether a path is named like consent, and its values are no times, ids or versions of texts."""
-    digits = max((sum(map(str.isdigit, str(value))) for value in each.found), default=0)
-    return _is_about_consent(each) and not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS
+    """Return whether the values of a path named like consent are no times, ids or versions of texts."""
+    digits = max(sum(map(str.isdigit, str(value))) for value in each.found)
+    return not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS
 
 
 def _word(value: Any) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from app.domain.mapping.paths import parse_path
 from app.domain.mapping.pipes import make_step, run
 from app.domain.mapping.reading import Reading, Step, StepProblem
-from app.domain.suggestions.names import plain, rank, words_in, words_of
+from app.domain.suggestions.names import plain, rank, word_list, words_in, words_of
 
 MAX_PATHS: Final = 400
 MAX_DEPTH: Final = 8
@@ -31,10 +31,7 @@ _QUOTABLE: Final = re.compile(r'@?[^"\\\x00-\x1f\x7f-\x9f@]{1,128}')
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
 # The envelope of `POST /events`, which is no catalogue data.
 _ENVELOPE: Final = frozenset({"event_id", "destination_id", "mapping_id", "journey"})
-_NAMING: Final = (
-    "type", "key", "kind", "name", "label", "field", "typ", "art", "namespace", "code", "purpose", "role",
-    "schema",
-)  # fmt: skip
+_NAMING: Final = word_list("naming")
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}|[a-z]{2,8}:[A-Za-z_./-]{1,80}[0-9-]{0,12}", re.ASCII)
 
 # The decimal and the group sign that belong to digits of another script, by the digit 0.

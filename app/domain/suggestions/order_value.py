@@ -95,7 +95,8 @@ def find_value(
     undecided = ("decimal_sign",) if chosen.is_open else ()
     if not undecided and _may_be_hundredths(found, trial, chosen.sources[0]):
         undecided = ("may_be_hundredths",)
-        if not _has_lower_case_currency(found):
+        # Only systems with amounts in cents write `eur`.
+        if not any(each.texts and all(map(str.islower, each.texts)) for each in _currencies(found, None)):
             return FieldFinding(None, undecided=undecided), None
         sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
         chosen = replace(chosen, sources=sources)
@@ -217,11 +218,6 @@ def _may_be_hundredths(found: ObservedPaths, trial: Trial, source: Written) -> b
     # int: a remainder of a Decimal with more than 28 digits raises
     uneven = sum(int(number) % 100 != 0 for number in numbers)
     return whole and len(numbers) >= _ENOUGH and uneven * 2 > len(numbers)
-
-
-def _has_lower_case_currency(found: ObservedPaths) -> bool:
-    """Return whether currencies are written as `eur`, which only systems with amounts in cents do."""
-    return any(each.texts and all(map(str.islower, each.texts)) for each in _currencies(found, None))
 
 
 def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal:
