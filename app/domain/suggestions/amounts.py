@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from app.domain.conversion.amazon_codes import CURRENCIES, WITHOUT_DECIMALS
 from app.domain.conversion.numbers import is_number, read_number
@@ -40,6 +40,31 @@ class Notation:
     doubtful: bool = False
     divisor: int = 1
 
+    @classmethod
+    def of(cls, values: Iterable[Any], countries: Iterable[str], divisor: int = 1) -> Self:
+        """Return how amounts are written. `countries` decide where the values cannot."""
+        texts = [value for value in values if type(value) is str]
+        if not texts:
+            return cls(divisor=divisor)
+        # How each text is read with a decimal comma, and with a decimal point.
+        read = [(read_amount(text, ","), read_amount(text, ".")) for text in texts]
+        comma = sum(with_comma is not None and with_point is None for with_comma, with_point in read)
+        point = sum(with_point is not None and with_comma is None for with_comma, with_point in read)
+        # The signs that are decimal signs or separate thousands: `1.220` is 1.22 or 1220.
+        either = {"." if a > b else "," for a, b in read if a is not None and b is not None and a != b}
+        if comma or point:
+            sign = "," if comma > point else "."
+            mixed = bool(comma and point)
+            if mixed and either:
+                sign = _OTHER[min(either)]  # `1,220` is read as 1220 first
+            doubtful = sign in either and not any(map(_VARIED.search, texts))
+            return cls(sign, mixed, certain=not mixed and not doubtful, doubtful=doubtful, divisor=divisor)
+        if not either:
+            return cls(".", divisor=divisor)  # no sign at all, or only spaces between thousands
+        by_country = [country in WORDS["point_countries"] for country in countries if country]
+        sign = "." if not by_country or sum(by_country) * 2 >= len(by_country) else ","
+        return cls(sign, certain=False, doubtful=sign in either, divisor=divisor)
+
     def pipes(self) -> list[list[Any]]:
         """Return the pipes that read an amount; a mixed notation has two, to be tried in turn."""
         signs = [self.decimal, *([_OTHER[self.decimal]] if self.mixed and self.decimal else [])]
@@ -56,6 +81,50 @@ class Notation:
             pipes.append([["sum", *names, *([options] if options else [])], *pipe])
         return pipes
 
+    def by_currency(
+        self, rows: Sequence[tuple[str, Any]], names: Sequence[str]
+    ) -> tuple["Notation", Mapping["Notation", list[str]]]:
+        """Return this notation of all amounts, or those of the currencies if they differ.
+
+        `rows` have the currency and value of amounts, `names` lead to them. A currency whose amounts remain
+        doubtful is left out. A usual one that does not occur is read as its country writes amounts.
+        """
+        values: dict[str, list[Any]] = {}
+        for code, value in rows:
+            values.setdefault(str(code), []).append(value)
+        is_needed = not self.certain or self.mixed or self.divisor == 100
+        if len(values) < 2 or not is_needed or not CURRENCIES.issuperset(map(str.upper, values)):
+            return self, {}
+        smallest = self.divisor == 100 and bool(WORDS["smallest_units"] & set(words_of(names[-1])))
+        found: dict[Notation, list[str]] = {}
+        for code, amounts in sorted(values.items(), key=lambda row: -len(row[1])):
+            notation = Notation.of(amounts, (code[:2].upper(),), self.divisor)  # JP of JPY
+            if self.divisor == 100 and code.upper() in WITHOUT_DECIMALS:
+                notation = replace(notation, divisor=1 if smallest or _has_last_digits(amounts) else 100)
+            if not notation.mixed and not notation.doubtful:
+                found.setdefault(replace(notation, certain=True), []).append(code)
+        if smallest:
+            found.setdefault(Notation(self.decimal, divisor=1), [])
+        if len(found) == 1 and sum(map(len, found.values())) == len(values):
+            return next(iter(found)), {}
+        for code in (code if "".join(values).isupper() else code.lower() for code in _USUAL):
+            divisor = 1 if smallest and code.upper() in WITHOUT_DECIMALS else self.divisor
+            sign = self.decimal and ("." if code[:2].upper() in WORDS["point_countries"] else ",")
+            for notation, codes in found.items():
+                if code not in values and (notation.decimal, notation.divisor) == (sign, divisor):
+                    codes.append(code)
+        return self, {notation: codes for notation, codes in found.items() if codes}
+
+    def guarded(
+        self, guard: ObservedPath, each: ObservedPath, texts: Sequence[str], times: int = 1
+    ) -> Written:
+        """Return a source that reads an amount only where the guard has one of the texts."""
+        read = [] if self.decimal else ["to_number"]  # a template gives a text
+        product = [["multiply", times]] if times > 1 else []
+        steps = [*read, *self.pipes()[0], *product]
+        room = MAX_PIPE_STEPS - len(each.piped(*steps)["pipe"])
+        return each.guarded_by(guard, texts[:room], *steps)
+
     @property
     def words(self) -> str:
         """What a person reads about it."""
@@ -64,81 +133,10 @@ class Notation:
         return ("texts with a comma or a point" if self.mixed else written[self.decimal]) + unit
 
 
-def notation_of(values: Iterable[Any], countries: Iterable[str], divisor: int = 1) -> Notation:
-    """Return how amounts are written. `countries` decide where the values cannot."""
-    texts = [value for value in values if type(value) is str]
-    if not texts:
-        return Notation(divisor=divisor)
-    # How each text is read with a decimal comma, and with a decimal point.
-    read = [(read_amount(text, ","), read_amount(text, ".")) for text in texts]
-    comma = sum(with_comma is not None and with_point is None for with_comma, with_point in read)
-    point = sum(with_point is not None and with_comma is None for with_comma, with_point in read)
-    # The signs that are decimal signs or separate thousands: `1.220` is 1.22 or 1220.
-    either = {"." if a > b else "," for a, b in read if a is not None and b is not None and a != b}
-    if comma or point:
-        sign = "," if comma > point else "."
-        mixed = bool(comma and point)
-        if mixed and either:
-            sign = _OTHER[min(either)]  # `1,220` is read as 1220 first
-        doubtful = sign in either and not any(map(_VARIED.search, texts))
-        return Notation(sign, mixed, certain=not mixed and not doubtful, doubtful=doubtful, divisor=divisor)
-    if not either:
-        return Notation(".", divisor=divisor)  # no sign at all, or only spaces between thousands
-    by_country = [country in WORDS["point_countries"] for country in countries if country]
-    sign = "." if not by_country or sum(by_country) * 2 >= len(by_country) else ","
-    return Notation(sign, certain=False, doubtful=sign in either, divisor=divisor)
-
-
-def by_currency(
-    rows: Sequence[tuple[str, Any]], whole: Notation, names: Sequence[str]
-) -> tuple[Notation, Mapping[Notation, list[str]]]:
-    """Return the notation of all amounts, or those of the currencies if they differ.
-
-    `rows` have the currency and value of amounts, `names` lead to them. A currency whose amounts remain
-    doubtful is left out. A usual one that does not occur is read as its country writes amounts.
-    """
-    values: dict[str, list[Any]] = {}
-    for code, value in rows:
-        values.setdefault(str(code), []).append(value)
-    is_needed = not whole.certain or whole.mixed or whole.divisor == 100
-    if len(values) < 2 or not is_needed or not CURRENCIES.issuperset(map(str.upper, values)):
-        return whole, {}
-    smallest = whole.divisor == 100 and bool(WORDS["smallest_units"] & set(words_of(names[-1])))
-    found: dict[Notation, list[str]] = {}
-    for code, amounts in sorted(values.items(), key=lambda row: -len(row[1])):
-        notation = notation_of(amounts, (code[:2].upper(),), whole.divisor)  # JP of JPY
-        if whole.divisor == 100 and code.upper() in WITHOUT_DECIMALS:
-            notation = replace(notation, divisor=1 if smallest or _has_last_digits(amounts) else 100)
-        if not notation.mixed and not notation.doubtful:
-            found.setdefault(replace(notation, certain=True), []).append(code)
-    if smallest:
-        found.setdefault(Notation(whole.decimal, divisor=1), [])
-    if len(found) == 1 and sum(map(len, found.values())) == len(values):
-        return next(iter(found)), {}
-    for code in (code if "".join(values).isupper() else code.lower() for code in _USUAL):
-        divisor = 1 if smallest and code.upper() in WITHOUT_DECIMALS else whole.divisor
-        sign = whole.decimal and ("." if code[:2].upper() in WORDS["point_countries"] else ",")
-        for notation, codes in found.items():
-            if code not in values and (notation.decimal, notation.divisor) == (sign, divisor):
-                codes.append(code)
-    return whole, {notation: codes for notation, codes in found.items() if codes}
-
-
 def _has_last_digits(amounts: Iterable[Any]) -> bool:
     """Return whether not all amounts end with two zeros: then they are no hundredths."""
     # int: a remainder of a Decimal with more than 28 digits raises
     return any(int(read_amount(amount) or 0) % 100 for amount in amounts)
-
-
-def guarded(
-    guard: ObservedPath, each: ObservedPath, texts: Sequence[str], notation: Notation, times: int = 1
-) -> Written:
-    """Return a source that reads an amount only where the guard has one of the texts."""
-    read = [] if notation.decimal else ["to_number"]  # a template gives a text
-    product = [["multiply", times]] if times > 1 else []
-    steps = [*read, *notation.pipes()[0], *product]
-    room = MAX_PIPE_STEPS - len(each.piped(*steps)["pipe"])
-    return each.guarded_by(guard, texts[:room], *steps)
 
 
 def as_amounts(each: ObservedPath) -> ObservedPath:

@@ -25,7 +25,7 @@ _MAX_SCALARS: Final = 2  # members of a list of texts or numbers
 _NAMED_DEPTH: Final = 2
 _MAX_NAMED: Final = 12  # different names in a list whose members name themselves
 
-INDEX: Final = re.compile(r"\[[0-9*]")
+_INDEX: Final = re.compile(r"\[[0-9*]")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _QUOTABLE: Final = re.compile(r'@?[^"\\\x00-\x1f\x7f-\x9f@]{1,128}')
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
@@ -74,7 +74,7 @@ class ObservedPath:
     @property
     def in_list(self) -> bool:
         """Whether the source reads a member of a list."""
-        return INDEX.search(self.path.removeprefix(self.wrapper)) is not None
+        return _INDEX.search(self.path.removeprefix(self.wrapper)) is not None
 
     @property
     def is_named_member(self) -> bool:
@@ -165,6 +165,23 @@ class ProductList:
     def member(self, path: str) -> str:
         """Return the path of a member of each object."""
         return f"{self.each}{path}" if path.startswith("[") else f"{self.each}.{path}"
+
+    def columns(self) -> list[ObservedPath]:
+        """Return what the products have at each path.
+
+        A list that has one value in each product is that value. Another one is the path of its members,
+        without values.
+        """
+        found = observe([member for event in self.members for member in event]).values
+        plain = {each.path: each for each in found if "pipe" not in each.source}
+        columns = []
+        for path, each in plain.items():
+            first = path.removesuffix("[0]")
+            if _INDEX.search(first):
+                continue
+            is_list = first != path and f"{first}[1]" in plain
+            columns.append(replace(each, source={"path": f"{first}[*]"}, values=()) if is_list else each)
+        return columns
 
 
 @dataclass(frozen=True, slots=True)

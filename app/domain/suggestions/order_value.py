@@ -9,16 +9,7 @@ from typing import Any, Final
 from app.domain.conversion.amazon_codes import CURRENCIES, WITHOUT_DECIMALS
 from app.domain.conversion.numbers import is_number
 from app.domain.mapping.sources import MAX_MEMBERS
-from app.domain.suggestions.amounts import (
-    Notation,
-    as_amounts,
-    by_currency,
-    divisor_of,
-    guarded,
-    notation_of,
-    read_amount,
-    words_beside,
-)
+from app.domain.suggestions.amounts import Notation, as_amounts, divisor_of, read_amount, words_beside
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.products import Products, is_amount, is_count, share, with_tax
@@ -153,16 +144,16 @@ def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) 
     if divisor == 1 and (scale := _scale_of(each, found)):
         divisors = _SCALE[joined(scale.names[-1])]
         if set(map(str, scale.found)) <= divisors.keys():
-            read = [guarded(scale, each, [text], Notation(divisor=by)) for text, by in divisors.items()]
+            read = [Notation(divisor=by).guarded(scale, each, [text]) for text, by in divisors.items()]
             return AmountSources(read, Notation(divisor=100), says, each, is_guarded=True)
-    notation = notation_of(each.found, trial.countries, divisor)
+    notation = Notation.of(each.found, trial.countries, divisor)
     currency = next((path for path in _currencies(found, each) if not path.source.get("pipe")), None)
     if currency is not None and "path" in each.source and not each.is_named_member:
         pairs = zip(currency.values, each.values, strict=True)
         rows = [(code, value) for code, value in pairs if code and value]
-        notation, separate = by_currency(rows, notation, each.names)
+        notation, separate = notation.by_currency(rows, each.names)
         if separate:
-            sources = [guarded(currency, each, codes, reading) for reading, codes in separate.items()]
+            sources = [reading.guarded(currency, each, codes) for reading, codes in separate.items()]
             return AmountSources(sources, notation, says, each, is_guarded=True)
     return AmountSources([each.piped(*pipe) for pipe in notation.pipes()], notation, says, each)
 
@@ -178,7 +169,7 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
     if products.is_unit and products.quantity:
         names.append(products.quantity.path)
         values += [value for value in products.quantity.values if "." in str(value)]
-    notation = notation_of(values, trial.countries, divisor_of(amount.names))
+    notation = Notation.of(values, trial.countries, divisor_of(amount.names))
     skip = None in amount.values
     first = source.member(amount.path).replace("[*]", "[0]")  # has the currency of all
     path = next((each for each in found.values if each.path == first), None)
@@ -193,7 +184,7 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
             for value in members
             if text and value is not None
         ]
-        notation, separate = by_currency(rows, notation, amount.names)
+        notation, separate = notation.by_currency(rows, amount.names)
         flat = ["pluck", source.each.removeprefix(f"{above}.")]
         sources: list[Written] = [
             {"path": above, "pipe": [["where", code, "in", codes], flat, *reading.sums(names, skip=skip)[0]]}
@@ -249,7 +240,7 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
     In an object, `sum` multiplies them. In the event itself, a source for each usual quantity does.
     """
     for each in _single_prices(found):
-        notation = notation_of(each.found, trial.countries, divisor_of(each.names))
+        notation = Notation.of(each.found, trial.countries, divisor_of(each.names))
         if notation.doubtful:
             continue
         beside = (other for other in found.values if other.names[:-1] == each.names[:-1])
@@ -268,7 +259,7 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
             numbers = list(dict.fromkeys([*often, *_PIECES]))[:MAX_MEMBERS]
             several = ", ".join(map(str, sorted(numbers)))
             says = f"{each.label} times {pieces.names[-1]}, if this is one of {several}"
-            sources = [guarded(pieces, each, [str(n)], notation, times=n) for n in numbers]
+            sources = [notation.guarded(pieces, each, [str(n)], times=n) for n in numbers]
             amounts = AmountSources(sources, notation, says, is_guarded=True)
             undecided = ("total_missing",)
         if finding := amounts.finding(trial, undecided):

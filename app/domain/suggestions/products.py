@@ -10,16 +10,14 @@ from typing import Any, Final
 
 from app.domain.conversion.numbers import is_number
 from app.domain.conversion.values import MAX_CUSTOM_LENGTH
-from app.domain.suggestions.amounts import as_amounts, notation_of, read_amount
+from app.domain.suggestions.amounts import Notation, as_amounts, read_amount
 from app.domain.suggestions.names import WORDS, joined, rank, table, words_in
 from app.domain.suggestions.observations import (
-    INDEX,
     FieldFinding,
     ObservedPath,
     ObservedPaths,
     ProductList,
     Written,
-    observe,
 )
 from app.domain.suggestions.trial import Trial
 
@@ -71,7 +69,7 @@ def find_products(found: ObservedPaths) -> Products | None:
 
 
 def _products_of(source: ProductList, found: ObservedPaths) -> Products:
-    columns = _columns_of(source)
+    columns = source.columns()
 
     def best(
         field: str, unlike: frozenset[str], fits: Any, other: ObservedPath | None = None
@@ -101,20 +99,6 @@ def _products_of(source: ProductList, found: ObservedPaths) -> Products:
     return products
 
 
-def _columns_of(source: ProductList) -> list[ObservedPath]:
-    """Return what the products have at each path. A list that has one value in each product is that value."""
-    found = observe([member for event in source.members for member in event]).values
-    plain = {each.path: each for each in found if "pipe" not in each.source}
-    columns = []
-    for path, each in plain.items():
-        first = path.removesuffix("[0]")
-        if INDEX.search(first):
-            continue
-        is_list = first != path and f"{first}[1]" in plain
-        columns.append(replace(each, source={"path": f"{first}[*]"}, values=()) if is_list else each)
-    return columns
-
-
 def _proven_by_sums(
     products: Products, found: ObservedPaths
 ) -> tuple[ObservedPath, ObservedPath | None] | None:
@@ -140,7 +124,7 @@ def _proven_by_sums(
 
 
 def _read_all(values: Sequence[Any]) -> list[Decimal | None]:
-    sign = notation_of(values, ()).decimal
+    sign = Notation.of(values, ()).decimal
     return [read_amount(value, sign) for value in values]
 
 

@@ -129,14 +129,15 @@ _MAX_WORDS: Final = 6
 _MAX_WORD: Final = 40
 
 
-def parts_of(each: ObservedPath) -> list[ObservedPath]:
-    """Return the values that are times as they are, and each kind of other text, which needs other steps."""
+def readable_parts(each: ObservedPath, now: datetime) -> list[ObservedPath]:
+    """Return the values that are times as they are, and each kind of other text with the steps it needs."""
     kinds = [_kind(value) for value in each.values]
     common = Counter(kind for kind in kinds if kind is not None).most_common(_MAX_KINDS)
-    return [
+    parts = [
         replace(each, values=tuple(v if k == kind else None for v, k in zip(each.values, kinds, strict=True)))
         for kind, _ in common
     ]
+    return [_readable(part, now) for part in parts]
 
 
 def _kind(value: object) -> str | None:
@@ -147,7 +148,7 @@ def _kind(value: object) -> str | None:
     return _DIGITS.sub("9", text)
 
 
-def readable(each: ObservedPath, now: datetime) -> ObservedPath:
+def _readable(each: ObservedPath, now: datetime) -> ObservedPath:
     """Return a path of times with steps that replace the words around and in them.
 
     Digits of other scripts are replaced, too. The name of a zone that is no unique one is not cut off.

@@ -25,8 +25,7 @@ from app.domain.suggestions.time_texts import (
     form_of,
     is_month_doubtful,
     is_utc,
-    parts_of,
-    readable,
+    readable_parts,
 )
 from app.domain.suggestions.trial import Trial, one_of
 
@@ -93,8 +92,7 @@ def _parts_that_are_times(each: ObservedPath, now: datetime) -> list[tuple[int, 
 
     The sources of those with the fewest steps are tried first: another one could read their texts wrongly.
     """
-    parts = [readable(part, now) for part in parts_of(each)]
-    scored = [(score, part) for part in parts if (score := _score(part, now))]
+    scored = [(score, part) for part in readable_parts(each, now) if (score := _score(part, now))]
     if sum(len(part.found) for _, part in scored) * 2 < len(each.found):
         return []
     return sorted(scored, key=lambda row: len(row[1].source.get("pipe", ())))
