@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import product
 from typing import Final
 
 from app.domain.conversion.amazon_codes import PURCHASE
@@ -12,9 +13,6 @@ from app.domain.suggestions.observations import FieldFinding, ObservedPath, Obse
 # The members of a Shopify order, which has no event name.
 _SHOPIFY: Final = ({"line_items", "total_price"}, {"line_items", "financial_status"})
 _TYPES_AS_WRITTEN: Final = key_by_word("event_types")
-EVENT_NAMES: Final = tuple(_TYPES_AS_WRITTEN)
-
-
 _TYPES: Final = {joined(name): event_type for name, event_type in _TYPES_AS_WRITTEN.items()}
 
 
@@ -23,18 +21,14 @@ def event_type_of(name: str) -> str | None:
     return _TYPES.get(joined(name)) or _TYPES.get(joined(re.split("[.:]", name)[-1]))
 
 
-def spellings(name: str) -> tuple[str, ...]:
-    """Return the usual spellings of an event name, such as `Order Completed` and `orderCompleted`."""
-    words = [part.split("_") for part in name.split(".")]
-
-    def written(joint: str, first: Callable[[str], str], rest: Callable[[str], str]) -> str:
-        parts = (joint.join([first(part[0]), *map(rest, part[1:])]) for part in words)
-        return ".".join(parts)
-
-    ways = ((str.lower, str.lower), (str.title, str.title), (str.title, str.lower), (str.upper, str.upper))
-    found = [written(joint, *way) for joint in "_ -" for way in ways]
-    found += [written("", first, str.title) for first in (str.lower, str.title)]
-    return tuple(dict.fromkeys(found))
+def spellings() -> Iterator[str]:
+    """Yield the usual spellings of all event names, such as `Order Completed` and `orderCompleted`."""
+    # The case of the first word, and that of the others.
+    cases = [(str.lower, str.lower), (str.title, str.title), (str.title, str.lower), (str.upper, str.upper)]
+    ways = [*product("_ -", cases), ("", (str.lower, str.title)), ("", (str.title, str.title))]
+    for name, (joint, (first, rest)) in product(_TYPES_AS_WRITTEN, ways):
+        parts = (part.split("_") for part in name.split("."))
+        yield ".".join(joint.join([first(word), *map(rest, others)]) for word, *others in parts)
 
 
 _NAME_PATHS: Final = word_list("name_paths")

@@ -17,7 +17,6 @@ from app.domain.mapping.presets import EVENT_NAMES
 from app.domain.observed.schema_sample import Fingerprint, SchemaSample
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.consents import find_consent, find_limited_data_use
-from app.domain.suggestions.event_kinds import EVENT_NAMES as KNOWN_NAMES
 from app.domain.suggestions.event_kinds import find_event_source, find_event_type, spellings
 from app.domain.suggestions.names import rank
 from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe
@@ -184,9 +183,7 @@ def suggest_from_samples(
     `fingerprint` is that of the samples, with which the usual names of events are found in them.
     """
     common = sorted(samples, key=lambda counted: -counted[1])[:MAX_SAMPLES]
-    names: dict[Any, str] = (
-        {fingerprint(text): text for name in KNOWN_NAMES for text in spellings(name)} if common else {}
-    )
+    names: dict[Any, str] = {fingerprint(text): text for text in spellings()} if common else {}
     events = []
     for sample, _ in common:  # with invented values, but for the names of events
         named = tuple(entry._replace(word=names.get(entry.word, entry.word)) for entry in sample)
