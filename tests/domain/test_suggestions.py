@@ -122,6 +122,20 @@ def test_an_address_that_all_events_share_is_not_the_customers() -> None:
     assert test["email"] == {"path": "customer.email"}
 
 
+def test_an_attribute_of_products_is_read_as_list_and_as_value() -> None:
+    """Some products have one category, others several. A list that always has one value is that value."""
+
+    def products(n: int) -> list[dict[str, Any]]:
+        categories = ["Books", "Toys"] if n % 2 else "Books"
+        return [{"price": 3, "quantity": n % 3 + 1, "category": categories, "brand": ["Acme"]}]
+
+    joined = ["unique", ["join", ", "], ["substring", 0, 256]]
+    rows = {row["name"]: row for row in suggested(orders(products=products)).mapping["custom_data"]}
+    assert rows["brand"] == {"name": "brand", "path": "products[*].brand[0]", "pipe": joined}
+    paths = ["products[*].category[*]", "products[*].category"]
+    assert rows["category"]["first_of"] == [{"path": path, "pipe": joined} for path in paths]
+
+
 def test_numbers_that_begin_with_the_calling_code_get_its_sign() -> None:
     """The name says that they do, or all of them do: a few German numbers may begin with 49, too."""
     for name, count, source in (
