@@ -18,7 +18,6 @@ CAMPAIGNS = {
     "generated": "campaigns.attacks.generated",
     "language": "campaigns.language",
     "liveness": "campaigns.chaos.campaign liveness",
-    "match-quality-cost": "campaigns.match_quality_cost",
     "mutation": "campaigns.attacks.mutation",
     "notifications": "campaigns.notifications",
     "power-cuts": "campaigns.chaos.power_cuts",
@@ -26,7 +25,6 @@ CAMPAIGNS = {
     "random-pairs": "tests.domain.random_pairs",
     "silent-network": "campaigns.chaos.silent_network",
     "single-faults": "campaigns.chaos.single_fault_run",
-    "stalled": "campaigns.edge.stalled",
 }
 LONG_TESTS = "long-tests"  # the tests that `./run test` leaves out
 

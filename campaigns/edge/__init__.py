@@ -1,1 +1,1 @@
-"""Callers and attackers behind real proxies, and stalled connections (docs/evidence/http-edge.md)."""
+"""Callers and attackers behind real proxies (docs/evidence/http-edge.md)."""
