@@ -29,6 +29,7 @@ settings.load_profile("repeatable")
 
 # They wait for real time, or take longest in one process.
 FIRST_MODULES = (
+    "test_campaign",
     "test_foreign_locks",
     "test_loop_time",
     "test_stale_statistics",

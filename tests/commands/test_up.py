@@ -135,14 +135,30 @@ def large_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]
         yield made
 
 
-def test_a_first_start_takes_the_event_on_the_screen_and_ctrl_c_leaves_nothing(machine: Machine) -> None:
-    """The pasted line is accepted and reaches the sandbox; Ctrl-C ends every process, Postgres included."""
+def test_a_child_that_is_killed_is_started_again_and_ctrl_c_leaves_nothing(machine: Machine) -> None:
+    """The API, the worker and Postgres come back by themselves, and the screen says so.
+
+    Ctrl-C ends every process, Postgres included.
+    """
     launcher = machine.run()
     assert len(machine.group(launcher)) == 4  # launcher, sandbox, API, worker; Postgres alone is elsewhere
-    assert machine.postmaster() not in machine.group(launcher)
-    answer = machine.send()
-    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    postmaster = machine.postmaster()
+    assert postmaster is not None
+    assert postmaster not in machine.group(launcher)
+    for pid in (*(machine.group(launcher) - {launcher.pid}), postmaster):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: machine.postmaster() not in {None, postmaster})
+
+    def takes_events() -> bool:
+        try:
+            return machine.send().status_code == 202
+        except httpx.HTTPError:
+            return False
+
+    wait_until(takes_events)
     wait_until(lambda: len(machine.arrived()) == 1)
+    for name in ("API process", "worker process", "sandbox process", "Postgres"):
+        assert f"{name} exited" in machine.screen
     os.killpg(launcher.pid, signal.SIGINT)
     assert launcher.wait(60) == 0, machine.screen
     assert machine.group(launcher) == set()
@@ -167,9 +183,14 @@ def test_every_process_can_be_watched_on_a_port_of_its_own(large_machine: Machin
 
 
 def test_a_start_after_kill_9_of_everything_finds_what_was_there(machine: Machine) -> None:
-    """The same destination and the same key; nothing has to be cleaned by hand."""
+    """The same destination and the same key; nothing has to be cleaned by hand.
+
+    The line of the first screen is accepted and reaches the sandbox.
+    """
     launcher = machine.run()
-    machine.send()
+    answer = machine.send()
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    wait_until(lambda: len(machine.arrived()) == 1)
     before = machine.screen.splitlines()
     postmaster = machine.postmaster()
     assert postmaster is not None
@@ -187,46 +208,23 @@ def test_a_start_after_kill_9_of_everything_finds_what_was_there(machine: Machin
 
 
 def test_children_end_when_their_launcher_is_killed(machine: Machine) -> None:
-    """Otherwise they would hold the ports against the next start."""
-    launcher = machine.run()
-    launcher.kill()
-    launcher.wait()
-    wait_until(lambda: machine.group(launcher) == set())
-    for port in (machine.port, machine.sandbox_port):
-        socket.create_server(("127.0.0.1", port)).close()
+    """Otherwise they would hold the ports against the next start.
 
-
-def test_a_child_that_is_killed_is_started_again(machine: Machine) -> None:
-    """The API, the worker and Postgres come back by themselves, and the screen says so."""
-    launcher = machine.run()
-    postmaster = machine.postmaster()
-    assert postmaster is not None
-    for pid in (*(machine.group(launcher) - {launcher.pid}), postmaster):
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: machine.postmaster() not in {None, postmaster})
-
-    def takes_events() -> bool:
-        try:
-            return machine.send().status_code == 202
-        except httpx.HTTPError:
-            return False
-
-    wait_until(takes_events)
-    wait_until(lambda: len(machine.arrived()) >= 1)
-    for name in ("API process", "worker process", "sandbox process", "Postgres"):
-        assert f"{name} exited" in machine.screen
-
-
-def test_a_key_that_the_operator_chose_is_never_printed(machine: Machine) -> None:
-    """The line to paste names the variable instead."""
+    A key that the operator chose is never printed: the line to paste names the variable instead.
+    """
     chosen = "chosen-by-the-operator-" + "x" * 20
-    machine.run(BOOTSTRAP_ADMIN_KEY=chosen)
+    launcher = machine.run(BOOTSTRAP_ADMIN_KEY=chosen)
     assert chosen not in machine.screen
     assert "$BOOTSTRAP_ADMIN_KEY" in machine.screen
     listed = httpx.get(
         f"http://127.0.0.1:{machine.port}/destinations", headers={"X-Api-Key": chosen}, timeout=10
     )
     assert len(json.loads(listed.text)["items"]) == 1
+    launcher.kill()
+    launcher.wait()
+    wait_until(lambda: machine.group(launcher) == set())
+    for port in (machine.port, machine.sandbox_port):
+        socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_two_api_processes_share_the_port(large_machine: Machine) -> None:
