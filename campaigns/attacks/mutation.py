@@ -64,7 +64,7 @@ PARTS: dict[str, Part] = {
     "events": {"app/domain/event.py": _tests("ledger_keys event_bodies event_metadata")},
     "settlement": {"app/domain/outcomes/settle.py": OUTCOME_TESTS},
     "outcomes": {
-        **_modules("app/domain/outcomes", "status explain event_history", OUTCOME_TESTS),
+        **_modules("app/domain/outcomes", "status event_history", OUTCOME_TESTS),
         "app/domain/outcomes/outcome.py": (*OUTCOME_TESTS, *_tests("amazons_words", "amazon")),
     },
     "admission": {"app/domain/admission.py": _tests("admission")},
@@ -77,7 +77,7 @@ PARTS: dict[str, Part] = {
     "identity": {
         **_modules(
             "app/domain/identity",
-            "__init__ keys identifiers placeholders letters places profiles",
+            "__init__ keys identifiers placeholders profiles",
             IDENTITY_TESTS,
         ),
         **_modules(
