@@ -10,11 +10,10 @@ from operator import attrgetter
 from typing import Final
 
 import asyncpg
-import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import SentRequest
-from app.store import PipelineConnection, execute, fetch_rows, fetch_scalar, read_sql
+from app.store import PipelineConnection, execute, fetch_rows, fetch_scalar, json_text, read_sql
 from app.store.counts import CountDelta
 from app.store.lanes import LaneLease, StaleOwner
 
@@ -91,7 +90,7 @@ async def write_outcome(
     attempt = (started.id, started.day, lease.id, lease.fence)
     if await execute(connection, SQL["write_outcome"], *attempt, *_RESULT(sent), delivered):
         if sent.response is not None:
-            content = msgspec.json.encode(sent.response).decode()
+            content = json_text(sent.response)
             await connection.execute(SQL["add_response"], started.id, started.day, content)
         return True
     if await connection.fetchval(SQL["find_outcome"], started.id, started.day, lease.fence) is None:

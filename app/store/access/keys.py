@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 from sqlalchemy import Column, LargeBinary, Text, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, KeyId, OrganisationId
-from app.store import INTERNAL, read_row
+from app.store import INTERNAL, read_row, read_sql
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
 from app.store.tables import columns_of, flat, insert_own, select_own, table, update_own
+
+SQL: Final = read_sql(__file__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +86,7 @@ async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
     The commit does not wait for the disk, because losing the time in a crash is harmless.
     """
     await execute(connection, "SET LOCAL synchronous_commit = off")
-    statement = (
-        "UPDATE api_keys SET last_used_at = now() WHERE id IN (SELECT id FROM api_keys WHERE id = ANY($1) "
-        "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') "
-        # Without SKIP LOCKED, two processes that record the same keys in different orders could deadlock.
-        "FOR NO KEY UPDATE SKIP LOCKED)"
-    )
-    await execute(connection, statement, list(used))
+    await execute(connection, SQL["note_use"], list(used))
 
 
 async def page(

@@ -156,7 +156,7 @@ class SessionSelection:
     unlike: Person | None = None
 
 
-_SELECTED: Final = attrgetter("digest", "id", "subject", "provider_session")
+_SELECTORS: Final = attrgetter("digest", "id", "subject", "provider_session")
 
 
 async def end(
@@ -166,8 +166,8 @@ async def end(
     assert selection != SessionSelection()
     other = selection.unlike
     unlike = (other.organisation, list(other.roles)) if other else (None, None)
-    audited = (actor, AuditAction.SESSION_ENDED, reason)
-    return await execute(connection, SQL["end"], *_SELECTED(selection), *unlike, *audited)
+    audit_row = (actor, AuditAction.SESSION_ENDED, reason)
+    return await execute(connection, SQL["end"], *_SELECTORS(selection), *unlike, *audit_row)
 
 
 async def spend_logout_token(connection: AsyncConnection, digest: bytes) -> bool:

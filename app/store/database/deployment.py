@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.store import PipelineConnection, fetch_map, fetch_only, fetch_rows, read_sql
-from app.store.database import backups, balance, damage
+from app.store.database import backups, balance, damage, partitions
 from app.store.database.backups import BackupState
 from app.store.database.balance import BalanceResult
-from app.store.database.partitions import days_ahead
 from app.store.encryption import COLUMNS, seals
 from app.store.lanes import WORKER_LOCKS
 from app.store.organisations.scope import EVERY, SETTING
@@ -76,7 +75,7 @@ async def read_deployment(connection: PipelineConnection) -> Deployment:
     if facts.pop("migrated"):
         facts["revision"] = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
     if facts.get("revision") is not None:
-        facts["days_ahead"] = await days_ahead(connection)
+        facts["days_ahead"] = await partitions.days_ahead(connection)
         facts["key_ids"], facts["damaged"] = await _sealed(connection)
         facts["sees_every_row"] = not await connection.fetchval(SQL["hides_rows"], SETTING, EVERY)
         # Row-level security does not hide this number.

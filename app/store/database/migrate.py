@@ -12,7 +12,6 @@ from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 
 from app.store.database import partitions, privileges
-from app.store.database.privileges import RoleNames
 from app.store.database.servers import Servers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,7 +30,7 @@ class MigrationBlocked(Exception):
     """Another session holds a lock that a migration needs; nothing of that migration was applied."""
 
 
-def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) -> list[str]:
+def upgrade(url: str, revision: str = "head", roles: privileges.RoleNames | None = None) -> list[str]:
     """Run every outstanding migration up to `revision`.
 
     After a migration to the newest revision it grants `roles` their privileges. If some roles do not exist,
@@ -54,7 +53,7 @@ def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) ->
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _complete(url: str, roles: RoleNames | None) -> list[str]:
+async def _complete(url: str, roles: privileges.RoleNames | None) -> list[str]:
     connection = await Servers().connect(
         url.replace("postgresql+asyncpg://", "postgresql://", 1), timeout=CONNECT_SECONDS
     )

@@ -46,10 +46,10 @@ async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None
     await transactions.lock(connection, MAINTENANCE_LOCK)
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     # Also for yesterday, because a transaction that began before midnight writes into it.
-    covered = [today + timedelta(days=offset) for offset in range(-1, days + 1)]
-    for day in covered:
+    window = [today + timedelta(days=offset) for offset in range(-1, days + 1)]
+    for day in window:
         await connection.execute("SELECT create_day_partitions($1)", day)
-    for start in sorted({_span(day) for day in covered}):
+    for start in sorted({_span(day) for day in window}):
         await connection.execute("SELECT create_state_partition($1)", start)
     current: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     for generation in (current, current + 1):

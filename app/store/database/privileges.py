@@ -190,8 +190,8 @@ def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[s
         if role is not None:
             statements += [f"GRANT EXECUTE ON FUNCTION {each} TO {_quoted(role)}" for each in functions]
     worker = None if roles.worker == roles.api else roles.worker
-    seen = [name for name, privileges in TABLES.items() if privileges.worker_sees_all]
-    return statements + [_policy_of_worker(table, worker) for table in seen]
+    visible = [name for name, privileges in TABLES.items() if privileges.worker_sees_all]
+    return statements + [_policy_of_worker(table, worker) for table in visible]
 
 
 def _policy_of_worker(table: str, role: str | None) -> str:

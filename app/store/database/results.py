@@ -37,7 +37,7 @@ class DatabaseResults:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._refusals = 0  # since the last success or probe
-        self._first_refused = 0.0
+        self._first_refusal = 0.0
         self._lasting_from: float | None = None  # since when every statement is refused
         self._hold = 0.0  # no probe for this many seconds after `_lasting_from`
         self._is_proven = False  # whether a statement or a probe succeeded since the process started
@@ -69,9 +69,9 @@ class DatabaseResults:
             return
         now = self._monotonic()
         if self._refusals == 0:
-            self._first_refused = now
+            self._first_refusal = now
         self._refusals += 1
-        is_long = self._refusals >= MIN_REFUSALS and now - self._first_refused >= LASTING_S
+        is_long = self._refusals >= MIN_REFUSALS and now - self._first_refusal >= LASTING_S
         if self._lasting_from is None and (is_long or self._hold > 0):
             self._lasting_from = now
 

@@ -11,8 +11,7 @@ from asyncpg import Record
 
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import MAX_BIGINT, PipelineConnection, fetch_scalar, read_row, read_sql
-from app.store.database import damage
-from app.store.database.partitions import STORED
+from app.store.database import damage, partitions
 
 SQL: Final = read_sql(__file__)
 
@@ -164,7 +163,7 @@ async def newest(
         source = _OF_FEW if numbers is not None and len(numbers) <= _FEW else _OF_MANY
         given = numbers
     statement = (
-        f"SELECT {STATE} FROM {source} WHERE s.batch >= $4 AND {STORED} "
+        f"SELECT {STATE} FROM {source} WHERE s.batch >= $4 AND {partitions.STORED} "
         "ORDER BY s.batch DESC LIMIT (SELECT $3::int)"
     )
     below = MAX_BIGINT if before is None else before

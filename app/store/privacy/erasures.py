@@ -261,8 +261,8 @@ async def rewrite(
     await connection.execute(SQL["rewrite_content"], batch, day, content)
     left = [erased.place for erased in gone if erased.left_batch]
     await connection.execute(SQL["rewrite_state"], batch, data_key, len(left), left)
-    erased = columns_of(gone, "place", "status", "event_at")
-    arguments = (batch, day, locked.destination, *erased, locked.settled_at)
+    columns = columns_of(gone, "place", "status", "event_at")
+    arguments = (batch, day, locked.destination, *columns, locked.settled_at)
     await connection.execute(SQL["write_exceptions"], *arguments)
 
 
