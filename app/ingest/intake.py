@@ -1,18 +1,23 @@
-"""Receive the events of requests: match, convert and store them, and return a result for each event."""
+"""Receive the events of requests: match, convert and store them, and return a result for each event.
+
+The age of the waiting events decides whether a destination can receive more.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Literal
 
 import asyncpg
 import msgspec
 from msgspec import structs
 
+from app.domain.admission import backlog_too_old
 from app.domain.conversion.convert import EventWarning, Work
 from app.domain.event import Event, Rejection
+from app.domain.ids import OrganisationId
 from app.domain.observed.preview import ConversionPreview, RejectionPreview, preview, rejection_view
 from app.ingest.dedup import Flush, conflict_field
 from app.ingest.evaluate import (
@@ -29,8 +34,11 @@ from app.ingest.group_commit import GroupCommit, Notifier
 from app.ingest.recorders import RejectionRecorder, RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner
+from app.store import waiting_events
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
+
+_CHECK_QUEUES_EVERY_S = 30.0
 
 
 class EventResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -187,3 +195,41 @@ def _preview(
     assert isinstance(evaluated, Candidate)
     assert evaluated.mapping.plan is not None
     return preview(event, evaluated.conversion.event_id, evaluated.mapping.plan, now=now, work=work)
+
+
+@dataclass(slots=True)
+class QueueAgeMonitor:
+    """Checks the oldest event of every queue twice a minute.
+
+    `overdue` holds, for each organisation, the ids of its destinations whose oldest event was too old at the
+    last check. `jitter` returns a number in [0, 1): it spreads the checks of several processes.
+    """
+
+    pool: asyncpg.Pool
+    max_age: timedelta
+    jitter: Callable[[], float]
+    telemetry: Telemetry
+    overdue: dict[OrganisationId, set[str]] = field(default_factory=dict)
+
+    async def check(self) -> None:
+        """Check the live queues of all active destinations."""
+        async with self.pool.acquire() as connection:
+            waits = await waiting_events.longest_waits(connection)
+        overdue: dict[OrganisationId, set[str]] = {}
+        for wait in waits:
+            if backlog_too_old(wait.waited, self.max_age):
+                overdue.setdefault(wait.organisation, set()).add(wait.destination)
+        new = set[str]().union(*overdue.values()).difference(*self.overdue.values())
+        if new:
+            self.telemetry.log("queue_age.overdue", level=30, destinations=sorted(new)[:20])
+        self.overdue.clear()
+        self.overdue.update(overdue)
+
+    async def run(self) -> None:
+        """Check until cancelled. A database error keeps the last result."""
+        while True:
+            await asyncio.sleep(_CHECK_QUEUES_EVERY_S * (0.5 + self.jitter()))
+            try:
+                await self.check()
+            except DRIVER_ERRORS as error:
+                self.telemetry.failed("queue_age.check_failed", error, level=30)

@@ -25,8 +25,7 @@ from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Evaluator
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import FlushSession, GroupCommit, Notifier
-from app.ingest.intake import Intake
-from app.ingest.queue_age import QueueAgeMonitor
+from app.ingest.intake import Intake, QueueAgeMonitor
 from app.ingest.recorders import RejectionRecorder, RepeatedIdRecorder
 from app.ingest.schema_sampler import SchemaSampler
 from app.ingest.shadows import ShadowRunner

@@ -5,8 +5,8 @@ from typing import Any, Final, cast
 
 from prometheus_client import CollectorRegistry
 
-from app.delivery.database_gauges import DatabaseGauges
 from app.domain.admission import Limits
+from app.processes.monitoring_port import DatabaseGauges
 from app.server.admission import AdmissionController
 from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import RequestMiddleware

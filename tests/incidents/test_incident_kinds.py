@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from app.delivery.database_gauges import DatabaseGauges
+from app.processes.monitoring_port import DatabaseGauges
 from app.store import incidents
 from tests.databases import SESSIONS_HERE
 from tests.incidents.conftest import Watch, stamp

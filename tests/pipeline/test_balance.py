@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from app.commands import balance as command
 from app.delivery.balance_check import BalanceCheck, BalanceJob
-from app.delivery.database_gauges import DatabaseGauges
+from app.processes.monitoring_port import DatabaseGauges
 from app.store.database import backups, balance
 from app.telemetry import Telemetry
 from tests.clock import Clock

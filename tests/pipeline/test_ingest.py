@@ -12,8 +12,7 @@ from app.domain.event import Event
 from app.domain.ids import DestinationId
 from app.ingest import evaluate as evaluation
 from app.ingest.evaluate import DedupResult, Evaluated
-from app.ingest.intake import _results
-from app.ingest.queue_age import QueueAgeMonitor
+from app.ingest.intake import QueueAgeMonitor, _results
 from tests.databases import execute
 from tests.event_loop import pauses, turns
 from tests.pipeline.rows import LABORIOUS, MAPPING, publish, request_of

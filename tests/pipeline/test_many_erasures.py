@@ -13,9 +13,9 @@ import pytest
 from app.admin.privacy.subjects import SubjectSearch, find_person
 from app.crypto import Vault
 from app.delivery import erasure as scanning
-from app.delivery.database_gauges import DatabaseGauges
 from app.delivery.erasure import ErasureScanner
 from app.domain.ids import OrganisationId
+from app.processes.monitoring_port import DatabaseGauges
 from app.store.encryption import erasure_place
 from app.store.privacy import erasures
 from tests.pipeline.test_erasing import erase

@@ -8,9 +8,9 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from app.delivery.database_gauges import DatabaseGauges
 from app.delivery.dispatcher import LONGEST_REST_S, rest_after
 from app.delivery.maintenance import Maintenance
+from app.processes.monitoring_port import DatabaseGauges
 from app.telemetry import Telemetry
 from tests.pipeline.test_ready_lanes import bare_dispatcher
 from tests.pipeline.world import World, event, eventually
