@@ -127,7 +127,7 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
     watch: Watch, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One channel hangs; the other gets its message at once. The first gets it after its cure."""
-    monkeypatch.setattr(watch.clients.webhooks, "_timeout_s", 2.0)
+    monkeypatch.setattr(watch.clients.webhooks, "timeout_s", 2.0)
     caplog.set_level(logging.DEBUG)
     for noisy in ("httpx", "httpcore"):
         caplog.set_level(logging.WARNING, logger=noisy)  # as `configure_logging` does
