@@ -18,25 +18,7 @@ import msgspec
 from app.amazon import messages
 from app.amazon.messages import objects, read_json
 from app.domain.destination import Region
-from app.domain.outcomes.outcome import (
-    ACCEPTED,
-    Divisible,
-    Forbidden,
-    ItemAccepted,
-    ItemError,
-    ItemFailed,
-    ItemRefused,
-    ItemUnknown,
-    Missing,
-    Outcome,
-    PerItemReply,
-    Reply,
-    ResponseDetails,
-    ServerError,
-    Throttled,
-    Unauthorized,
-    Unexpected,
-)
+from app.domain.outcomes import outcome
 from app.domain.privacy.personal_text import holds_personal_text
 
 MAX_EVENTS = 500  # the limit of Amazon's schema (P12)
@@ -129,7 +111,7 @@ def read_reply(
     conversions: Sequence[bytes],
     *,
     now: datetime | None = None,
-) -> Reply:
+) -> outcome.Reply:
     """Parse the reply to a request with these conversions.
 
     The function reads the body of every 2xx (P3). A PerItemReply has an outcome for each conversion, in the
@@ -142,19 +124,19 @@ def read_reply(
             return _read_outcomes(body, conversions)
         case 400 | 413:
             default = "BAD_REQUEST" if status == 400 else "CONTENT_TOO_LARGE"
-            return Divisible(*request_error(body, default, conversions))
+            return outcome.Divisible(*request_error(body, default, conversions))
         case 401:
-            return Unauthorized()
+            return outcome.Unauthorized()
         case 403:
-            return Forbidden()
+            return outcome.Forbidden()
         case 429:
-            return Throttled(retry_after(headers, now))
+            return outcome.Throttled(retry_after(headers, now))
         case _ if status == 408 or 500 <= status <= 599:
-            return ServerError("amazon_error", retry_after(headers, now))
+            return outcome.ServerError("amazon_error", retry_after(headers, now))
         case 404 | 301 | 302 | 307 | 308:  # the URL is wrong, not an event
-            return Missing(*request_error(body, f"HTTP_{status}", conversions))
+            return outcome.Missing(*request_error(body, f"HTTP_{status}", conversions))
         case _:
-            return Unexpected(status, *request_error(body, f"HTTP_{status}", conversions))
+            return outcome.Unexpected(status, *request_error(body, f"HTTP_{status}", conversions))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -215,7 +197,7 @@ class _SuccessReply(msgspec.Struct, forbid_unknown_fields=True):
 _success_reply = msgspec.json.Decoder(_SuccessReply)
 
 
-def _read_outcomes(body: bytes, conversions: Sequence[bytes]) -> Reply:
+def _read_outcomes(body: bytes, conversions: Sequence[bytes]) -> outcome.Reply:
     """Return an outcome for each conversion.
 
     If the reply does not mention a conversion, its outcome is unknown, never a success. An empty body
@@ -229,10 +211,10 @@ def _read_outcomes(body: bytes, conversions: Sequence[bytes]) -> Reply:
         with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             rows = _success_reply.decode(body).success
             if [row.index for row in rows] == list(range(sent)):
-                return PerItemReply((ACCEPTED,) * sent)
+                return outcome.PerItemReply((outcome.ACCEPTED,) * sent)
     reply = read_json(body) if body.strip() else {}
     if not isinstance(reply, dict):
-        return ServerError("amazon_unreadable")
+        return outcome.ServerError("amazon_unreadable")
     accepted = {index for index, _ in _entries(reply.get("success"))}
     errors: dict[int, list[dict[str, Any]]] = {}
     for index, entry in _entries(reply.get("error")):
@@ -241,9 +223,9 @@ def _read_outcomes(body: bytes, conversions: Sequence[bytes]) -> Reply:
     if sent in indexes and 0 not in indexes and sent > 1:
         # Older generations of the API count from one (contract §8.2). In such a reply, each outcome would be
         # assigned to the wrong conversion.
-        return PerItemReply((ItemUnknown("contradictory"),) * sent)
+        return outcome.PerItemReply((outcome.ItemUnknown("contradictory"),) * sent)
     pairs = enumerate(conversions)
-    return PerItemReply(tuple([_outcome(n in accepted, errors.get(n), each) for n, each in pairs]))
+    return outcome.PerItemReply(tuple([_outcome(n in accepted, errors.get(n), each) for n, each in pairs]))
 
 
 def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -253,14 +235,16 @@ def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
             yield index, row
 
 
-def _outcome(is_accepted: bool, errors: Sequence[dict[str, Any]] | None, conversion: bytes) -> Outcome:
+def _outcome(
+    is_accepted: bool, errors: Sequence[dict[str, Any]] | None, conversion: bytes
+) -> outcome.Outcome:
     """Return the outcome of a conversion. `errors` is None if the reply does not list it as an error."""
     if errors is None:
-        return ItemAccepted() if is_accepted else ItemUnknown("missing_index")
-    return ItemUnknown("contradictory") if is_accepted else _refusal(errors, _values([conversion]))
+        return outcome.ItemAccepted() if is_accepted else outcome.ItemUnknown("missing_index")
+    return outcome.ItemUnknown("contradictory") if is_accepted else _refusal(errors, _values([conversion]))
 
 
-def _refusal(errors: Sequence[dict[str, Any]], values: Collection[str]) -> ItemRefused | ItemFailed:
+def _refusal(errors: Sequence[dict[str, Any]], values: Collection[str]) -> outcome.Outcome:
     """Return the outcome of a conversion with errors.
 
     One permanent error makes the outcome permanent (P4).
@@ -269,10 +253,11 @@ def _refusal(errors: Sequence[dict[str, Any]], values: Collection[str]) -> ItemR
     for code, error in zip(codes, errors, strict=True):
         if code not in RETRYABLE_CODES:
             message = messages.scrub(error.get("message"), sent=values)
-            return ItemRefused(code, message, messages.field_path(error.get("fieldLocation"), sent=values))
+            field = messages.field_path(error.get("fieldLocation"), sent=values)
+            return outcome.ItemRefused(code, message, field)
     if not errors:
-        return ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")
-    return ItemFailed(codes[0], messages.scrub(errors[0].get("message"), sent=values))
+        return outcome.ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")
+    return outcome.ItemFailed(codes[0], messages.scrub(errors[0].get("message"), sent=values))
 
 
 def request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
@@ -292,21 +277,21 @@ def _values(conversions: Sequence[bytes]) -> frozenset[str]:
 
 
 def response_details(
-    reply: Reply, headers: Mapping[str, str], body: bytes, conversions: Sequence[bytes]
-) -> ResponseDetails:
+    reply: outcome.Reply, headers: Mapping[str, str], body: bytes, conversions: Sequence[bytes]
+) -> outcome.ResponseDetails:
     """Return the details of a response that did not accept every conversion.
 
     Values of the request are removed from Amazon's texts, and every text that looks like a value.
     """
-    code, message, errors = "", "", list[ItemError]()
+    code, message, errors = "", "", list[outcome.ItemError]()
     match reply:
-        case PerItemReply(outcomes):
+        case outcome.PerItemReply(outcomes):
             errors = _item_errors(outcomes)
-        case Divisible() | Missing() | Unexpected():
+        case outcome.Divisible() | outcome.Missing() | outcome.Unexpected():
             code, message = reply.code, reply.message
         case _:
             code, message = request_error(body, "", conversions)
-    details = ResponseDetails(
+    details = outcome.ResponseDetails(
         headers=tuple(
             (name, messages.scrub(value.encode("ascii", "replace").decode(), limit=_LONGEST_HEADER))
             for name in DETAILS_HEADERS
@@ -322,19 +307,19 @@ def response_details(
     return details
 
 
-def _item_errors(outcomes: Sequence[Outcome]) -> list[ItemError]:
+def _item_errors(outcomes: Sequence[outcome.Outcome]) -> list[outcome.ItemError]:
     """Return the errors of a response, equal ones once, in the order of their first conversion."""
     found: dict[tuple[str, str, str | None], list[int]] = {}
-    for index, outcome in enumerate(outcomes):
-        match outcome:
-            case ItemAccepted():
+    for index, item in enumerate(outcomes):
+        match item:
+            case outcome.ItemAccepted():
                 continue
-            case ItemUnknown(why):
+            case outcome.ItemUnknown(why):
                 key = (why, "", None)
             case _:
-                key = (outcome.code, outcome.message, getattr(outcome, "field", None))
+                key = (item.code, item.message, getattr(item, "field", None))
         found.setdefault(key, []).append(index)
     return [
-        ItemError(places[0], len(places), code, message, field)
+        outcome.ItemError(places[0], len(places), code, message, field)
         for (code, message, field), places in found.items()
     ]

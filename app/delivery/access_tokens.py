@@ -18,15 +18,7 @@ from app.crypto import CannotDecrypt
 from app.delivery.worker import Worker
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
-from app.domain.outcomes.outcome import (
-    Divisible,
-    Forbidden,
-    Missing,
-    PerItemReply,
-    Reply,
-    Unauthorized,
-    Unexpected,
-)
+from app.domain.outcomes import outcome
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
 from app.store import PipelineConnection
 from app.store.destinations import token_leases
@@ -88,36 +80,38 @@ class AccessTokens:
         """Drop the cached token: Amazon refused it, or the destination has changed."""
         self._cache.pop(destination, None)
 
-    async def replied(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
+    async def replied(
+        self, queue: DestinationQueue, access: Access, reply: outcome.Reply, now: float
+    ) -> bool:
         """Change the sign-in after a reply. Return whether the destination is parked because of 404s.
 
         A 401 forces a refresh, and parks the destination if the token came from such a refresh. A 403 parks
         it. After a success, a token that was refreshed because of a 401 is known to be valid.
         """
         match reply:
-            case Unauthorized():
+            case outcome.Unauthorized():
                 self.forget(queue.id)
                 await self._write(queue.id, partial(_refuse, generation=access.generation))
-            case Forbidden():
+            case outcome.Forbidden():
                 await self._park_after_reply(queue.id, access, "forbidden")
-            case PerItemReply() | Divisible() | Unexpected() if access.forced:
+            case outcome.PerItemReply() | outcome.Divisible() | outcome.Unexpected() if access.forced:
                 self.forget(queue.id)
                 await self._record(
                     queue.id, partial(token_leases.confirm_token, generation=access.generation)
                 )
             case _:
                 pass
-        is_counted = queue.is_probe or queue.id in self._missing or isinstance(reply, Missing)
+        is_counted = queue.is_probe or queue.id in self._missing or isinstance(reply, outcome.Missing)
         return is_counted and await self._endpoint_waits(queue, access, reply, now)
 
     async def _endpoint_waits(
-        self, queue: DestinationQueue, access: Access, reply: Reply, now: float
+        self, queue: DestinationQueue, access: Access, reply: outcome.Reply, now: float
     ) -> bool:
         """Count a reply, also one to a probe. Return whether the destination is parked because of 404s."""
         if queue.is_probe:
             if has_answered(reply) and await self._record(queue.id, token_leases.endpoint_found):
                 self.worker.telemetry.log("destination.endpoint_found", destination_id=queue.id)
-            return isinstance(reply, Missing)
+            return isinstance(reply, outcome.Missing)
         run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
         if not run.is_too_long(self.endpoint, now):
             if run.times:
