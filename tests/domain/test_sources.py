@@ -393,7 +393,7 @@ def test_a_text_that_is_not_stored_passes_where_its_characters_do_not_matter() -
 
 def test_a_form_that_is_known_is_read() -> None:
     number = Invented("1.234,5")
-    number.form = "number"
+    number.is_numeric = True
     assert piped(number, ["to_number", ","]) == Decimal("1234.5")
     assert piped(number, "lower") == "unclear"
 

@@ -87,7 +87,7 @@ def read_amount(value: Any, decimal: str | None) -> Any:
     if is_number(value):
         return value
     if type(value) is not str:
-        if not isinstance(value, Invented) or value.form != "number":
+        if not isinstance(value, Invented) or not value.is_numeric:
             return wrong_type(value, "a number or a text with a number is expected")
         value = str(value)
     number = read_number(value.strip(), decimal)

@@ -30,12 +30,11 @@ class SourceFailed:
 class Invented(str):
     """A text that stands for a text of an event of which no character is stored, in a backtest.
 
-    `form` is `number` or `time` if the characters have the form of the event's text, so that a reader of that
-    form may read them; else None. It is a subclass, so that `type(value) is str` is false: code that reads
-    the characters must decide what it does.
+    It is a subclass, so that `type(value) is str` is false: code that reads the characters must decide what
+    it does.
     """
 
-    form: str | None = None
+    is_numeric = False  # its characters have the form of the event's number, so that they may be read
     is_present = True  # in the event, for certain
     as_is: object = None
     """A value that every check treats like the event's if no step changes it, or None."""

@@ -267,7 +267,7 @@ class StandIns:
             steps = parse_path(entry.path) or ()
             compared = (each for _, source, _ in self._sources for each in source.compared)
             if any(_covers(each, steps) for each in compared):  # other steps must not read its characters
-                text.form = "number"
+                text.is_numeric = True
         return text
 
     def _judge(self, path: str, kind: ValueKind, *, exact: bool, unmapped: bool) -> bool:
