@@ -17,7 +17,7 @@ from app.domain.conversion.results import Conversion
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.match_quality.shadow import ShadowCounts
+from app.domain.observed.differences import ShadowCounts
 from app.ingest.destination_cache import CachedDestination, DestinationLookup
 from app.ingest.evaluate import SLICE_STEPS, Candidate, DedupResult, PendingRequest
 from app.store.errors import DRIVER_ERRORS

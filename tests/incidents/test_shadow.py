@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from app.domain.match_quality.shadow import ShadowCounts
+from app.domain.observed.differences import ShadowCounts
 from app.store.match_quality import shadows
 from tests.event_loop import pauses
 from tests.incidents.conftest import Service

@@ -12,7 +12,7 @@ from app.admin.destinations import changing, find_visible, reading
 from app.admin.inputs import RequestBody
 from app.admin.mappings.mappings import find_mapping, require_published
 from app.admin.mappings.schema import compile_or_refuse
-from app.domain.match_quality.shadow import CHANGED, GAINED, LOST, ShadowCounts
+from app.domain.observed.differences import CHANGED, GAINED, LOST, ShadowCounts
 from app.store.audit import AuditAction
 from app.store.match_quality import shadows
 

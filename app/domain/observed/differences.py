@@ -1,6 +1,10 @@
-"""The fields that two mappings may fill with different values, and the values that two conversions send."""
+"""The fields that two mappings may fill with different values, and the values that two conversions send.
+
+A shadow compares what a draft would send with what the published version sent. Only its counts remain.
+"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final
 
@@ -117,3 +121,41 @@ def refused_fields(rejection: Rejection) -> tuple[str, ...]:
     fields = {NO_KEY if each.reason == NO_KEY else each.mapping_field or "" for each in problems}
     is_complete = rejection.basis is None and len(problems) < MAX_PROBLEMS and "" not in fields
     return tuple(sorted(map(field_of, fields))) if is_complete else ()
+
+
+# --- Shadows --------------------------------------------------------------------------------------
+
+GAINED, LOST, CHANGED = range(3)
+
+
+@dataclass(slots=True)
+class ShadowCounts:
+    """The results of a shadow. `fields` has the events that gain, lose and change each field.
+
+    `events` = `same` + `different` + `newly_rejected` + `newly_accepted`; events that both reject are the
+    same. `skipped` events were not converted, because the process was busy.
+    """
+
+    events: int = 0
+    same: int = 0
+    different: int = 0
+    newly_rejected: int = 0
+    newly_accepted: int = 0
+    skipped: int = 0
+    fields: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, published: Conversion | Rejection, draft: Conversion | Rejection) -> None:
+        """Count one event."""
+        self.events += 1
+        match published, draft:
+            case Conversion(), Conversion() if published.body != draft.body:
+                self.different += 1
+                for name, was, becomes in different_values(published, draft):
+                    kind = GAINED if was is None else LOST if becomes is None else CHANGED
+                    self.fields.setdefault(name, [0, 0, 0])[kind] += 1
+            case Conversion(), Rejection():
+                self.newly_rejected += 1
+            case Rejection(), Conversion():
+                self.newly_accepted += 1
+            case _:
+                self.same += 1

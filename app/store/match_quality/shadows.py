@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber, MappingId, MappingNumber
-from app.domain.match_quality.shadow import ShadowCounts
+from app.domain.observed.differences import ShadowCounts
 from app.store import PipelineConnection, Row, json_text, read_row, read_sql
 from app.store.mappings import Document
 from app.store.statements import execute, read_one
