@@ -33,19 +33,23 @@ class ArchivedDestination(Destination):
     discarded: Annotated[int, Field(description="The number of discarded events.")]
 
 
+def _require_visible(caller: Caller, destination: str) -> None:
+    """Raise Refusal (not found) unless the text is the id of a destination that the caller may see."""
+    require_id("dst_", destination)
+    if not caller.sees(destination):
+        raise Refusal(ErrorCode.NOT_FOUND)
+
+
 async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
     """Return a destination that the caller may see, archived or not. Raises Refusal (not found)."""
-    require_id("dst_", destination)
-    found = await destinations.find(connection, destination) if caller.sees(destination) else None
-    return require_found(found)
+    _require_visible(caller, destination)
+    return require_found(await destinations.find(connection, destination))
 
 
 async def lock_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
     """Lock a destination until the transaction ends and return it. Raises Refusal (not found, archived)."""
-    require_id("dst_", destination)
-    found = require_found(
-        await destinations.lock(connection, destination) if caller.sees(destination) else None
-    )
+    _require_visible(caller, destination)
+    found = require_found(await destinations.lock(connection, destination))
     if found.state is State.ARCHIVED:
         raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
     return found
@@ -71,9 +75,7 @@ async def find_visible_row(
     connection: PipelineConnection, caller: Caller, destination_id: str
 ) -> batches.DestinationRef:
     """Return the destination if the caller may see it. Raises Refusal (404)."""
-    require_id("dst_", destination_id)
-    if not caller.sees(destination_id):
-        raise Refusal(ErrorCode.NOT_FOUND)
+    _require_visible(caller, destination_id)
     return require_found(await batches.destination(connection, DestinationId(destination_id)))
 
 

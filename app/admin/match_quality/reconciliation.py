@@ -99,15 +99,11 @@ class _Tally:
     first: date
     last: date
     versions: Mapping[tuple[MappingNumber, int], EventKind]
-    current: Mapping[MappingNumber, int]
     counted: dict[tuple[date, EventKind], DayCounts] = field(default_factory=partial(defaultdict, DayCounts))
 
     def of_event(self, mapping: int, version: int, event_type: str, event_source: str | None) -> EventKind:
         found = self.versions.get((MappingNumber(mapping), version), _UNKNOWN)
         return replace(found, event_type=event_type, event_source=event_source or found.event_source)
-
-    def of_mapping(self, mapping: MappingNumber) -> EventKind:
-        return self.versions.get((mapping, self.current.get(mapping, 0)), _UNKNOWN)
 
 
 async def _count_unsent(context: AppContext, destination_id: str, first: date, last: date) -> _Tally:
@@ -120,10 +116,10 @@ async def _count_unsent(context: AppContext, destination_id: str, first: date, l
         ids = {batch for _, batch, _ in repeated}
         owners = await event_batches.batches(connection, number, ids)
     versions = await context.compute(_kinds_of, found)
-    current = {each.mapping: each.version for each in found if each.is_current}
-    tally = _Tally(destination, first, last, versions, current)
+    current = {each.mapping: versions[each.mapping, each.version] for each in found if each.is_current}
+    tally = _Tally(destination, first, last, versions)
     for row in unsent:
-        tally.counted[row.day, tally.of_mapping(row.mapping)] += DayCounts(
+        tally.counted[row.day, current.get(row.mapping, _UNKNOWN)] += DayCounts(
             without_consent=row.without_consent, repeated_ids=row.repeated_ids, rejected=row.rejected
         )
     shapes: dict[tuple[BatchId, int], EventMetadata] = {}

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from app.admin import copy_as
 from app.admin.context import AppContext
 from app.admin.destinations import changing, find_visible, reading
 from app.admin.inputs import RequestBody
@@ -56,9 +57,6 @@ class ShadowView:
     """Chosen events that were not converted, because the service was busy."""
 
 
-_COUNTS: Final = ("events", "same", "different", "newly_rejected", "newly_accepted", "skipped")
-
-
 async def start_shadow(
     context: AppContext, destination_id: str, mapping_id: str, body: ShadowRequest
 ) -> ShadowView:
@@ -101,7 +99,9 @@ async def read_shadow(context: AppContext, destination_id: str, mapping_id: str)
         mapping = await find_mapping(connection, destination, mapping_id)
         found = await shadows.find(connection, destination.number, mapping.number)
     counts = found.counts if found else ShadowCounts()
-    return ShadowView(
+    return copy_as(
+        ShadowView,
+        counts,
         state="none" if found is None else "running" if found.is_running else "ended",
         share=round(found.share, 4) if found else None,
         started_at=found.started_at if found else None,
@@ -111,5 +111,4 @@ async def read_shadow(context: AppContext, destination_id: str, mapping_id: str)
             ShadowFieldView(name, numbers[GAINED], numbers[LOST], numbers[CHANGED])
             for name, numbers in sorted(counts.fields.items())
         ],
-        **{name: getattr(counts, name) for name in _COUNTS},
     )
