@@ -12,15 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin import (
-    ErrorCode,
-    FieldProblem,
-    Refusal,
-    invalid,
-    new_id,
-    require_found,
-    require_version,
-)
+from app.admin import ErrorCode, FieldProblem, Refusal, invalid, new_id, require_found, require_version
 from app.admin.context import AppContext
 from app.admin.inputs import Omittable, Printable, RequestBody
 from app.domain.ids import OrganisationId
