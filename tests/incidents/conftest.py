@@ -154,7 +154,7 @@ def world(service: Service) -> World:
 
 
 @pytest.fixture
-async def destination(world: World) -> str:
+async def dst(world: World) -> str:
     """The id of a destination that is connected and has a mapping."""
     return await world.destination()
 

@@ -57,29 +57,28 @@ async def test_every_id_finds_accepted_and_rejected_events(service: Service) -> 
     assert refused.json()["fields"] == [{"field": "status", "problem": "not_in_list"}]
 
 
-async def test_an_id_finds_only_events_that_match_the_other_filters(service: Service) -> None:
+async def test_an_id_finds_only_events_that_match_the_other_filters(service: Service, dst: str) -> None:
     """Also whether a person dismissed the event."""
-    destination = await service.world.destination()
-    await service.post(destination, event(1), nameless(2))
+    await service.post(dst, event(1), nameless(2))
     assert await ids(service, q="ord-1", dismissed="true") == []
     assert await ids(service, q="no-2", dismissed="true") == []
     assert await ids(service, q="ord-1", dismissed="false") == [("ord-1", "queued")]
     assert await ids(service, q="no-2", dismissed="false") == [("no-2", "rejected")]
 
 
-async def test_the_request_id_of_a_post_finds_its_accepted_events(service: Service, destination: str) -> None:
+async def test_the_request_id_of_a_post_finds_its_accepted_events(service: Service, dst: str) -> None:
     """The caller's own or ours, in search, lists and history."""
     body = json.dumps([event(1), event(2)])
-    posted = await service.client.post(f"/events?destination_id={destination}", content=body)
+    posted = await service.client.post(f"/events?destination_id={dst}", content=body)
     ours = posted.headers["x-request-id"]
-    await service.post(destination, event(3), **{"X-Request-Id": "caller-7"})
+    await service.post(dst, event(3), **{"X-Request-Id": "caller-7"})
     assert sorted(await ids(service, q=ours)) == [("ord-1", "queued"), ("ord-2", "queued")]
     assert await ids(service, q="caller-7") == [("ord-3", "queued")]
     (found,) = (await service.get("/event-search", q="caller-7"))["items"]
     assert found["request_id"] == "caller-7"
-    history = await service.get("/events/ord-1", destination_id=destination)
+    history = await service.get("/events/ord-1", destination_id=dst)
     assert history["request_id"] == ours
-    listed = (await service.get(f"/destinations/{destination}/events"))["items"]
+    listed = (await service.get(f"/destinations/{dst}/events"))["items"]
     assert [each["request_id"] for each in listed] == ["caller-7", ours, ours]
 
 
@@ -102,7 +101,7 @@ async def test_the_traffic_of_others_does_not_hide_a_request(service: Service) -
     assert await ids(service, q="amzn-2") == []
 
 
-async def test_amazons_request_id_finds_the_events_of_the_request(service: Service, destination: str) -> None:
+async def test_amazons_request_id_finds_the_events_of_the_request(service: Service, dst: str) -> None:
     """All events that the request carried."""
 
     def answer(request: Request) -> httpx.Response:
@@ -111,9 +110,9 @@ async def test_amazons_request_id_finds_the_events_of_the_request(service: Servi
         return httpx.Response(207, json={"success": success, "error": []}, headers=headers)
 
     service.world.amazon.script = answer
-    await service.post(destination, event(1), event(2))
-    await service.world.work_until(destination, delivered=2)
-    history = await service.get("/events/ord-1", destination_id=destination)
+    await service.post(dst, event(1), event(2))
+    await service.world.work_until(dst, delivered=2)
+    history = await service.get("/events/ord-1", destination_id=dst)
     request_id = history["attempts"][0]["request_id"]
     assert request_id
     assert set(await ids(service, q=request_id)) == {("ord-1", "delivered"), ("ord-2", "delivered")}
@@ -236,11 +235,10 @@ async def test_a_misspelt_filter_of_the_audit_is_refused(service: Service, field
     assert (await service.client.get("/audit", params={"kind": "mapping"})).status_code == 200
 
 
-async def test_the_list_of_events_has_accepted_ones_or_rejected_ones(service: Service) -> None:
+async def test_the_list_of_events_has_accepted_ones_or_rejected_ones(service: Service, dst: str) -> None:
     """`rejected` is a status, too; a list without a status has accepted events only."""
-    destination = await service.world.destination()
-    await service.post(destination, event(1), nameless(2))
-    path = f"/destinations/{destination}/events"
+    await service.post(dst, event(1), nameless(2))
+    path = f"/destinations/{dst}/events"
     for query, ids in (
         ({}, ["ord-1"]),
         ({"status": "rejected"}, ["no-2"]),
@@ -250,12 +248,12 @@ async def test_the_list_of_events_has_accepted_ones_or_rejected_ones(service: Se
         assert [item["event_id"] for item in items] == ids, query
 
 
-async def test_ids_that_no_event_has_are_not_found(service: Service, destination: str) -> None:
+async def test_ids_that_no_event_has_are_not_found(service: Service, dst: str) -> None:
     """At most 100 of them; an event that is not dead exists."""
-    await service.post(destination, event(1))
+    await service.post(dst, event(1))
     ids = ["ord-1", *(f"none-{number}" for number in range(150))]
     for action in ("replay", "dead-letters/dismiss"):
-        path = f"/destinations/{destination}/{action}"
+        path = f"/destinations/{dst}/{action}"
         body: dict[str, Any] = {"status": "dead", "event_ids": ids, "dry_run": True}
         answer = (await service.send(path, **body)).json()
         assert answer["matched"] == 0
@@ -264,16 +262,15 @@ async def test_ids_that_no_event_has_are_not_found(service: Service, destination
         assert (await service.send(path, **body)).json()["not_found"] == []
 
 
-async def test_the_summary_has_the_times_and_the_filters_of_the_records(service: Service) -> None:
+async def test_the_summary_has_the_times_and_the_filters_of_the_records(service: Service, dst: str) -> None:
     """The exact counts by reason, field and mapping; the records by journey, node and execution."""
-    destination = await service.world.destination()
-    mapping = (await service.get(f"/destinations/{destination}/mappings"))["items"][0]["id"]
-    path = f"/destinations/{destination}/rejections"
+    mapping = (await service.get(f"/destinations/{dst}/mappings"))["items"][0]["id"]
+    path = f"/destinations/{dst}/rejections"
     for number in range(3):
         journey = {"id": f"j{number}", "node_id": "n1", "execution_id": f"x{number}"}
-        await service.post(destination, nameless(number, journey=journey))
+        await service.post(dst, nameless(number, journey=journey))
     late = {"event": {"timestamp": "yesterday"}, "user": {"email": "a@example.com"}}
-    await service.post(destination, {"event_id": "late", **late})
+    await service.post(dst, {"event_id": "late", **late})
     rows = {row["reason"]: row for row in (await service.get(f"{path}/summary"))["items"]}
     for reason, row in rows.items():
         times = [item["received_at"] for item in (await service.get(path, reason=reason))["items"]]

@@ -83,21 +83,21 @@ async def test_figures_count_erased_events_apart(
 
 @pytest.mark.parametrize("event_of", [mixed, uniform])
 async def test_a_place_without_an_event_has_no_figure(
-    service: Service, event_of: Callable[[int], dict[str, Any]], world: World, destination: str
+    service: Service, event_of: Callable[[int], dict[str, Any]], world: World, dst: str
 ) -> None:
     """A place stays empty if the ledger refuses its event after it has assigned the places of a batch."""
-    await service.post(destination, event_of(6))
+    await service.post(dst, event_of(6))
     conflict = event_of(6) | {"other": True}
-    await service.post(destination, conflict, *(event_of(number) for number in (2, 4, 8)))
-    await exact(world, destination)
+    await service.post(dst, conflict, *(event_of(number) for number in (2, 4, 8)))
+    await exact(world, dst)
     for email in ("person4@example.com", "person8@example.com"):
         await erase(world, email=email)
     world.amazon.script = refuse_odd
-    await world.work_until(destination, delivered=2, erased=2)
+    await world.work_until(dst, delivered=2, erased=2)
     await world.stop_workers()
-    await exact(world, destination)
+    await exact(world, dst)
     n2 = {"accepted": 1, "erased": 1} if event_of is mixed else {}
-    assert await figures(world, destination, node_id="n2") == n2
+    assert await figures(world, dst, node_id="n2") == n2
 
 
 async def test_figures_equal_the_stored_events_after_each_change(service: Service, world: World) -> None:
@@ -127,33 +127,32 @@ async def test_figures_equal_the_stored_events_after_each_change(service: Servic
 @pytest.mark.parametrize("event_of", [mixed, uniform])
 @pytest.mark.parametrize("disposition", ["discarded", "expired"])
 async def test_batches_that_were_never_sent_are_counted(
-    service: Service, disposition: str, event_of: Callable[[int], dict[str, Any]], world: World
+    service: Service, disposition: str, event_of: Callable[[int], dict[str, Any]], world: World, dst: str
 ) -> None:
     """Discarded or expired whole, then replayed."""
-    destination = await world.destination()
-    await service.post(destination, *(event_of(number) for number in range(6)))
+    await service.post(dst, *(event_of(number) for number in range(6)))
     status = {"discarded": "dead", "expired": "expired"}[disposition]
     await world.fetch(
         "UPDATE batch_states SET disposition = $2, settled_at = now(), reason = $2 WHERE destination = $1",
-        await world.number(destination),
+        await world.number(dst),
         disposition,
     )
     await world.fetch(
         f"INSERT INTO counts (destination, day, writer, {status}) VALUES ($1, current_date, 32767, 6)",
-        await world.number(destination),
+        await world.number(dst),
     )
-    await exact(world, destination)
-    assert (await figures(world, destination, node_id="n1"))[status] == (2 if event_of is mixed else 6)
-    await service.send(f"/destinations/{destination}/replay", status=status, dry_run=False)
-    await exact(world, destination)
-    await world.work_until(destination, delivered=6)
+    await exact(world, dst)
+    assert (await figures(world, dst, node_id="n1"))[status] == (2 if event_of is mixed else 6)
+    await service.send(f"/destinations/{dst}/replay", status=status, dry_run=False)
+    await exact(world, dst)
+    await world.work_until(dst, delivered=6)
     await world.stop_workers()
-    await exact(world, destination)
+    await exact(world, dst)
 
 
-async def test_a_day_has_at_most_a_thousand_nodes(service: Service, world: World, destination: str) -> None:
+async def test_a_day_has_at_most_a_thousand_nodes(service: Service, world: World, dst: str) -> None:
     """The rest is one row without ids, also in another process that registers at the same time."""
-    number = await world.number(destination)
+    number = await world.number(dst)
     async with world.pool.acquire() as one, world.pool.acquire() as other:
         nodes = [(number, "j", f"n{node}") for node in range(MOST_NODES + 5)]
         found = await asyncio.gather(
@@ -167,7 +166,7 @@ async def test_a_day_has_at_most_a_thousand_nodes(service: Service, world: World
     for each in found:
         assert each.numbers.items() <= last.numbers.items()
     missing = next(iter(set(nodes) - last.numbers.keys()))
-    await service.post(destination, of_node(1, missing[2], journey="j"), of_node(2, "n1", journey="j"))
+    await service.post(dst, of_node(1, missing[2], journey="j"), of_node(2, "n1", journey="j"))
     async with world.pool.acquire() as connection:
         rows = await journey_figures.by_node(connection, number, since=datetime.now(UTC))
     assert {(journey, node): totals.accepted for journey, node, totals in rows} == {
@@ -209,10 +208,10 @@ async def test_a_failover_that_lost_a_node_counts_its_events_for_no_other(servic
     assert (await figures(world, dst, node_id="n2")) == {}
 
 
-async def test_the_rows_of_earlier_days_are_merged(service: Service, world: World, destination: str) -> None:
+async def test_the_rows_of_earlier_days_are_merged(service: Service, world: World, dst: str) -> None:
     """The sums stay equal; rows of today stay apart."""
-    await service.post(destination, of_node(1, "n1"))
-    number = await world.number(destination)
+    await service.post(dst, of_node(1, "n1"))
+    number = await world.number(dst)
     await world.fetch(
         "INSERT INTO journey_figures (destination, day, node, writer, accepted, dead) "
         "SELECT $1, current_date - d, 1, w, 3, 1 FROM generate_series(0, 2) d, generate_series(1, 4) w",
@@ -232,21 +231,21 @@ async def test_the_rows_of_earlier_days_are_merged(service: Service, world: Worl
     assert sorted(rows.values()) == [1, 1, 5]
 
 
-async def test_the_status_of_a_filter_decides_nothing(service: Service, destination: str) -> None:
+async def test_the_status_of_a_filter_decides_nothing(service: Service, dst: str) -> None:
     """An unknown journey has no members of the whole destination."""
-    await service.post(destination, of_node(1, "n1"))
+    await service.post(dst, of_node(1, "n1"))
     for name in ("journey_id", "node_id", "execution_id"):
-        stats = await service.get(f"/destinations/{destination}/stats", **{name: "nope"})
+        stats = await service.get(f"/destinations/{dst}/stats", **{name: "nope"})
         own = {"counted_back_to"} if name == "execution_id" else set()
         assert stats.keys() == {"destination_id", "counts", "waiting"} | own
         assert set(stats["counts"].values()) == {0}
-    stats = await service.get(f"/destinations/{destination}/stats", execution_id="x1", node_id="n1")
+    stats = await service.get(f"/destinations/{dst}/stats", execution_id="x1", node_id="n1")
     assert stats["counts"] == {"accepted": 1, **dict.fromkeys(Status, 0), "queued": 1}
 
 
-async def test_counting_an_execution_ends_in_time(service: Service, world: World, destination: str) -> None:
+async def test_counting_an_execution_ends_in_time(service: Service, world: World, dst: str) -> None:
     """Executions are counted batch by batch. The answer says back to when, if that took too long."""
-    await service.post(destination, of_node(1, "n1", execution="x1"))
+    await service.post(dst, of_node(1, "n1", execution="x1"))
     await world.fetch(
         "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
         "  data_key, accepted_at) "
@@ -254,14 +253,14 @@ async def test_counting_an_execution_ends_in_time(service: Service, world: World
         "  data_key, accepted_at + interval '1 minute' FROM batch_states, generate_series(1, 200) n"
     )
     async with world.pool.acquire() as connection:
-        row = await find_visible_row(connection, OPERATOR, destination)
+        row = await find_visible_row(connection, OPERATOR, dst)
         wanted = EventQuery(execution_id="x1")
         counts, back_to = await count_stored(connection, row, wanted, seconds=0)
         assert counts.accepted == 0
         assert back_to is not None
         counts, back_to = await count_stored(connection, row, wanted)
         assert (counts.accepted, counts.queued, back_to) == (1, 1, None)
-    stats = await service.get(f"/destinations/{destination}/stats", execution_id="x1")
+    stats = await service.get(f"/destinations/{dst}/stats", execution_id="x1")
     assert (stats["counts"]["accepted"], stats["counted_back_to"]) == (1, None)
 
 
@@ -273,9 +272,9 @@ MILLION = """
 """
 
 
-async def test_figures_of_a_million_events_are_exact_and_cheap(service: Service, destination: str) -> None:
+async def test_figures_of_a_million_events_are_exact_and_cheap(service: Service, dst: str) -> None:
     """What a week of single posts to a thousand nodes leaves: rows of four sessions for each node and day."""
-    number = await service.world.number(destination)
+    number = await service.world.number(dst)
     await service.world.fetch(
         "INSERT INTO journey_nodes (destination, day, number, journey_id, node_id) SELECT $1, "
         "(now() AT TIME ZONE 'UTC')::date - day, node, 'j' || node % 10, 'n' || node "
@@ -288,12 +287,12 @@ async def test_figures_of_a_million_events_are_exact_and_cheap(service: Service,
     counted = Counter[str]()
     for journey in range(10):
         cpu = time.thread_time()
-        stats = await service.get(f"/destinations/{destination}/stats", journey_id=f"j{journey}")
+        stats = await service.get(f"/destinations/{dst}/stats", journey_id=f"j{journey}")
         assert time.thread_time() - cpu < 0.05
         counted.update(stats["counts"])
         assert stats["counts"]["dead"] == 2_800
     expected = {"accepted": 1_000_000, "delivered": 944_000, "dead": 28_000, "retrying": 28_000}
     assert {name: events for name, events in counted.items() if events} == expected
     # The 20,000 rows with one event more are those of five days.
-    one = await service.get(f"/destinations/{destination}/stats", journey_id="j3", node_id="n13")
+    one = await service.get(f"/destinations/{dst}/stats", journey_id="j3", node_id="n13")
     assert (one["counts"]["accepted"], one["counts"]["dead"]) == (7 * 4 * 35 + 5 * 4, 28)

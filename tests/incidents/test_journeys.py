@@ -32,40 +32,40 @@ async def figures(service: Service, destination: str, **query: str) -> dict[str,
     return {name: counts[name] for name in shown if counts[name]}
 
 
-async def test_figures_of_a_node_stay_exact_under_replay(service: Service, destination: str) -> None:
+async def test_figures_of_a_node_stay_exact_under_replay(service: Service, dst: str) -> None:
     """Accepted, rejected, delivered and dead, per journey and node."""
     await service.post(
-        destination,
+        dst,
         *(of_node(number, "n1") for number in range(4)),
         *(of_node(number, "n2", execution="x2") for number in range(4, 7)),
         of_node(8, "n2", journey="j2"),
         {"event_id": "no", "journey": {"id": "j1", "node_id": "n1"}},
     )
     # Repeated beside a new event, and alone.
-    await service.post(destination, *[of_node(9, "n3", execution="x3")] * 2, of_node(0, "n1"))
-    await service.post(destination, of_node(0, "n1"))
+    await service.post(dst, *[of_node(9, "n3", execution="x3")] * 2, of_node(0, "n1"))
+    await service.post(dst, of_node(0, "n1"))
     service.world.amazon.script = refuse_odd
-    await service.world.work_until(destination, delivered=5, dead=4)
+    await service.world.work_until(dst, delivered=5, dead=4)
     n1 = {"accepted": 4, "duplicates": 2, "rejected": 1, "delivered": 2, "dead": 2}
     n3 = {"accepted": 1, "duplicates": 1, "dead": 1}
-    assert await figures(service, destination, node_id="n3") == n3
-    assert await figures(service, destination, journey_id="j1", node_id="n1") == n1
-    assert await figures(service, destination, node_id="n2") == {"accepted": 4, "delivered": 3, "dead": 1}
-    assert await figures(service, destination, journey_id="j2") == {"accepted": 1, "delivered": 1}
-    assert await figures(service, destination, journey_id="none") == {}
-    listed = await service.get(f"/destinations/{destination}/events", node_id="n1", status="dead")
+    assert await figures(service, dst, node_id="n3") == n3
+    assert await figures(service, dst, journey_id="j1", node_id="n1") == n1
+    assert await figures(service, dst, node_id="n2") == {"accepted": 4, "delivered": 3, "dead": 1}
+    assert await figures(service, dst, journey_id="j2") == {"accepted": 1, "delivered": 1}
+    assert await figures(service, dst, journey_id="none") == {}
+    listed = await service.get(f"/destinations/{dst}/events", node_id="n1", status="dead")
     assert sorted(item["event_id"] for item in listed["items"]) == ["ord-1", "ord-3"]
-    assert (await service.get(f"/destinations/{destination}/events", node_id=""))["items"] == []
+    assert (await service.get(f"/destinations/{dst}/events", node_id=""))["items"] == []
 
     service.world.amazon.script = None
-    path = f"/destinations/{destination}"
+    path = f"/destinations/{dst}"
     dry = (await service.send(f"{path}/replay", status="dead", execution_id="x1", dry_run=True)).json()
     assert (dry["matched"], dry["replay_id"]) == (2, None)
     done = (await service.send(f"{path}/replay", status="dead", execution_id="x1", dry_run=False)).json()
     assert done["replayed"] == 2
-    await service.world.until(destination, delivered=7, dead=2)
+    await service.world.until(dst, delivered=7, dead=2)
     n1 = {"accepted": 4, "duplicates": 2, "rejected": 1, "delivered": 4}
-    assert await figures(service, destination, journey_id="j1", node_id="n1") == n1
+    assert await figures(service, dst, journey_id="j1", node_id="n1") == n1
     (replay,) = (await service.get(f"{path}/replays"))["items"]
     assert replay == await service.get(f"{path}/replays/{done['replay_id']}")
     assert {**replay, "requested_at": ""} == {
@@ -78,13 +78,12 @@ async def test_figures_of_a_node_stay_exact_under_replay(service: Service, desti
     await service.world.stop_workers()
 
 
-async def test_dismissed_dead_letters_stay_dead_and_are_no_longer_open(service: Service) -> None:
+async def test_dismissed_dead_letters_stay_dead_and_are_no_longer_open(service: Service, dst: str) -> None:
     """A dismissed one that is replayed and fails again is open again."""
-    destination = await service.world.destination()
-    await service.post(destination, *(of_node(number, "n1") for number in (1, 3, 5)))
+    await service.post(dst, *(of_node(number, "n1") for number in (1, 3, 5)))
     service.world.amazon.script = refuse_odd
-    await service.world.work_until(destination, dead=3)
-    path = f"/destinations/{destination}"
+    await service.world.work_until(dst, dead=3)
+    path = f"/destinations/{dst}"
 
     async def dead_open() -> int:
         return int((await service.get(f"{path}/stats"))["dead_open"])
@@ -119,7 +118,7 @@ async def test_dismissed_dead_letters_stay_dead_and_are_no_longer_open(service: 
         return await dead_open() == 1
 
     await eventually(again)
-    history = await service.get("/events/ord-3", destination_id=destination)
+    history = await service.get("/events/ord-3", destination_id=dst)
     assert (history["dismissed_at"], history["dismissed_by"]) == (None, None)
     assert (await service.send(f"{path}/replay", status="dead", event_ids=[])).status_code == 422
     await service.world.stop_workers()

@@ -16,7 +16,7 @@ BODY = {"count": 3, "dataset_name": "Shop_Test", "event_name": "Test conversion"
 
 
 @pytest.fixture
-async def destination(service: Service) -> str:
+async def dst(service: Service) -> str:
     """A destination of an application that sends to the world's Amazon."""
     state = service.client._transport.app.state  # type: ignore[attr-defined]
     client = EventsClient("client", "http://amazon.test", service.world.amazon.client())
@@ -42,12 +42,12 @@ async def figures(service: Service) -> dict[str, Any]:
     }
 
 
-async def test_marked_conversions_arrive_and_change_no_figure(service: Service, destination: str) -> None:
+async def test_marked_conversions_arrive_and_change_no_figure(service: Service, dst: str) -> None:
     """Amazon gets three in one request; nothing of the service but the audit knows."""
     world = service.world
-    await service.post(destination, event(1))
+    await service.post(dst, event(1))
     before = await figures(service)
-    answer = await service.send(f"/destinations/{destination}/test-conversions", **BODY)
+    answer = await service.send(f"/destinations/{dst}/test-conversions", **BODY)
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert (found["outcome"], found["http_status"], found["dataset_name"]) == ("answered", 207, "Shop_Test")
@@ -69,24 +69,22 @@ async def test_marked_conversions_arrive_and_change_no_figure(service: Service, 
 
 
 @pytest.mark.parametrize("token", [None, b"a b"], ids=["no sign-in", "a token that no header can carry"])
-async def test_without_a_connection_nothing_is_sent(
-    service: Service, destination: str, token: bytes | None
-) -> None:
+async def test_without_a_connection_nothing_is_sent(service: Service, dst: str, token: bytes | None) -> None:
     """The answer says what to do."""
     world = service.world
-    sealed = token and world.resources.vault.seal(token, place=access_place(destination))
+    sealed = token and world.resources.vault.seal(token, place=access_place(dst))
     await world.fetch(
         "UPDATE sign_ins SET access_token = $1, access_until = CASE WHEN $2 THEN access_until END",
         sealed,
         token is not None,
     )
-    answer = await service.send(f"/destinations/{destination}/test-conversions", **BODY)
+    answer = await service.send(f"/destinations/{dst}/test-conversions", **BODY)
     assert (answer.status_code, answer.json()["error"]) == (409, "not_connected"), answer.text
     assert "Connect it" in answer.json()["detail"]
     assert world.amazon.requests == []
 
 
-async def test_amazon_answers_item_by_item(service: Service, destination: str) -> None:
+async def test_amazon_answers_item_by_item(service: Service, dst: str) -> None:
     """A refused item with code and message; a refused request without items."""
     world = service.world
     world.amazon.script = lambda request: httpx.Response(
@@ -96,7 +94,7 @@ async def test_amazon_answers_item_by_item(service: Service, destination: str) -
             "error": [{"index": 1, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": "no"}]}],
         },
     )
-    path = f"/destinations/{destination}/test-conversions"
+    path = f"/destinations/{dst}/test-conversions"
     items = (await service.send(path, **BODY)).json()["items"]
     assert [(each["status"], each["code"]) for each in items] == [
         ("accepted", None), ("refused", "FIELD_VALUE_IS_INVALID"), ("unknown", None),
@@ -104,7 +102,7 @@ async def test_amazon_answers_item_by_item(service: Service, destination: str) -
     world.amazon.script = lambda request: httpx.Response(403, json={"code": "FORBIDDEN"})
     refused = (await service.send(path, **BODY)).json()
     assert (refused["http_status"], refused["items"]) == (403, [])
-    (row,) = await world.fetch("SELECT state FROM destinations WHERE id = $1", destination)
+    (row,) = await world.fetch("SELECT state FROM destinations WHERE id = $1", dst)
     assert row["state"] == "active"
 
 
@@ -119,22 +117,22 @@ async def test_amazon_answers_item_by_item(service: Service, destination: str) -
     ],
 )
 async def test_the_names_of_real_events_are_refused(
-    service: Service, destination: str, wrong: dict[str, Any]
+    service: Service, dst: str, wrong: dict[str, Any]
 ) -> None:
     """So are more than three."""
     world = service.world
-    await world.fetch("UPDATE destinations SET dataset_name = 'Shop_Events' WHERE id = $1", destination)
-    await service.post(destination, event(1))  # pins the name
-    answer = await service.send(f"/destinations/{destination}/test-conversions", **{**BODY, **wrong})
+    await world.fetch("UPDATE destinations SET dataset_name = 'Shop_Events' WHERE id = $1", dst)
+    await service.post(dst, event(1))  # pins the name
+    answer = await service.send(f"/destinations/{dst}/test-conversions", **{**BODY, **wrong})
     assert answer.status_code == 422, answer.text
     assert world.amazon.requests == []
 
 
-async def test_a_destination_may_send_ten_requests_an_hour(service: Service, destination: str) -> None:
+async def test_a_destination_may_send_ten_requests_an_hour(service: Service, dst: str) -> None:
     """The eleventh is refused with the time to wait, and Amazon does not get it. Others are not affected."""
     world = service.world
     other = await world.destination()
-    path = f"/destinations/{destination}/test-conversions"
+    path = f"/destinations/{dst}/test-conversions"
     assert [(await service.send(path, **BODY)).status_code for _ in range(10)] == [200] * 10
     refused = await service.send(path, **BODY)
     assert (refused.status_code, refused.json()["error"]) == (429, "too_many_requests")

@@ -98,13 +98,12 @@ async def test_each_figure_is_exact(service: Service) -> None:
 
 
 async def test_the_count_ends_within_a_batch_of_its_time(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch, dst: str
 ) -> None:
     """Without any time it counts the newest batch and says that it is not complete."""
-    destination = await service.world.destination()
     for first in (0, 3):
-        await service.post(destination, *(event_of(TODAY, number) for number in range(first, first + 3)))
-    path = f"/destinations/{destination}/reconciliation"
+        await service.post(dst, *(event_of(TODAY, number) for number in range(first, first + 3)))
+    path = f"/destinations/{dst}/reconciliation"
     for seconds, events, complete in ((20.0, 6, True), (0.0, 3, False)):
         monkeypatch.setitem(read_reconciliation.__kwdefaults__ or {}, "seconds", seconds)
         found = await service.get(path)
@@ -121,11 +120,10 @@ async def test_the_count_ends_within_a_batch_of_its_time(
     ],
 )
 async def test_a_range_that_is_too_long_or_turned_round_is_refused(
-    service: Service, first: str, last: str, field: str, problem: str
+    service: Service, first: str, last: str, field: str, problem: str, dst: str
 ) -> None:
     """31 days at most. The problems are those of the other range of days, the usage."""
-    destination = await service.world.destination()
-    path = f"/destinations/{destination}/reconciliation"
+    path = f"/destinations/{dst}/reconciliation"
     answer = await service.client.get(path, params={"from": first, "to": last})
     assert answer.status_code == 422, answer.text
     assert answer.json()["fields"] == [{"field": field, "problem": problem}]

@@ -18,13 +18,13 @@ def nameless(number: int, **more: Any) -> dict[str, Any]:
     return {"event_id": f"no-{number}", "user": {"email": SECRET}, **more}
 
 
-async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service, destination: str) -> None:
+async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service, dst: str) -> None:
     """By event id, execution, journey, node, request id, reason, field and mapping."""
     journey = {"id": "j1", "node_id": "n7", "execution_id": "x1"}
-    await service.post(destination, nameless(1, journey=journey), event(2), **{"X-Request-Id": "req-1"})
-    await service.post(destination, nameless(3))
-    path = f"/destinations/{destination}/rejections"
-    mapping = (await service.get(f"/destinations/{destination}/mappings"))["items"][0]["id"]
+    await service.post(dst, nameless(1, journey=journey), event(2), **{"X-Request-Id": "req-1"})
+    await service.post(dst, nameless(3))
+    path = f"/destinations/{dst}/rejections"
+    mapping = (await service.get(f"/destinations/{dst}/mappings"))["items"][0]["id"]
     wanted = {
         "event_id": "no-1", "execution_id": "x1", "journey_id": "j1", "node_id": "n7", "request_id": "req-1",
     }  # fmt: skip
@@ -42,11 +42,11 @@ async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service, 
             "detail": "Event Timestamp is mapped to event.timestamp, which is absent.",
         }
     assert len((await service.get(path, reason="timestamp_missing", mapping_id=mapping))["items"]) == 2
-    history = await service.get("/events/no-1", destination_id=destination)
+    history = await service.get("/events/no-1", destination_id=dst)
     assert (history["status"], history["reason"], history["accepted_at"]) == (
         "rejected", "timestamp_missing", None,
     )  # fmt: skip
-    accepted = await service.get("/events/ord-2", destination_id=destination)
+    accepted = await service.get("/events/ord-2", destination_id=dst)
     assert (accepted["status"], accepted["rejections"]) == ("queued", [])
     assert len((await service.get(path, field="event.timestamp", limit="1"))["items"]) == 1
     assert (await service.get(path, reason="no_match_key"))["items"] == []
@@ -58,42 +58,39 @@ async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service, 
     assert (row["count"], row["reason"], row["mapping_id"]) == (2, "timestamp_missing", mapping)
 
 
-async def test_a_record_names_all_problems_and_is_counted_by_the_first(service: Service) -> None:
+async def test_a_record_names_all_problems_and_is_counted_by_the_first(service: Service, dst: str) -> None:
     """In the response, the record, the history and the console; never a value of the event."""
-    destination = await service.world.destination()
-    results = await service.post(destination, {"event_id": "no-1", "user": {"email": "ada"}})
+    results = await service.post(dst, {"event_id": "no-1", "user": {"email": "ada"}})
     also = [{"reason": "no_match_key", "field": None, "mapping_field": None}]
     assert [result["also"] for result in results] == [also]
-    (item,) = (await service.get(f"/destinations/{destination}/rejections"))["items"]
+    (item,) = (await service.get(f"/destinations/{dst}/rejections"))["items"]
     assert (item["reason"], item["also"]) == ("timestamp_missing", also)
-    history = await service.get("/events/no-1", destination_id=destination)
+    history = await service.get("/events/no-1", destination_id=dst)
     assert [record["also"] for record in history["rejections"]] == [also]
-    (row,) = (await service.get(f"/destinations/{destination}/rejections/summary"))["items"]
+    (row,) = (await service.get(f"/destinations/{dst}/rejections/summary"))["items"]
     assert (row["reason"], row["count"]) == ("timestamp_missing", 1)
 
 
-async def test_an_id_that_is_refused_is_counted_and_recorded_as_null(service: Service) -> None:
+async def test_an_id_that_is_refused_is_counted_and_recorded_as_null(service: Service, dst: str) -> None:
     """The destination is that of the event, its envelope or the query."""
-    destination = await service.world.destination()
-    await service.post(destination, nameless(1, event_id=SECRET, journey={"id": SECRET, "node_id": "n1"}))
-    (item,) = (await service.get(f"/destinations/{destination}/rejections"))["items"]
+    await service.post(dst, nameless(1, event_id=SECRET, journey={"id": SECRET, "node_id": "n1"}))
+    (item,) = (await service.get(f"/destinations/{dst}/rejections"))["items"]
     assert (item["event_id"], item["reason"]) == (None, "event_id_personal")
     assert (item["journey_id"], item["node_id"]) == (None, "n1")
-    assert (await service.get(f"/destinations/{destination}/stats"))["counts"]["rejected"] == 1
+    assert (await service.get(f"/destinations/{dst}/stats"))["counts"]["rejected"] == 1
 
 
-async def test_what_is_no_event_counts_for_the_destination_of_its_batch(service: Service) -> None:
+async def test_what_is_no_event_counts_for_the_destination_of_its_batch(service: Service, dst: str) -> None:
     """A member that is no object and a line that is no JSON, by the envelope or the query."""
-    destination = await service.world.destination()
-    await service.post(destination, 1, event(2))
-    await service.client.post("/events", content=json.dumps({"destination_id": destination, "rows": ["x"]}))
+    await service.post(dst, 1, event(2))
+    await service.client.post("/events", content=json.dumps({"destination_id": dst, "rows": ["x"]}))
     answer = await service.client.post(
-        f"/events?destination_id={destination}",
+        f"/events?destination_id={dst}",
         content=b"{]\n[]",
         headers={"Content-Type": "application/x-ndjson"},
     )
     assert answer.status_code == 422
-    path = f"/destinations/{destination}"
+    path = f"/destinations/{dst}"
     items = (await service.get(f"{path}/rejections"))["items"]
     reasons = ["malformed_line", *["not_an_object"] * 3]
     assert sorted(item["reason"] for item in items) == reasons
@@ -105,33 +102,32 @@ async def test_what_is_no_event_counts_for_the_destination_of_its_batch(service:
     assert second["next_cursor"] is None
 
 
-async def test_what_leaves_no_record(service: Service, destination: str) -> None:
+async def test_what_leaves_no_record(service: Service, dst: str) -> None:
     """Dry runs, unknown destinations, and those that a key may not see."""
     body = json.dumps([nameless(1)])
-    await service.client.post(f"/events?destination_id={destination}&dry_run=true", content=body)
+    await service.client.post(f"/events?destination_id={dst}&dry_run=true", content=body)
     await service.client.post("/events?destination_id=dst_00000000000000000099", content=body)
-    await service.client.get(f"/destinations/{destination}/rejections")
+    await service.client.get(f"/destinations/{dst}/rejections")
     assert await service.world.fetch("SELECT * FROM rejection_records") == []
 
 
-async def test_six_hundred_a_minute_are_recorded_and_all_are_counted(service: Service) -> None:
+async def test_six_hundred_a_minute_are_recorded_and_all_are_counted(service: Service, dst: str) -> None:
     """Over several requests and writes."""
-    destination = await service.world.destination()
     for begin in range(0, 2_000, 500):
-        await service.post(destination, *(nameless(number) for number in range(begin, begin + 500)))
-        await service.get(f"/destinations/{destination}/rejections", limit="1")
+        await service.post(dst, *(nameless(number) for number in range(begin, begin + 500)))
+        await service.get(f"/destinations/{dst}/rejections", limit="1")
     minutes = await service.world.fetch(
         "SELECT count(*) AS n FROM rejection_records GROUP BY date_trunc('minute', received_at)"
     )
     assert max(row["n"] for row in minutes) == 600
-    (row,) = (await service.get(f"/destinations/{destination}/rejections/summary"))["items"]
+    (row,) = (await service.get(f"/destinations/{dst}/rejections/summary"))["items"]
     assert row["count"] == 2_000
 
 
-async def test_old_records_are_deleted(service: Service, destination: str) -> None:
+async def test_old_records_are_deleted(service: Service, dst: str) -> None:
     """By the maintenance of a worker."""
-    await service.post(destination, nameless(1), nameless(2))
-    await service.get(f"/destinations/{destination}/rejections")
+    await service.post(dst, nameless(1), nameless(2))
+    await service.get(f"/destinations/{dst}/rejections")
     await service.world.fetch(
         "UPDATE rejection_records SET received_at = now() - interval '8 days' WHERE event_id = 'no-1'"
     )
@@ -162,7 +158,7 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
-async def test_no_record_holds_a_value_of_a_hostile_event(service: Service, destination: str) -> None:
+async def test_no_record_holds_a_value_of_a_hostile_event(service: Service, dst: str) -> None:
     """Whatever stands in the members of an event, as their names, or in a header."""
     events: list[Any] = []
 
@@ -174,10 +170,10 @@ async def test_no_record_holds_a_value_of_a_hostile_event(service: Service, dest
         events.append(found)
 
     collect()
-    results = await service.post(destination, *events, **{"X-Request-Id": SECRET})
+    results = await service.post(dst, *events, **{"X-Request-Id": SECRET})
     assert len([result for result in results if result["status"] == "rejected"]) > 200
-    shown = await service.client.get(f"/destinations/{destination}/rejections?limit=200")
-    summary = await service.client.get(f"/destinations/{destination}/rejections/summary")
+    shown = await service.client.get(f"/destinations/{dst}/rejections?limit=200")
+    summary = await service.client.get(f"/destinations/{dst}/rejections/summary")
     stored = await service.world.fetch("SELECT r::text AS row FROM rejection_records r")
     counted = await service.world.fetch("SELECT r::text AS row FROM rejections r")
     assert len(stored) > 100
