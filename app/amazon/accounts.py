@@ -87,6 +87,7 @@ class _AccountList:
 
 
 _Missing = CannotTell | Unauthorized
+Visibility = Visible | NotVisible | CannotTell | Unauthorized
 
 
 async def find_advertiser(
@@ -96,7 +97,7 @@ async def find_advertiser(
     advertiser_id: str,
     *,
     deadline_s: float = _TOTAL_DEADLINE_S,
-) -> Visible | NotVisible | CannotTell | Unauthorized:
+) -> Visibility:
     """Find an advertiser among the accounts that this sign-in has access to in this region.
 
     First use the account query. If it does not list the advertiser, use the older calls. Return `NotVisible`
@@ -111,14 +112,12 @@ async def find_advertiser(
         return CannotTell("timeout")
 
 
-async def _search(
-    client: EventsClient, region: Region, access_token: str, advertiser_id: str
-) -> Visible | NotVisible | CannotTell | Unauthorized:
-    queried = await _query_accounts(client, region, access_token, advertiser_id)
-    if isinstance(queried, _AccountList) and (found := queried.find(advertiser_id)):
+async def _search(client: EventsClient, region: Region, access_token: str, wanted: str) -> Visibility:
+    queried = await _query_accounts(client, region, access_token, wanted)
+    if isinstance(queried, _AccountList) and (found := queried.find(wanted)):
         return found
-    listed = await _list_by_profile(client, region, access_token, advertiser_id)
-    if isinstance(listed, _AccountList) and (found := listed.find(advertiser_id)):
+    listed = await _list_by_profile(client, region, access_token, wanted)
+    if isinstance(listed, _AccountList) and (found := listed.find(wanted)):
         return found
     lists = [each for each in (queried, listed) if isinstance(each, _AccountList)]
     if lists:

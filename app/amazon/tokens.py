@@ -73,7 +73,7 @@ class Unavailable:
     why: str
 
 
-_Reply = Tokens | SignInRefused | InvalidClient | Unavailable
+TokenReply = Tokens | SignInRefused | InvalidClient | Unavailable
 
 _RETRYABLE = frozenset({"connect", "timeout", "cut", "amazon_error"})
 
@@ -121,9 +121,7 @@ class SignIn:
         }
         return f"{endpoints(region, self.base_url).authorize}?{urlencode(query)}"
 
-    async def exchange(
-        self, region: Region, *, code: str, code_verifier: str
-    ) -> Tokens | SignInRefused | InvalidClient | Unavailable:
+    async def exchange(self, region: Region, *, code: str, code_verifier: str) -> TokenReply:
         """Exchange the code of a sign-in for tokens. A code can be used once, within five minutes."""
         reply = await self._call(
             region,
@@ -158,7 +156,7 @@ class SignIn:
         for client in self._clients.values():
             await client.aclose()
 
-    async def _call(self, region: Region, **form: str) -> _Reply:
+    async def _call(self, region: Region, **form: str) -> TokenReply:
         """Call the token server and return the last reply.
 
         A failed call is repeated a few times within one deadline.
@@ -172,12 +170,12 @@ class SignIn:
         )
         try:
             async with asyncio.timeout(self.deadline_s):
-                reply: _Reply = await retrying(self._call_once, region, form)
+                reply: TokenReply = await retrying(self._call_once, region, form)
         except TimeoutError:
             return Unavailable("timeout")
         return reply
 
-    async def _call_once(self, region: Region, form: dict[str, str]) -> _Reply:
+    async def _call_once(self, region: Region, form: dict[str, str]) -> TokenReply:
         # The secret is part of the form. The token server rejects a call with an Authorization header.
         client = {"client_id": self.client_id, "client_secret": self.client_secret.get_secret_value()}
         try:
@@ -194,7 +192,7 @@ class SignIn:
         return read_token_reply(response.status_code, response.content)
 
 
-def read_token_reply(status: int, body: bytes) -> _Reply:
+def read_token_reply(status: int, body: bytes) -> TokenReply:
     """Parse a reply of the token server.
 
     An HTML page with status 200 is possible; it counts as unreadable.
@@ -216,7 +214,7 @@ def read_token_reply(status: int, body: bytes) -> _Reply:
     return Tokens(access, refresh, _lifetime(reply.get("expires_in")))
 
 
-def _read_refusal(reply: dict[str, Any]) -> _Reply:
+def _read_refusal(reply: dict[str, Any]) -> TokenReply:
     error = reply["error"]
     if not isinstance(error, str):
         return Unavailable("unexpected")

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-import asyncpg
 import msgspec
 
 from app.delivery.worker import Worker
@@ -21,7 +20,7 @@ from app.domain.batch import read_shapes
 from app.domain.callback import Acknowledged, FinalState, NotAcknowledged
 from app.domain.ids import MappingNumber
 from app.domain.outcomes.settle import RetryPolicy
-from app.store import callbacks
+from app.store import PipelineConnection, callbacks
 from app.store.callbacks import DueCallback
 
 MOST_EVENTS: Final = 500  # in one callback
@@ -94,7 +93,7 @@ class CallbackSender:
         return isinstance(reply, Acknowledged)
 
     async def _reschedule(
-        self, connection: asyncpg.pool.PoolConnectionProxy, due: DueCallback, reply: NotAcknowledged
+        self, connection: PipelineConnection, due: DueCallback, reply: NotAcknowledged
     ) -> None:
         """Send a callback again later, with back-off. After FAILED_AFTER, drop it."""
         if due.age > FAILED_AFTER:

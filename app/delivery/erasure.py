@@ -253,9 +253,7 @@ class ErasureScanner:
         except CannotDecrypt as error:
             if id not in self._unreadable:
                 self._unreadable.add(id)
-                self.worker.telemetry.log(
-                    "erasure.unreadable", level=40, erasure=id, error=describe_exception(error)
-                )
+                self.worker.telemetry.failed("erasure.unreadable", error, level=40, erasure=id)
             return None
         return frozenset(msgspec.json.decode(values, type=list[str]))
 
