@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import NO_CALLER, Caller
 from app.admin.access.people import PersonClaims
-from app.amazon.accounts import CannotTell, NotVisible, Visible
+from app.amazon.accounts import Visibility
 from app.amazon.tokens import SignIn
 from app.crypto import OpaqueTexts, Vault
 from app.domain.admission import Limits
@@ -30,7 +30,7 @@ from app.domain.conversion.results import DeploymentRules
 from app.domain.destination import Region
 from app.domain.ids import KeyId, OrganisationId
 from app.domain.notifications import Channel
-from app.domain.outcomes.outcome import SentRequest, Unauthorized
+from app.domain.outcomes.outcome import SentRequest
 from app.health import Readiness
 from app.ingest.intake import Intake
 from app.store import PipelineConnection, audit, transaction
@@ -49,7 +49,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | CannotTell | Unauthorized]]
+FindAdvertiser = Callable[[Region, str, str], Awaitable[Visibility]]
 """Takes region, access token and advertiser id. Returns whether the token gives access to the advertiser."""
 
 
