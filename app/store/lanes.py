@@ -65,8 +65,7 @@ async def living_workers(connection: PipelineConnection, *, silent_after: timede
     and it can commit nothing.
     """
     [row] = await connection.fetch(SQL["living_workers"], WORKER_LOCKS, silent_after)
-    living: int = row["living"]
-    return max(1, living)
+    return max(1, int(row["living"]))
 
 
 async def acquire(

@@ -92,9 +92,8 @@ class DatabaseResults:
     @property
     def want_probe(self) -> bool:
         """Return whether readiness should test the database now by writing."""
-        if self._lasting_from is None:
-            return not self._is_proven
-        return not self._is_proven or self._monotonic() >= self._lasting_from + self._hold
+        is_due = self._lasting_from is not None and self._monotonic() >= self._lasting_from + self._hold
+        return is_due or not self._is_proven
 
     def probed(self) -> None:
         """Record that the test of readiness succeeded."""
