@@ -20,9 +20,6 @@ from app.settings import Settings
 REJECTION_FILTERS = (
     "since", "until", "reason", "field", "mapping_id", *JOURNEY_IDS, "event_id", "request_id",
 )  # fmt: skip
-SUBJECT_FIELDS = (
-    "email", "phone", "maid", "ramp_id", "match_id", "real_id", "merkle_id", "kantar_id", "fip", "hash",
-)  # fmt: skip
 TAIL_FILTERS: Final = ("destination_id", "status", "reason", "event_type", *JOURNEY_IDS)
 TAIL_COLUMNS: Final[Mapping[str, int]] = {
     "received_at": 24, "status": 9, "event_id": 28, "reason": 22, "event_type": 22, "destination_name": 20,
@@ -145,12 +142,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add(parser: argparse.ArgumentParser, action: ApiAction) -> None:
     for name in action.arguments:
-        choices = SUBJECT_FIELDS if name == "field" else None
+        choices = _subject_fields() if name == "field" else None
         parser.add_argument(
             name,
             metavar=name.upper().removesuffix("_ID"),
             choices=choices,
-            help=choices and ", ".join(choices),
+            help=", ".join(choices) if choices else None,
             type=int if name == "version" else str,
         )
     for name in action.options:
@@ -164,6 +161,13 @@ def _add(parser: argparse.ArgumentParser, action: ApiAction) -> None:
     parser.set_defaults(action=action)
     add_client_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the response as JSON")
+
+
+def _subject_fields() -> tuple[str, ...]:
+    """Return the fields that `erase` accepts. Other commands do not need the modules of match keys."""
+    from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
+
+    return (*IDENTIFYING_FIELDS, HASH)
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> None:

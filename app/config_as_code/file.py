@@ -7,7 +7,7 @@ Aliases are refused, because a few lines with aliases can expand into gigabytes.
 
 import re
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -288,9 +288,7 @@ def with_lines(file: InvalidFile, text: str) -> InvalidFile:
     except (yaml.YAMLError, RecursionError, ValueError):
         return file
     lines = {} if root is None else dict(_walk(root, ""))
-    return InvalidFile(
-        tuple(FileProblem(_with_line(each.path, lines), each.sentence) for each in file.problems)
-    )
+    return InvalidFile(tuple(replace(each, path=_with_line(each.path, lines)) for each in file.problems))
 
 
 def _walk(node: yaml.Node, path: str) -> Iterator[tuple[str, int]]:
