@@ -23,7 +23,7 @@ from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder_or_di
 from app.domain.mapping.paths import EACH, UNREACHABLE, Step, parse_path, walk
 from app.domain.mapping.time_steps import pattern_of
 from app.domain.observed.fingerprints import Fingerprints
-from app.domain.observed.value_kinds import PATTERN_TIMES, ValueKind, kind_of
+from app.domain.observed.value_kinds import LISTED, PATTERN_TIMES, ValueKind, kind_of
 
 MAX_PATHS: Final = 200
 MAX_DEPTH: Final = 8
@@ -91,17 +91,6 @@ def without_fingerprints(sample: SchemaSample) -> SchemaSample:
 
 MAX_FINGERPRINTED: Final = 40  # characters
 _DIGITS: Final = re.compile(r"(?:[^0-9]*[0-9]){8}")  # as many as a phone number has
-LISTED: Final = frozenset(
-    {
-        ValueKind.EVENT_TYPE,
-        ValueKind.EVENT_SOURCE,
-        ValueKind.CURRENCY,
-        ValueKind.COUNTRY,
-        ValueKind.CONSENT_COUNTRY,
-        ValueKind.GRANTED,
-        ValueKind.DENIED,
-    }
-)
 
 
 def _word(

@@ -23,7 +23,6 @@ from app.domain.mapping.pipes import ALWAYS, PIPES, WHERE
 from app.domain.mapping.reading import Invented
 from app.domain.mapping.sources import Source
 from app.domain.observed.schema_sample import (
-    LISTED,
     MORE_ITEMS,
     Fingerprint,
     SampleEntry,
@@ -32,7 +31,7 @@ from app.domain.observed.schema_sample import (
     may_be_unsampled,
     without_fingerprints,
 )
-from app.domain.observed.value_kinds import PATTERN_TIMES, ValueKind
+from app.domain.observed.value_kinds import LISTED, PATTERN_TIMES, ValueKind
 
 _EARLIER: Final = timedelta(hours=15)  # a time without a zone is then recent and past in most zones
 _OLD: Final = timedelta(days=1_000)

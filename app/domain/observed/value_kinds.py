@@ -123,6 +123,11 @@ EMPTY: Final = frozenset(
 )
 """The kinds of values that fill no field."""
 PATTERN_TIMES: Final = frozenset({ValueKind.PATTERN_TIME, ValueKind.OLD_PATTERN_TIME})
+LISTED: Final = frozenset(
+    {ValueKind.EVENT_TYPE, ValueKind.EVENT_SOURCE, ValueKind.CURRENCY, ValueKind.COUNTRY}
+    | {ValueKind.CONSENT_COUNTRY, ValueKind.GRANTED, ValueKind.DENIED}
+)
+"""The kinds of members of closed lists."""
 
 
 def kind_of(value: Any, now: datetime) -> ValueKind:
