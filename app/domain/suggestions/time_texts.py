@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.domain.conversion.timestamps import read_rfc_2822
 from app.domain.mapping.time_steps import COMPACT, SWAP, pattern_of
-from app.domain.suggestions.names import WORDS, rank, table, words_in, words_of
+from app.domain.suggestions.names import WORDS, key_by_word, rank, table, words_in, words_of
 from app.domain.suggestions.observations import ObservedPath
 
 # --- Forms ----------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ _BRACKETS: Final = re.compile(r" \([^()]+\)$")
 _UTC_INSIDE: Final = re.compile(r" (?:UTC|GMT) (?=\d{4}$)")  # `Nov 24 10:00:00 UTC 2026`
 _SHORT_YEAR: Final = re.compile(r"\d{1,2}([./-])\d{1,2}\1(\d\d)(?=(,? |T))", re.ASCII)
 _YEARS: Final = 8
-_ZONE_NAMES: Final = {name: offset for offset, names in table("zones").items() for name in names}
+_ZONE_NAMES: Final = key_by_word("zones")
 _ZONES_OF_A_COUNTRY: Final = 4  # such as EST and EDT, CST and CDT
 _SIGNED: Final = re.compile(r"[+-]\d")
 _HALVES: Final = {"a.m.": "AM", "p.m.": "PM", "a. m.": "AM", "p. m.": "PM"}
