@@ -136,6 +136,15 @@ def test_an_attribute_of_products_is_read_as_list_and_as_value() -> None:
     assert rows["category"]["first_of"] == [{"path": path, "pipe": joined} for path in paths]
 
 
+def test_a_member_of_products_that_is_an_object_or_a_list_is_not_absent() -> None:
+    """A quantity that cannot be read is not left out of the count, nor a product without a readable price."""
+    lists = suggested(orders(products=[{"price": 3, "quantity": [{"pieces": 2}]}]))
+    assert ("units_sold", "quantity_not_readable") in undecided(lists)
+    assert "units_sold" not in lists.mapping["fields"]
+    some = orders(products=lambda n: [{"price": n if n % 4 else {}, "quantity": 2}])
+    assert suggested(some).mapping["fields"]["value"]["pipe"] == [["sum", "price", "quantity"]]
+
+
 def test_numbers_that_begin_with_the_calling_code_get_its_sign() -> None:
     """The name says that they do, or all of them do: a few German numbers may begin with 49, too."""
     for name, count, source in (

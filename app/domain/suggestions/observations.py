@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, Final
 
 from app.domain.mapping.paths import parse_path
@@ -166,23 +165,6 @@ class ProductList:
         """Return the path of a member of each object."""
         return f"{self.each}{path}" if path.startswith("[") else f"{self.each}.{path}"
 
-    def columns(self) -> list[ObservedPath]:
-        """Return what the products have at each path.
-
-        A list that has one value in each product is that value. Another one is the path of its members,
-        without values.
-        """
-        found = observe([member for event in self.members for member in event]).values
-        plain = {each.path: each for each in found if "pipe" not in each.source}
-        columns = []
-        for path, each in plain.items():
-            first = path.removesuffix("[0]")
-            if _INDEX.search(first):
-                continue
-            is_list = first != path and f"{first}[1]" in plain
-            columns.append(replace(each, source={"path": f"{first}[*]"}, values=()) if is_list else each)
-        return columns
-
 
 @dataclass(frozen=True, slots=True)
 class ObservedPaths:
@@ -203,7 +185,7 @@ class ObservedPaths:
         return replace(self, values=tuple(values))
 
 
-def observe(events: Sequence[Mapping[str, Any]]) -> ObservedPaths:
+def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     """Collect the paths and values of events."""
     walk = _Walk(events, frozenset())
     if mixed := walk.objects & walk.lists.keys():
@@ -224,7 +206,6 @@ def observe(events: Sequence[Mapping[str, Any]]) -> ObservedPaths:
     )
 
 
-@lru_cache(maxsize=4096)
 def step(path: str, name: str) -> str | None:
     """Return the path of an object's member, or None if the name cannot stand in a path or may be a value."""
     if not _LONG_NUMBER.search(name):
@@ -238,7 +219,7 @@ def step(path: str, name: str) -> str | None:
 class _Walk:
     """What was found in events. `mixed` are the lists that are an object where they have one member."""
 
-    def __init__(self, events: Sequence[Mapping[str, Any]], mixed: frozenset[str]) -> None:
+    def __init__(self, events: Sequence[dict[str, Any]], mixed: frozenset[str]) -> None:
         self.events = len(events)
         self.mixed = mixed
         self.values: dict[tuple[str, str], tuple[Written, tuple[str, ...], list[Any]]] = {}

@@ -1,7 +1,7 @@
 """Find the products of an order: their list, price and quantity, the units sold, and their custom data."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
@@ -10,19 +10,23 @@ from typing import Any, Final
 
 from app.domain.conversion.numbers import is_number
 from app.domain.conversion.values import MAX_CUSTOM_LENGTH
+from app.domain.mapping.paths import UNREACHABLE, parse_path, walk
 from app.domain.suggestions.amounts import Notation, as_amounts, read_amount
-from app.domain.suggestions.names import WORDS, joined, rank, table, words_in
+from app.domain.suggestions.names import WORDS, joined, plain, rank, table, words_in
 from app.domain.suggestions.observations import (
     FieldFinding,
     ObservedPath,
     ObservedPaths,
     ProductList,
     Written,
+    step,
 )
 from app.domain.suggestions.trial import Trial
 
 _USUAL: Final = 45  # the rank of a usual name
 _MAX_COUNT: Final = 99
+_MEMBER_DEPTH: Final = 3
+_MAX_MEMBER_PATHS: Final = 60
 _MAX_LISTS: Final = 12  # that may be the products
 _CENT: Final = Decimal("0.011")
 # What is looked at to find amounts that add up.
@@ -69,7 +73,7 @@ def find_products(found: ObservedPaths) -> Products | None:
 
 
 def _products_of(source: ProductList, found: ObservedPaths) -> Products:
-    columns = source.columns()
+    columns = _columns_of(source)
 
     def best(
         field: str, unlike: frozenset[str], fits: Any, other: ObservedPath | None = None
@@ -97,6 +101,21 @@ def _products_of(source: ProductList, found: ObservedPaths) -> Products:
         amount, counts = proven
         return replace(products, amount=amount, is_unit=counts is not None, quantity=counts or quantity)
     return products
+
+
+def _columns_of(source: ProductList) -> list[ObservedPath]:
+    """Return what the products have at each path. A list that has one value in each product is that value."""
+    members = [member for event in source.members for member in event]
+    paths: dict[str, tuple[str, ...]] = {}
+    for member in members[:200]:
+        _collect(member, "", (), paths)
+    for path in [path for path in paths if path.endswith("[0]")]:
+        if any(_value(member, path.replace("[0]", "[1]")) is not None for member in members):
+            paths[path.removesuffix("[0]")] = paths.pop(path)  # no lists of one value
+    return [
+        ObservedPath({"path": path}, names, tuple(_value(member, path) for member in members))
+        for path, names in paths.items()
+    ]
 
 
 def _proven_by_sums(
@@ -145,6 +164,26 @@ def _looks_like_counts(each: ObservedPath) -> bool:
     """Return whether values of a name that says nothing are small numbers, as quantities are."""
     small = all(type(value) is int and 1 <= value <= _MAX_COUNT for value in each.found)
     return small and len(each.found) * 2 > len(each.values) and not each.words & WORDS["no_count"]
+
+
+def _collect(
+    value: Mapping[str, Any], path: str, names: tuple[str, ...], paths: dict[str, tuple[str, ...]]
+) -> None:
+    for name, member in value.items():
+        below = step(path, name)
+        if below is None or len(paths) >= _MAX_MEMBER_PATHS:
+            continue
+        if type(member) is dict and below.count(".") <= _MEMBER_DEPTH:
+            _collect(member, below, plain((*names, name)), paths)
+        else:
+            is_single = type(member) is list and len(member) == 1 and type(member[0]) is not dict
+            paths.setdefault(f"{below}[0]" if is_single else below, plain((*names, name)))
+
+
+def _value(member: Any, path: str) -> Any:
+    """Return the value of a member of the list at a path, None if there is none or it is empty."""
+    value = walk(member, parse_path(path) or ())
+    return None if value in (UNREACHABLE, "") else value
 
 
 def with_tax(names: Sequence[str]) -> int:
@@ -231,17 +270,21 @@ def find_custom_data(found: ObservedPaths, products: Products | None, trial: Tri
 
 
 def _of_products(products: Products | None, synonyms: frozenset[str]) -> list[Written]:
-    """Return the sources of the first column with such a name: as a list in each product, and as a value."""
     if products is None:
         return []
-    fitting: dict[str, list[str]] = {}
     for each in products.columns:
         is_of_product = len(each.names) == 1 or each.names[-1] not in WORDS["of_products_only"]
-        is_text = each.path.endswith("[*]") or any(type(v) is str or is_number(v) for v in each.values)
-        path = products.source.member(each.path)
-        if joined(each.names[-1]) in synonyms and is_of_product and is_text and path.count("[*]") <= 2:
-            fitting.setdefault(each.path.removesuffix("[*]"), []).append(path)
-    return [{"path": path, "pipe": _JOIN} for path in sorted(next(iter(fitting.values()), []), reverse=True)]
+        if joined(each.names[-1]) not in synonyms or not is_of_product:
+            continue
+        whole = products.source.member(each.path)
+        sources: list[Written] = []
+        if any(type(value) is list for value in each.values) and whole.count("[*]") < 2:
+            sources.append({"path": f"{whole}[*]", "pipe": _JOIN})
+        if any(type(value) is str or is_number(value) for value in each.values):
+            sources.append({"path": whole, "pipe": _JOIN})
+        if sources:
+            return sources
+    return []
 
 
 def _of_event(found: ObservedPaths, synonyms: frozenset[str]) -> list[Written]:
