@@ -12,7 +12,6 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin import Scope, catalog
 from app.admin.operations_home import read_home
-from app.console.destinations.chart_view import condensed, line
 from app.console.incidents import present
 from app.console.live_updates import streamed
 from app.console.time_range import PARAMETER, RangeName, TimeRange, time_range
@@ -202,6 +201,26 @@ def destination_rows(
         sums = sum(delivered), sum(failed), sum(bucket.rejected for bucket in buckets.values())
         rows.append(HomeRow(item, health_label(item), stall_cause(item), *sums, *lines))
     return rows
+
+
+WIDTH, HEIGHT = 112.0, 24.0  # of an inline chart
+_POINTS: Final = 24
+
+
+def line(values: Sequence[float]) -> str:
+    """Return the points of an SVG line in an area of 112 × 24. The value zero is at the bottom."""
+    maximum = max(values) or 1
+    step = WIDTH / max(1, len(values) - 1)
+    return " ".join(
+        f"{index * step:.0f},{HEIGHT - 2 - value / maximum * (HEIGHT - 4):.0f}"
+        for index, value in enumerate(values)
+    )
+
+
+def condensed(values: Sequence[int]) -> list[int]:
+    """Add neighbouring values up, so that at most 24 sums remain. Return the sums in order."""
+    size = -(-len(values) // _POINTS)
+    return [sum(values[start : start + size]) for start in range(0, len(values), size)]
 
 
 def stall_cause(item: ListedDestination) -> str:

@@ -51,15 +51,6 @@ _DROPPED: Final = frozenset({PARAMETER, "day", "cursor"})  # a cursor belongs to
 
 
 @dataclass(frozen=True, slots=True)
-class RangeLink:
-    """A link to the same page with another range."""
-
-    label: str
-    href: str
-    is_current: bool
-
-
-@dataclass(frozen=True, slots=True)
 class TimeRange:
     """A range that ends now. `since` and `until` are UTC."""
 
@@ -95,11 +86,14 @@ class TimeRange:
         count = (self.until - self.since) // width + 1
         return [self.since + width * index for index in range(count)]
 
-    def links(self, parameters: Iterable[tuple[str, str]] = ()) -> list[RangeLink]:
-        """Return a link for each range, with the `parameters` of the current page except its cursor."""
+    def links(self, parameters: Iterable[tuple[str, str]] = ()) -> list[tuple[str, str, bool]]:
+        """Return the link of each range: its label, its address, and whether it is the current one.
+
+        It has the `parameters` of the current page except its cursor.
+        """
         kept = [pair for pair in parameters if pair[0] not in _DROPPED]
         return [
-            RangeLink(name.short_label, f"?{urlencode([*kept, (PARAMETER, name)])}", name is self.name)
+            (name.short_label, f"?{urlencode([*kept, (PARAMETER, name)])}", name is self.name)
             for name in RangeName
         ]
 

@@ -48,6 +48,13 @@ class Chart:
         """The lines in words."""
         return "; ".join(f"{line.label}: {self._extent(line)}" for line in self.lines)
 
+    def total(self, values: Sequence[Value]) -> Value:
+        """Return the sum of counts, the maximum of other values, or None without a measurement."""
+        known = [value for value in values if value is not None]
+        if not known:
+            return None
+        return sum(known) if self.unit == EVENTS else max(known)
+
     def _extent(self, line: Line) -> str:
         known = [value for value in line.values if value is not None]
         if not known:
@@ -98,8 +105,7 @@ class ChartSet:
         size, lines = self._buckets_per_row(), self._lines()
         found = []
         for first in range(0, len(self.starts), size):
-            parts = [(chart, line.values[first : first + size]) for chart, line in lines]
-            values = [_condensed(part, is_sum=chart.unit == EVENTS) for chart, part in parts]
+            values = [chart.total(line.values[first : first + size]) for chart, line in lines]
             if any(values):
                 cells = ["" if value is None else number(round(value, 1)) for value in values]
                 found.append((self.starts[first], cells))
@@ -110,13 +116,6 @@ class ChartSet:
 
     def _lines(self) -> list[tuple[Chart, Line]]:
         return [(chart, line) for chart in self.charts for line in chart.lines if any(line.values)]
-
-
-def _condensed(values: Sequence[Value], *, is_sum: bool) -> Value:
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return sum(known) if is_sum else max(known)
 
 
 def _duration(width: timedelta) -> str:
@@ -199,23 +198,3 @@ def _backlog(rows: Sequence[OutcomeBucket | None]) -> Chart:
         (_measured("Oldest waiting", "warn", [age / size for age in ages]),),
         "No event waited in this time range.",
     )
-
-
-WIDTH, HEIGHT = 112.0, 24.0  # of an inline chart
-_POINTS: Final = 24
-
-
-def line(values: Sequence[float]) -> str:
-    """Return the points of an SVG line in an area of 112 × 24. The value zero is at the bottom."""
-    maximum = max(values) or 1
-    step = WIDTH / max(1, len(values) - 1)
-    return " ".join(
-        f"{index * step:.0f},{HEIGHT - 2 - value / maximum * (HEIGHT - 4):.0f}"
-        for index, value in enumerate(values)
-    )
-
-
-def condensed(values: Sequence[int]) -> list[int]:
-    """Add neighbouring values up, so that at most 24 sums remain. Return the sums in order."""
-    size = -(-len(values) // _POINTS)
-    return [sum(values[start : start + size]) for start in range(0, len(values), size)]

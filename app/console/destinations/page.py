@@ -4,7 +4,6 @@ The overview shows setup steps at first, then the diagnosis, counts and charts, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -180,6 +179,7 @@ async def _panel_of(visit: CurrentDestination, range_name: RangeName) -> dict[st
     given = DiagnosisInput(visit.destination, overview.stats, overview.facts, now)
     # Rejected events do not show in Events manager.
     first_answer = overview.first_answer if stats.counts.delivered else None
+    events_manager, delay_percent = events_manager_hint(first_answer, now)
     return {
         "now": now,
         "chosen": chosen,
@@ -190,7 +190,8 @@ async def _panel_of(visit: CurrentDestination, range_name: RangeName) -> dict[st
         "diagnosis": diagnose(given),
         "gauges": lane(given),
         "charts": charts(overview.history, overview.response_times, chosen),
-        "viewing": events_manager_hint(first_answer, now),
+        "events_manager": events_manager,
+        "delay_percent": delay_percent,
         "first_answer": first_answer,
     }
 
@@ -209,37 +210,31 @@ def composition(counts: EventCounts) -> str:
     return " = ".join(filter(None, (f"{number(counts.accepted)} accepted", breakdown)))
 
 
-@dataclass(frozen=True, slots=True)
-class EventsManagerHint:
-    """Whether Amazon's Events manager shows the delivered events yet (R14)."""
-
-    sentence: str
-    percent: int
-
-
 _EVENTS_MANAGER_DELAY = timedelta(hours=2)
 
 
-def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerHint:
-    """Return whether "No activity yet" is expected; `first` is the time of the first accepted event."""
+def events_manager_hint(first: datetime | None, now: datetime) -> tuple[str, int]:
+    """Return whether Amazon's Events manager shows the delivered events yet (R14): a sentence, and how many
+    percent of the delay are over. `first` is the time of the first accepted event.
+    """
     if first is None:
         sentence = (
             "Amazon has not received events from this destination yet, so Events manager shows “No activity "
             "yet”. This is expected."
         )
-        return EventsManagerHint(sentence, 0)
+        return sentence, 0
     left = first + _EVENTS_MANAGER_DELAY - now
     if left > timedelta():
         sentence = (
             "Amazon has accepted events. Events manager takes up to two hours to count them: "
             f"“No activity yet” is normal for {age(left.total_seconds())} more."
         )
-        return EventsManagerHint(sentence, max(1, round(100 - 100 * left / _EVENTS_MANAGER_DELAY)))
+        return sentence, max(1, round(100 - 100 * left / _EVENTS_MANAGER_DELAY))
     sentence = (
         "Events manager should show counts. If it still shows “No activity yet”, check that it has the same "
         "advertiser, region and dataset selected, and that you are not on the tab “Amazon ad tag events”."
     )
-    return EventsManagerHint(sentence, 100)
+    return sentence, 100
 
 
 async def diagnosis_of(visit: CurrentDestination) -> Diagnosis:

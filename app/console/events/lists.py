@@ -29,7 +29,6 @@ from app.store.events.rejections import RejectionRecord
 router = PageRouter()
 
 _TAIL_ROWS: Final = 60
-_REPLAYABLE: Final = ("dead", "expired")
 
 
 Word = Annotated[str, Field(max_length=64)]
@@ -100,7 +99,7 @@ async def list_events(visit: CurrentDestination, query: Events, paging: Paging) 
     return await visit.show(
         "events.html",
         **_content(visit, query, chosen, listed),
-        selectable=query.status in _REPLAYABLE,
+        selectable=query.status in ("dead", "expired"),
         replay_parameters=[pair for pair in query.parameters if pair[0] != "field"],  # of rejections only
         mappings=await mapping_names(*visit.on),
     )
