@@ -211,8 +211,6 @@ async def show_consent(visit: CurrentDestination, paging: Paging) -> Response:
 @router.get(PAGE + "/consent.csv", Scope.EVENTS_READ, Scope.ERASE)
 async def export_consent(visit: CurrentDestination) -> Response:
     """Stream every consent record of a destination as CSV, newest first."""
-    page_at = partial(consent_page, visit.destination.id, None, ())
-    query = ListQuery(visit.context)
-    return await export(
-        ExportFormat.CSV, ConsentRecord, page_at, query, name=f"consent-{visit.destination.id}"
-    )
+    id_, query = visit.destination.id, ListQuery(visit.context)
+    page_at = partial(consent_page, id_, None, ())
+    return await export(ExportFormat.CSV, ConsentRecord, page_at, query, name=f"consent-{id_}")

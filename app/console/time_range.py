@@ -44,8 +44,6 @@ class RangeName(StrEnum):
 
 
 RangeParameter = Annotated[RangeName, Query(alias=PARAMETER)]
-_TWO_DAYS: Final = timedelta(days=2)
-_HOUR: Final = (timedelta(hours=1), "hours")
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _DROPPED: Final = frozenset({PARAMETER, "day", "cursor"})  # a cursor belongs to the list of one range
 
@@ -75,7 +73,8 @@ class TimeRange:
         """Return the part of the range from a moment on, as `12 of 30 days`. Return "" without a moment."""
         if moment is None:
             return ""
-        unit, name = (timedelta(days=1), "days") if self.until - self.since > _TWO_DAYS else _HOUR
+        is_long = self.until - self.since > timedelta(days=2)
+        unit, name = (timedelta(days=1), "days") if is_long else (timedelta(hours=1), "hours")
         whole = round((self.until - self.since) / unit)
         part = (self.until - moment) / unit
         return f"{f'{part:.1f}' if 0 < part < 10 else f'{min(part, whole):.0f}'} of {whole} {name}"

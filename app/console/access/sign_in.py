@@ -109,9 +109,8 @@ async def start(context: Context, request: Request, next: str | None = None, fre
     if context.people is None:
         raise Refusal(ErrorCode.NOT_FOUND)
     until = context.now().timestamp() + _LIFETIME.total_seconds()
-    pending = _Pending(
-        token_urlsafe(), token_urlsafe(), token_urlsafe(64), sessions.safe_next(next), fresh, until
-    )
+    onward = sessions.safe_next(next)
+    pending = _Pending(token_urlsafe(), token_urlsafe(), token_urlsafe(64), onward, fresh, until)
     url = await context.people.authorization_url(
         state=pending.state, nonce=pending.nonce, code_verifier=pending.verifier, fresh=fresh
     )

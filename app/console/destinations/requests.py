@@ -11,6 +11,7 @@ from app.api.lists import bad_cursor, cursor_of
 from app.console.events.history import outcome_label
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.console.visits import PAGE, CurrentDestination, PageRouter, Paging
+from app.console.wording import read_integer
 from app.store.attempts import RESPONSE_DAYS
 
 router = PageRouter()
@@ -25,15 +26,13 @@ async def page(
 ) -> Response:
     """List the requests of a time range, newest first, or only those that did not deliver every event."""
     chosen = time_range(range_name, visit.context.now())
-    place = paging.time_and_id
-    if place is not None and not (place[1].isascii() and place[1].isdigit() and len(place[1]) < 19):
-        raise bad_cursor()
+    before = None
+    if place := paging.time_and_id:
+        if (number := read_integer(place[1], 18)) is None:
+            raise bad_cursor()
+        before = (place[0], number)
     listed = await read_requests(
-        *visit.on,
-        since=chosen.since,
-        before=place and (place[0], int(place[1])),
-        failed=failed,
-        limit=paging.limit,
+        *visit.on, since=chosen.since, before=before, failed=failed, limit=paging.limit
     )
     following = listed.following
     return await visit.show(

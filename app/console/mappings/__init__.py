@@ -93,15 +93,12 @@ async def copy_page(visit: CurrentDestination, mapping_id: str, q: SearchText = 
 @router.post(MAPPING + "/copy", Scope.DESTINATIONS_WRITE)
 async def copy(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Copy the mapping as a draft and redirect to the copy."""
+    to, name = form.text("to"), form.text("name")
     try:
-        copied = await use_cases.copy_mapping(
-            *visit.on, mapping_id, to=form.text("to"), name=form.text("name")
-        )
+        copied = (await use_cases.copy_mapping(*visit.on, mapping_id, to=to, name=name)).mapping
     except Refusal as refusal:
         return await copy_page(visit.refused(refusal), mapping_id)
-    return visit.done(
-        "mapping_copied", f"/console/destinations/{copied.mapping.destination}/mappings/{copied.mapping.id}"
-    )
+    return visit.done("mapping_copied", f"/console/destinations/{copied.destination}/mappings/{copied.id}")
 
 
 _NAME_REQUIRED = (

@@ -167,16 +167,10 @@ async def _show_unsaved(
 @router.post(MAPPING + "/preview", Scope.DESTINATIONS_READ)
 async def show_preview(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Return the results of the unsaved form for the sample event. Nothing is stored."""
-    document = from_form(form)
+    document, sample, custom = from_form(form), form.text("sample"), custom_numbers(form)
     schema = await event_schemas.read_event_schema(*visit.on)
-    results = await _results(
-        visit,
-        None if mapping_id == NEW else mapping_id,
-        document,
-        schema,
-        sample=form.text("sample"),
-        custom=custom_numbers(form),
-    )
+    stored = None if mapping_id == NEW else mapping_id
+    results = await _results(visit, stored, document, schema, sample=sample, custom=custom)
     return visit.part("preview_part.html", fragment=True, **results)
 
 
