@@ -3,13 +3,15 @@
 They touch no lane, count, pin or stored event of the service. Only the audit records them.
 """
 
+import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Annotated, Final, Literal
 
+import msgspec
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,8 +21,9 @@ from app.admin.destinations import changing
 from app.admin.destinations.preflight import opened_token
 from app.admin.inputs import DatasetName, RequestBody
 from app.amazon.wire import usable_token
+from app.domain.conversion.consent import GRANTED_PAIR
+from app.domain.destination import Region
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
-from app.domain.match_quality.marked_conversions import marked_conversions
 from app.domain.outcomes import outcome
 from app.store import audit
 from app.store.audit import AuditAction, AuditFilter
@@ -30,6 +33,8 @@ from app.store.mappings import event_names
 
 _MOST_REQUESTS: Final = 10
 _PERIOD: Final = timedelta(hours=1)
+_COUNTRIES: Final = {Region.NA: "US", Region.EU: "DE", Region.FE: "JP"}
+_AGE: Final = timedelta(seconds=10)
 
 
 class TestConversionsRequest(RequestBody):
@@ -91,13 +96,7 @@ async def send_test_conversions(
             raise Refusal(ErrorCode.NOT_CONNECTED)
         after = {"count": body.count, "dataset_name": body.dataset_name, "event_name": name}
         await change.record(AuditAction.TEST_CONVERSIONS_SENT, destination.id, after=after)
-    sent = marked_conversions(
-        [secrets.token_hex(8) for _ in range(body.count)],
-        region=destination.region,
-        event_name=name,
-        dataset_name=body.dataset_name,
-        now=context.now(),
-    )
+    sent = _marked_conversions(destination.region, body, name, context.now())
     # No transaction is open during the call to Amazon.
     answer = await context.send_conversions(
         destination.region,
@@ -110,6 +109,35 @@ async def send_test_conversions(
     return TestConversionsView(
         answer.outcome, answer.status, answer.request_id, body.dataset_name, name, _items(sent, answer)
     )
+
+
+def _marked_conversions(
+    region: Region, body: TestConversionsRequest, event_name: str, now: datetime
+) -> dict[str, bytes]:
+    """Return the conversions of invented persons by their Amazon eventId, which is random."""
+    description = {
+        "name": event_name,
+        "conversionType": "OTHER",
+        "eventSource": "WEBSITE",
+        "eventIngestionMethod": "SERVER_TO_SERVER",
+        "dataSetName": body.dataset_name,
+    }
+    at = (now - _AGE).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    found = {}
+    for _ in range(body.count):
+        event_id = f"test-{secrets.token_hex(8)}"
+        address = f"{event_id}@example.com"  # a domain that RFC 2606 reserves: it belongs to no person
+        event = {
+            "eventDescription": description,
+            "countryCode": _COUNTRIES[region],
+            "eventTime": at,
+            "matchKeys": [{"type": "EMAIL", "values": [hashlib.sha256(address.encode()).hexdigest()]}],
+            "eventId": event_id,
+            "consent": GRANTED_PAIR,
+            "customData": [{"name": "test_conversion", "value": "true"}],
+        }
+        found[event_id] = msgspec.json.encode(event)
+    return found
 
 
 async def _require_few(connection: AsyncConnection, destination: Destination, now: datetime) -> None:
