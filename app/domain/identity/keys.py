@@ -78,3 +78,5 @@ class DropReason(Enum):
     UNUSABLE_DIGEST = "unusable_digest"
     CONTROL_CHARACTER = "control_character"
     TOO_LONG = "too_long"
+
+    __hash__ = object.__hash__  # each reason is one object; the hash of its name takes longer

@@ -146,7 +146,7 @@ def _product(
     for path in factors:
         usual = len(path) == 1 and type(member) is dict
         value = member.get(path[0]) if usual else walk(member, path)
-        if isinstance(value, SourceFailed):
+        if type(value) is SourceFailed:
             return value
         if is_empty(value):
             if product is None:

@@ -136,7 +136,7 @@ def _gather(value: Any, steps: Path, place: int, found: list[Any], reading: Read
     rest = steps[place + 1 : further]
     for member in members:
         value = walk(member, rest)
-        if isinstance(value, SourceFailed):
+        if type(value) is SourceFailed:
             return value
         if is_empty(value):
             continue
