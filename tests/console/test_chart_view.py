@@ -101,9 +101,6 @@ def test_every_bucket_has_a_name() -> None:
     assert max(name.bucket for name in RangeName) == timedelta(days=1)
 
 
-NOW = datetime(2026, 11, 24, 16, 7, 31, tzinfo=UTC)
-
-
 @pytest.mark.parametrize(
     ("name", "since", "buckets"),
     [

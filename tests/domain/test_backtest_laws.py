@@ -110,10 +110,7 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
     zone = FAMILIES[family].zone
     suggestion = suggest(events, SuggestionSettings(zone, Profile.AMAZON, {}, now))
     written = {"country_code": "DE", **suggestion.mapping}
-    published = compile_mapping(written)
-    assert isinstance(published, Mapping), published
-    older = compile_mapping({**written, "custom_data": []})
-    assert isinstance(older, Mapping), older
+    published, older = compiled(written), compiled({**written, "custom_data": []})
     judged, unclear = 0, 0
     for changed in _drafts(written):
         draft = compile_mapping(changed)
@@ -163,19 +160,8 @@ def _judged_together(
     now = datetime.now(UTC)
     mappings = []
     for all_fields in (fields, {**fields, **added}):
-        written = {
-            "name": "n",
-            "action": "send_events",
-            "event_type": "OFF_AMAZON_PURCHASES",
-            "event_source": "WEBSITE",
-            "event_name": "Order",
-            "country_code": "US",
-            "fields": {"event_timestamp": "time", **all_fields},
-            "consent": {"mode": "granted"},
-        }
-        mapping = compile_mapping(written)
-        assert isinstance(mapping, Mapping), mapping
-        mappings.append(mapping)
+        purchase = {"event_type": "OFF_AMAZON_PURCHASES", "fields": {"event_timestamp": "time", **all_fields}}
+        mappings.append(compiled({**_LEAD, **purchase}))
     outcomes, groups = [], []
     for content in contents:
         event = Event("e", "d", "m", received({"time": now.isoformat(), **content}))

@@ -22,7 +22,7 @@ from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event, EventProblem
 from app.domain.identity.keys import Profile
-from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
+from app.domain.mapping.document import Mapping, check_publishable
 from app.domain.mapping.presets import PRESETS
 from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.differences import KEYS
@@ -52,9 +52,7 @@ EVENT = conversions.event(
 
 
 def mapping(**changes: Any) -> Mapping:
-    made = compile_mapping({**DOCUMENT, **changes})
-    assert isinstance(made, Mapping), made
-    return made
+    return conversions.compiled({**DOCUMENT, **changes})
 
 
 def fields(**changes: Any) -> dict[str, Any]:

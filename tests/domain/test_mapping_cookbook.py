@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conversions import NOW, RULES
 
 from app.console.mappings.form import canonical, from_form
 from app.domain import strict_json
 from app.domain.conversion.convert import ConversionPlan, Rules
 from app.domain.event import Event, Rejection
-from app.domain.mapping.document import Mapping, compile_mapping
 from tests.console.test_mapping_form import sent
+from tests.domain.conversions import NOW, RULES, compiled
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "mapping-cookbook.md").read_text()
 INTRODUCTION, *RECIPES = PAGE.split("\n## ")
@@ -47,8 +46,7 @@ def test_there_are_recipes() -> None:
 
 def result_of(document: dict[str, Any], event: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
     """Return the members of the conversion that the page shows."""
-    mapping = compile_mapping(document)
-    assert isinstance(mapping, Mapping), mapping
+    mapping = compiled(document)
     outcome = ConversionPlan(mapping, Rules(**RULES)).convert(
         Event(None, RULES["destination_id"], RULES["mapping_id"], event), "id", NOW
     )

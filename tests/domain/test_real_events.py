@@ -16,9 +16,9 @@ from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event
 from app.domain.identity.keys import Profile
-from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
+from app.domain.mapping.document import Mapping, check_publishable
 from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
-from tests.domain.conversions import convert
+from tests.domain.conversions import compiled, convert
 from tests.domain.orders import JSON, Truth, received
 from tests.domain.random_families import events_of_random_family
 from tests.domain.realistic_events import FAMILIES, events_of
@@ -40,8 +40,7 @@ def suggestion_for(family: str, seed: int) -> Suggestion:
 def test_every_event_is_accepted_and_right(family: str, seed: int) -> None:
     """Its value, units, currency, time, e-mail, phone and advertising id are true."""
     suggestion = suggestion_for(family, seed)
-    mapping = compile_mapping(suggestion.mapping)
-    assert isinstance(mapping, Mapping), mapping
+    mapping = compiled({**suggestion.mapping})
     wrong = {
         number: problem
         for number, (event, truth) in enumerate(events_of(family, seed, ALL, NOW))
@@ -96,8 +95,7 @@ def test_families_put_together_at_random_are_right(seed: int) -> None:
     events = [(received(event), truth) for event, truth in events_of_random_family(seed, 60, NOW)]
     settings = SuggestionSettings("Europe/Berlin", Profile.AMAZON, {}, NOW)
     suggestion = suggest([event for event, _ in events[:SAMPLE]], settings)
-    mapping = compile_mapping(suggestion.mapping)
-    assert isinstance(mapping, Mapping), (mapping, suggestion.undecided)
+    mapping = compiled({**suggestion.mapping})
     problems = [problem_of(event, truth, mapping, f"e{n}") for n, (event, truth) in enumerate(events)]
     assert not any(problems), (suggestion.rows, suggestion.undecided)
 

@@ -11,21 +11,19 @@ from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event, read_events
 from app.domain.identity.keys import Profile
-from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
 from bench import outbox, reference
 from bench.conversion import RICH, converter, events
 from bench.events import MAPPING, bodies
 from bench.stand_in import StandIn
-from tests.domain.conversions import convert
+from tests.domain.conversions import compiled, convert
 
 RULES = Rules("dst_1", "map_1", 1, Region.NA, Profile.AMAZON, "USD", None, {})
 
 
 def conversions(events: int) -> list[Conversion]:
     """Turn the bench's events into conversions, as ingest does."""
-    mapping = compile_mapping(MAPPING)
-    assert isinstance(mapping, Mapping), mapping
+    mapping = compiled(MAPPING)
     (body,) = bodies("run", events, events, ["dst_1"])
     read = read_events(strict_json.parse(body), default_destination=None, default_mapping=None)
     assert isinstance(read, list)

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.batch import EventMetadata
 from app.domain.conversion.results import Rules
-from app.domain.mapping.document import Mapping, check_draft, compile_mapping
+from app.domain.mapping.document import check_draft
 from app.domain.match_quality.match_keys import (
     FORMULA,
     MOST_COVERAGE_EVENTS,
@@ -43,8 +43,7 @@ def samples(events: Iterable[tuple[dict[str, Any], int]], **facts: Any) -> Sampl
 
 def quality(*groups: SampleGroup, **changes: Any) -> MatchQuality:
     document = {**DOCUMENT, **changes}
-    mapping = compile_mapping(document)
-    assert isinstance(mapping, Mapping), mapping
+    mapping = conversions.compiled(document)
     return match_quality(groups, document, mapping, RULES, now=NOW)
 
 
