@@ -111,25 +111,20 @@ def test_realistic_events_are_judged_rightly_and_mostly_clearly(family: str) -> 
     suggestion = suggest(events, SuggestionSettings(zone, Profile.AMAZON, {}, now))
     written = {"country_code": "DE", **suggestion.mapping}
     published, older = compiled(written), compiled({**written, "custom_data": []})
+    stored = []
+    for number, content in enumerate(events):
+        event = Event("e", "d", "m", content)
+        before = convert(event, "e", published, RULES, now=now)
+        sample = take_sample(content, [path for _, path in published.paths], now=now, fingerprint=DIGEST)
+        stored.append((event, before, group_of(sample, before, version=number % 2)))
     judged, unclear = 0, 0
     for changed in _drafts(written):
         draft = compile_mapping(changed)
         if not isinstance(draft, Mapping):
             continue
-        for number, content in enumerate(events):
-            event = Event("e", "d", "m", content)
-            before = convert(event, "e", published, RULES, now=now)
+        for event, before, group in stored:
             after = convert(event, "e", draft, RULES, now=now)
-            sample = take_sample(content, [path for _, path in published.paths], now=now, fingerprint=DIGEST)
-            result = backtest(
-                [group_of(sample, before, version=number % 2)],
-                published,
-                draft,
-                RULES,
-                fingerprint=DIGEST,
-                now=now,
-                older={0: older},
-            )
+            result = backtest([group], published, draft, RULES, fingerprint=DIGEST, now=now, older={0: older})
             judged, unclear = judged + 1, unclear + result.unclear_events
             assert wrong_verdict(result, before, after) is None, (changed, result)
     assert judged >= 12
