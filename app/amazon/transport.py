@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections import defaultdict
-from dataclasses import InitVar, dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Final
 
 import h11
@@ -68,6 +68,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
     """
 
     tls: ssl.SSLContext
+    _: KW_ONLY
     connections: InitVar[int]
     limit: int
     keep_alive_s: float = 20.0

@@ -244,7 +244,9 @@ def _outcome(
     return outcome.ItemUnknown("contradictory") if is_accepted else _refusal(errors, _values([conversion]))
 
 
-def _refusal(errors: Sequence[dict[str, Any]], values: Collection[str]) -> outcome.Outcome:
+def _refusal(
+    errors: Sequence[dict[str, Any]], values: Collection[str]
+) -> outcome.ItemRefused | outcome.ItemFailed:
     """Return the outcome of a conversion with errors.
 
     One permanent error makes the outcome permanent (P4).

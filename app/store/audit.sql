@@ -26,7 +26,7 @@ SELECT sequence AS number, id, prev_hash, hash, ARRAY[sequence::text, id::text,
 FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2
 
 -- name: unlinked
-SELECT NULL AS number, id, prev_hash, hash, '{}'::text[] AS members FROM audit
+SELECT sequence AS number, id, prev_hash, hash, '{}'::text[] AS members FROM audit
 WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1
 
 -- name: links_of
