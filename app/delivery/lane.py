@@ -15,7 +15,7 @@ from app.domain.pacing.pace import SLOW_S, Pace, PaceSummary
 from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `claim` imports this module
     from app.delivery.claim import RequestContent
 
 POLL_EVERY_S = 1.0  # how often a worker reads which lanes have due events, in addition to notifications

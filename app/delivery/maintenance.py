@@ -84,7 +84,9 @@ async def _in_turn(
 ) -> Result | None:
     """Run a job in a transaction and return its result, unless another worker runs a job in its turn."""
     async with connection.transaction():
-        return await run(connection) if await transactions.try_lock(connection, _MAINTENANCE_LOCK) else None
+        if not await transactions.try_lock(connection, _MAINTENANCE_LOCK):
+            return None
+        return await run(connection)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -199,7 +199,7 @@ def _preview(
 
 @dataclass(slots=True)
 class QueueAgeMonitor:
-    """Checks the oldest event of every queue twice a minute.
+    """Checks the oldest event of every queue twice a minute: new events could expire before they are sent.
 
     `overdue` holds, for each organisation, the ids of its destinations whose oldest event was too old at the
     last check. `jitter` returns a number in [0, 1): it spreads the checks of several processes.

@@ -1,4 +1,7 @@
-"""The clients of a process for the services of others, as the settings describe them. Callers close them."""
+"""The clients of a process for the services of others, as the settings describe them.
+
+Callers close them, except for the client of the status callbacks.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager

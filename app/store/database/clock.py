@@ -68,7 +68,8 @@ def adjusted_offset(offset: float, *, database: float, before: float, after: flo
 
     `database` is the database's clock as a query returned it. `before` and `after` are the process's clock
     before and after this query. They limit the true offset to a range as wide as the round trip. If the
-    previous `offset` is outside this range, the nearest end of the range is returned.
+    previous `offset` is outside this range, the nearest end of the range is returned. Readings are in seconds
+    since 1970.
     """
     return min(max(offset, database - after), database - before)
 
