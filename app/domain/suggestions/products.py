@@ -110,12 +110,9 @@ def _columns_of(source: ProductList) -> list[ObservedPath]:
     for member in members[:200]:
         _collect(member, "", (), paths)
     for path in [path for path in paths if path.endswith("[0]")]:
-        if any(_value(member, path.replace("[0]", "[1]")) is not None for member in members):
+        if any(value is not None for value in _values(members, path.replace("[0]", "[1]"))):
             paths[path.removesuffix("[0]")] = paths.pop(path)  # no lists of one value
-    return [
-        ObservedPath({"path": path}, names, tuple(_value(member, path) for member in members))
-        for path, names in paths.items()
-    ]
+    return [ObservedPath({"path": path}, names, _values(members, path)) for path, names in paths.items()]
 
 
 def _proven_by_sums(
@@ -180,10 +177,11 @@ def _collect(
             paths.setdefault(f"{below}[0]" if is_single else below, plain((*names, name)))
 
 
-def _value(member: Any, path: str) -> Any:
-    """Return the value of a member of the list at a path, None if there is none or it is empty."""
-    value = walk(member, parse_path(path) or ())
-    return None if value in (UNREACHABLE, "") else value
+def _values(members: Sequence[Any], path: str) -> tuple[Any, ...]:
+    """Return the value of each member of the list at a path, None if there is none or it is empty."""
+    steps = parse_path(path) or ()
+    found = [walk(member, steps) for member in members]
+    return tuple([None if value is UNREACHABLE or value == "" else value for value in found])
 
 
 def with_tax(names: Sequence[str]) -> int:
