@@ -18,7 +18,6 @@ from app.domain.batch import digest_ranges
 from app.domain.ids import BatchId, DestinationNumber
 from app.domain.outcomes.settle import ENDPOINT_POLICY
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
-from app.settings import Settings
 from app.store import (
     PipelineConnection,
     attempts,
@@ -68,6 +67,16 @@ _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 _DEAD_KEY_LIFE = timedelta(days=7)  # of batches with dead letters, so that they can be replayed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long data is stored. The retention of a data key begins when all events of its batch are final."""
+
+    max_age: timedelta
+    key_life: timedelta
+    batch_days: int
+    rejection_days: int
+
+
 @dataclass(slots=True)
 class _MaintenanceJob:
     """A maintenance job, and when it is due in monotonic seconds."""
@@ -91,24 +100,20 @@ async def _in_turn(
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Maintenance:
-    """Runs the maintenance jobs every few seconds, and the jobs for partitions once an hour.
-
-    The settings say how long data is stored. The retention of a data key begins when all events of its batch
-    are final.
-    """
+    """Runs the maintenance jobs every few seconds, and the jobs for partitions once an hour."""
 
     every_s = 5.0
 
     worker: Worker
-    settings: Settings
+    retention: Retention
     _jobs: Sequence["_MaintenanceJob"] = field(init=False)
     _newest_id: BatchId = field(init=False, default=BatchId(0))
 
     def __post_init__(self) -> None:
-        key_life = timedelta(hours=self.settings.data_key_retention_hours)
-        delete_keys = partial(batches.delete_data_keys, after=key_life, dead_after=_DEAD_KEY_LIFE)
-        rejection_life = timedelta(days=self.settings.rejection_retention_days)
-        delete_rejections = partial(rejections.delete_old, keep=rejection_life)
+        delete_keys = partial(
+            batches.delete_data_keys, after=self.retention.key_life, dead_after=_DEAD_KEY_LIFE
+        )
+        delete_rejections = partial(rejections.delete_old, keep=timedelta(days=self.retention.rejection_days))
         # Creation comes first, because without partitions nothing can be stored. It needs no turn.
         self._jobs = [
             _MaintenanceJob("create_partitions", self._create_partitions, _PARTITIONS_EVERY_S),
@@ -193,7 +198,7 @@ class Maintenance:
 
     async def _drop_partitions(self, connection: PipelineConnection) -> None:
         """Drop old partitions, each in a transaction that ends with the drop."""
-        keep_days = self.settings.batch_retention_days
+        keep_days = self.retention.batch_days
         for day in await partitions.old_days(connection, keep_days=keep_days):
             async with connection.transaction():
                 await partitions.drop_day(connection, day)
@@ -227,7 +232,7 @@ class Maintenance:
         self, connection: PipelineConnection
     ) -> Mapping[DestinationNumber, counts.CountDelta]:
         """Write which events expired. Return the changes of the counts, by destination."""
-        older_than = timedelta(days=self.settings.max_event_age_days)
+        older_than = self.retention.max_age
         deltas: defaultdict[DestinationNumber, counts.CountDelta] = defaultdict(counts.CountDelta)
         for number, events, retrying in await batches.expire(
             connection, older_than=older_than, limit=_EXPIRE_LIMIT

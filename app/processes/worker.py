@@ -17,7 +17,7 @@ from app.delivery.delivery import Delivery
 from app.delivery.dispatcher import Dispatcher
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
-from app.delivery.maintenance import Maintenance
+from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.worker import Worker
 from app.domain.pacing.order import Capacity, Turns
 from app.processes import gc_tuning, parent_watch
@@ -57,11 +57,22 @@ async def _run(settings: Settings) -> None:
             await dispatcher.run()
 
 
+def retention_of(settings: Settings) -> Retention:
+    """Return how long data is stored."""
+    return Retention(
+        max_age=timedelta(days=settings.max_event_age_days),
+        key_life=timedelta(hours=settings.data_key_retention_hours),
+        batch_days=settings.batch_retention_days,
+        rejection_days=settings.rejection_retention_days,
+    )
+
+
 def build_dispatcher(
     resources: Resources, client: EventsClient, sign_in: SignIn, deliver: CallbackPost | None = None
 ) -> Dispatcher:
     """Build the dispatcher of a worker."""
     settings = resources.settings
+    retention = retention_of(settings)
     worker = Worker(
         name=resources.name,
         pool=resources.pool,
@@ -77,14 +88,10 @@ def build_dispatcher(
     return Dispatcher(
         worker=worker,
         delivery=Delivery(
-            worker=worker,
-            amazon=client,
-            tokens=tokens,
-            erasing=erasing,
-            max_age=timedelta(days=settings.max_event_age_days),
+            worker=worker, amazon=client, tokens=tokens, erasing=erasing, max_age=retention.max_age
         ),
         leases=LaneLeases(worker=worker, turns=Turns(settings.merge_window_ms / 1000)),
-        maintenance=Maintenance(worker=worker, settings=settings),
+        maintenance=Maintenance(worker=worker, retention=retention),
         balancing=BalanceJob(worker=worker),
         erasing=erasing,
         outcomes=resources.outcomes,

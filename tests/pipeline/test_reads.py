@@ -17,6 +17,7 @@ from app.domain.ids import DEFAULT_ORGANISATION, BatchId, DestinationNumber
 from app.domain.outcomes.status import Status
 from app.ingest.flush_writer import FlushWriter
 from app.processes.resources import pool_settings
+from app.processes.worker import retention_of
 from app.settings import Settings
 from app.store import ledger
 from app.store.counts import CountWriter
@@ -233,7 +234,7 @@ async def test_a_read_does_not_grow_with_the_tables(world: World, statistics: st
 def maintenance_of(world: World) -> Maintenance:
     """Return the maintenance of a worker that does nothing else."""
     worker: Any = SimpleNamespace(pool=world.pool, monotonic=monotonic, telemetry=Telemetry())
-    return Maintenance(worker=worker, settings=Settings())
+    return Maintenance(worker=worker, retention=retention_of(Settings()))
 
 
 async def index(maintenance: Maintenance) -> None:

@@ -113,7 +113,7 @@ async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: Wor
     await world.stop_workers()
     elapsed = 0.0
     worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
-    maintenance = Maintenance(worker=worker, settings=dispatcher.maintenance.settings)
+    maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
     await maintenance.run()
     world.is_damaged = True
     await world.fetch(
@@ -135,7 +135,7 @@ async def test_the_metric_of_expired_events_follows_the_commit(world: World) -> 
     await world.fetch(f"UPDATE batch_states SET first_event = {old}, last_event = {old}")
     elapsed = 0.0
     worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
-    maintenance = Maintenance(worker=worker, settings=dispatcher.maintenance.settings)
+    maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
     expired = world.resources.telemetry.settled["expired"]._value
     before = expired.get()
     async with world.refused_commits():

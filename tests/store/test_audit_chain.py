@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin.audit import ChainResult, follow_chain
 from app.delivery.maintenance import Maintenance
 from app.domain.audit_chain import ChainBroken, ChainHead
+from app.processes.worker import retention_of
 from app.settings import Settings
 from app.store import audit
 from app.store.counts import CountWriter
@@ -62,7 +63,7 @@ async def test_the_head_is_logged_daily(
         worker: Any = SimpleNamespace(
             pool=pool, writer=CountWriter(1), monotonic=lambda: elapsed, telemetry=Telemetry()
         )
-        maintenance = Maintenance(worker=worker, settings=Settings())
+        maintenance = Maintenance(worker=worker, retention=retention_of(Settings()))
         await maintenance.run()  # an audit without rows has no head
         elapsed += 24 * 3600
         await actions(engine, 3)
