@@ -91,9 +91,7 @@ def read_amount(value: Any, decimal: str | None) -> Any:
             return wrong_type(value, "a number or a text with a number is expected")
         value = str(value)
     number = read_number(value.strip(), decimal)
-    return (
-        SourceFailed("transform_failed", "is not a number in the expected form") if number is None else number
-    )
+    return _NO_NUMBER if number is None else number
 
 
 def number_text(number: int | Decimal) -> str:
