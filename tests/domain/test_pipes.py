@@ -167,7 +167,8 @@ FORMS = [written for row in PIPES.values() for written, _ in row.examples]
 
 
 def any_value(rng: random.Random) -> Any:
-    return rng.choice((random_value(rng), rng.choice(ODD_TEXTS), {"a": [random_value(rng)]}))
+    odd = rng.choice(ODD_TEXTS)
+    return rng.choice((random_value(rng), odd, {"a": [random_value(rng)]}, {odd: random_value(rng)}))
 
 
 @pytest.mark.campaign

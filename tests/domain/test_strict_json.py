@@ -202,6 +202,7 @@ def test_the_fast_parser_agrees_with_the_slow_one() -> None:
     bodies = [b'{"a":"\\u003A","b":1}', b'{"a":{"a":1,"b":":"},"b":{"a":1,"b":":"}}']
     bodies += [near_json(rng) for _ in range(10_000)]
     bodies += ["".join(rng.choices(PIECES, k=rng.randrange(13))).encode() for _ in range(10_000)]
+    bodies += [rng.randbytes(rng.randrange(65)) for _ in range(1_000)]
     for body in bodies:
         outcome = parse(body)
         try:
