@@ -25,7 +25,7 @@ from app.domain.observed.fingerprints import fingerprint
 from app.domain.observed.schema_sample import take_sample
 from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.event_kinds import event_type_of
-from app.domain.suggestions.observations import observe
+from app.domain.suggestions.observations import ObservedPath, observe
 from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest, suggest_from_samples
 from tests.domain.readings import read
 
@@ -217,6 +217,19 @@ def test_the_first_and_the_last_offset_have_a_zone_that_exists(offset: str) -> N
     )
     assert check_draft(dict(suggestion.mapping)) == []
     assert [row.share for row in suggestion.rows if row.field == "event_timestamp"] == [1.0]
+
+
+def test_two_processes_suggest_the_same_steps() -> None:
+    """The signs of another script and the names of zones are replaced in a fixed order."""
+    signs = " +-/:"
+    wide = ObservedPath(
+        {"path": "at"}, ("at",), ("\uff11\uff0b\uff0d\uff0f\uff1a\u3000",)
+    ).with_plain_digits()
+    assert [step[2] for step in wide.source["pipe"]][-len(signs) :] == [*signs]
+    zones = ("PST", "PDT", "HST", "EST")
+    events = orders(time=lambda n: f"2026-11-24 10:{n:02}:00 {zones[n % len(zones)]}")
+    steps = suggested(events).mapping["fields"]["event_timestamp"]["pipe"]
+    assert [step[1].strip() for step in steps if step[0] == "replace"][: len(zones)] == sorted(zones)
 
 
 def test_a_number_among_local_times_has_no_offset_beside_it() -> None:

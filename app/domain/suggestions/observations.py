@@ -131,7 +131,7 @@ class ObservedPath:
         if len(zeros) != 1:
             return self
         (zero,) = zeros
-        forms = {char: unicodedata.normalize("NFKC", char) for char in others if not char.isdecimal()}
+        forms = {char: unicodedata.normalize("NFKC", char) for char in sorted(others) if not char.isdecimal()}
         signs = {char: form for char, form in forms.items() if form in {*"-/:+", " "}}
         return self.replacing({chr(ord(zero) + n): str(n) for n in range(10)} | _SIGNS.get(zero, {}) | signs)
 

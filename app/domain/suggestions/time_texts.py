@@ -225,7 +225,7 @@ def _offsets(texts: Sequence[str], _: datetime) -> dict[str, str]:
     if not ends <= _ZONE_NAMES.keys() or len(ends) > _ZONES_OF_A_COUNTRY:
         return {}
     others = {name[:-2] + {"S": "D", "D": "S"}.get(name[-2], name[-2]) + name[-1] for name in ends}
-    names = [*ends, *sorted(others & _ZONE_NAMES.keys() - ends)]
+    names = [*sorted(ends), *sorted(others & _ZONE_NAMES.keys() - ends)]
     gap = "" if all(_ISO.match(text) for text in texts) else " "
     return {f" {name}": f"{gap}{_ZONE_NAMES[name]}" for name in names}
 
