@@ -1,7 +1,8 @@
 """A batch: conversions of one destination that are stored together.
 
 It has two parts. The content is the finished Amazon events, which the caller encrypts. The shapes are the
-metadata of these events, without values of a person. Both are compressed.
+metadata of these events, without values of a person. Both are compressed. Digests of the ids in the shapes
+tell which batches cannot hold an id.
 
 Compression is zstd with a dictionary. It contains the texts that all Amazon events share, and tables that
 zstd would otherwise build for each value. It halves the size and the compression time of a single event. The

@@ -1,5 +1,6 @@
 """Use case: send marked conversions to a data set of their own, and return Amazon's answer. Never automatic.
 
+They have invented identities, and are the only test at Amazon, which has no test mode.
 They touch no lane, count, pin or stored event of the service. Only the audit records them.
 """
 

@@ -1,4 +1,7 @@
-"""Compare facts about a destination or the service with thresholds, and return the problems found."""
+"""Compare facts about a destination or the service with thresholds, and return the problems found.
+
+Also the problems of a mapping that its last events show: suspicious amounts, a path that vanished or changed.
+"""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,8 @@
 """Check a mapping document, and compile it to functions that read an event.
 
 `check_draft` accepts a document in which members are missing; `check_publishable` does not. Both report all
-problems, each with its path. Source: interface §4. The language is described in docs/mapping-language.md.
+problems, each with its path. `FIELDS` are the fields that a mapping can fill. Source: interface §4. The
+language is described in docs/mapping-language.md.
 """
 
 import re
