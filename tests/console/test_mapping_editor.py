@@ -427,6 +427,30 @@ async def test_a_note_that_is_too_long_is_refused_and_stays_in_the_form(world: A
     assert await published(world, page) is None
 
 
+@pytest.mark.parametrize(
+    ("event_type", "words"),
+    [
+        ("CONTACT", "Contact"),
+        ({"const": "CONTACT"}, "Contact"),
+        ({"path": "event.name"}, "from event.name"),
+        ({"path": "event.name", "pipe": ["upper"]}, "from event.name, transformed by upper"),
+        ({"template": "{event.kind}"}, "from {event.kind}"),
+        ({"first_of": [{"path": "event.kind"}, {"const": "CONTACT"}]}, "from event.kind, else CONTACT"),
+    ],
+)
+async def test_the_list_says_where_an_event_type_comes_from(
+    world: ApiWorld, event_type: Any, words: str
+) -> None:
+    """Every form of a source that the API takes."""
+    page = await begun(world)
+    destination = page.removeprefix("/console")
+    made = await world.call("POST", f"{destination}/mappings", MAPPING | {"event_type": event_type})
+    assert made.status_code == 201
+    answer = await world.client.get(f"{page}/mappings")
+    assert answer.status_code == 200
+    assert f"<td><bdi>{words}</bdi></td>" in answer.text
+
+
 async def test_a_mapping_is_copied_within_and_between_destinations(world: ApiWorld) -> None:
     """As a draft under another name; the original stays as it is."""
     await sign_in(world)

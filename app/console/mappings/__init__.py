@@ -21,7 +21,7 @@ from app.admin.mappings.trials import backtest_draft, needs_confirmation
 from app.api.lists import Cursor, ListQuery, bad_cursor
 from app.console.destinations import activate
 from app.console.mappings.field_results import problem_views
-from app.console.mappings.view import field_label, statement_changes, warning_lines
+from app.console.mappings.view import field_label, statement_changes, statements, warning_lines
 from app.console.visits import PAGE, CurrentDestination, CurrentVisit, Form, PageRouter, Paging
 from app.console.wording import match_key_label, read_integer, remedy, share
 from app.domain.destination import State
@@ -44,7 +44,7 @@ async def list_all(visit: CurrentDestination, paging: Paging) -> Response:
     """List the destination's mappings, one page at a time."""
     found = await use_cases.list_mappings(*visit.on, limit=paging.most, after=paging.number)
     content = visit.listed(found, lambda details: (details.mapping.number,), paging)
-    return await visit.show("mappings.html", **content)
+    return await visit.show("mappings.html", statements=statements, **content)
 
 
 @router.get(PAGE + "/event-schema", Scope.DESTINATIONS_READ)

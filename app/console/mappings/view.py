@@ -233,11 +233,12 @@ def statement_changes(before: Document | None, after: Document) -> list[Change]:
 
     Without `before`, each member of `after` is a difference: the content of the mapping.
     """
-    found = changes_of(_statements(before) if before else {}, _statements(after))
+    found = changes_of(statements(before) if before else {}, statements(after))
     return sorted(found, key=lambda change: _rank(change.place))
 
 
-def _statements(document: Document) -> dict[str, str]:
+def statements(document: Document) -> dict[str, str]:
+    """Return what a mapping or draft says at each place, in words."""
     places = _places(canonical(document))
     return {place: _words(place, source) for place, source in places.items() if source is not None}
 
