@@ -27,7 +27,7 @@ from app.console import (
     replays,
     system,
 )
-from app.console.access import sessions, sign_in
+from app.console.access import keys, sessions, sign_in
 from app.console.assets import ASSETS, compressed
 from app.console.destinations import activate, page, requests
 from app.console.events import history, lists
@@ -36,7 +36,7 @@ from app.console.visits import PageRouter
 from app.domain.outcomes.reasons import REASONS
 
 MODULES = (
-    *(sign_in, home, find),
+    *(sign_in, keys, home, find),
     *(page, activate, requests, match_quality),
     *(mappings, editor),
     *(lists, history, replays, incidents),

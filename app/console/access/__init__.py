@@ -1,1 +1,1 @@
-"""Who may see which page: sign-in and sessions."""
+"""Who may see which page: sign-in, sessions and keys."""
