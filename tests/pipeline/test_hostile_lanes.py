@@ -14,7 +14,7 @@ import pytest
 from app.delivery.lane import POLL_EVERY_S
 from app.domain.pacing.lane_limits import Times
 from app.domain.pacing.order import CAPACITY, Capacity
-from app.processes import worker
+from app.processes import clients, worker
 from tests.pipeline.amazon import Request
 from tests.pipeline.manual_clock import ManualClock
 from tests.pipeline.world import World, event, eventually, make_world, settings_of
@@ -240,7 +240,7 @@ async def test_a_worker_has_a_connection_for_each_request_of_a_region(
         opened.append(connections)
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(worker, "EventsClient", stop)
+    monkeypatch.setattr(clients, "EventsClient", stop)
     monkeypatch.setattr(worker, "open_resources", lambda *_, **__: nullcontext())
     settings = settings_of("postgresql://x/y").model_copy(update={"max_requests_in_flight": 48})
     with pytest.raises(asyncio.CancelledError):
