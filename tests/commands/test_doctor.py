@@ -1,4 +1,4 @@
-"""`doctor` finds each wrong by itself, and only that one."""
+"""`doctor` finds each fault, and only that one."""
 
 import base64
 import hashlib

@@ -112,7 +112,7 @@ def test_a_wrong_value_is_reported_by_name_only(
 def test_production_refuses_what_only_a_developer_may_do(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, str], says: str
 ) -> None:
-    """Each of the rules of production refuses by itself."""
+    """Each of the rules of production refuses without the others."""
     (problem,) = problems(monkeypatch, GOOD_PRODUCTION | change)
     assert problem.startswith(says)
 

@@ -1,6 +1,6 @@
 """`./run`, as a stranger meets it: it starts, takes an event, survives kill -9, and leaves nothing behind.
 
-Also its embedded Postgres, which starts by itself, whatever the last run left behind.
+Also its embedded Postgres, which starts automatically, whatever the last run left behind.
 """
 
 import json

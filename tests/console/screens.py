@@ -29,7 +29,7 @@ CALM: Any = {"reduced_motion": "reduce"}
 
 
 def settled(page: Page) -> None:
-    """Return once what the page fetches by itself is there."""
+    """Return once what the page fetches automatically is there."""
     expect(page.locator("main, body").first).to_be_visible()
     page.wait_for_function("!document.querySelector('.htmx-request')")
     for box in page.locator(".chart[data-series]").all():

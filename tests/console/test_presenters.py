@@ -522,7 +522,7 @@ BITS: Any = TEMPLATES.get_template("check_bits.html").module
 
 
 def test_every_line_has_a_label_and_no_label_is_left_over() -> None:
-    """In people's words, and for each who can mend it."""
+    """In people's words, and for each who can repair it."""
     checks = run_preflight(known())
     assert [check.name for check in checks] == list(BITS.labels)
     for check in checks:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
+from app.domain.database_refusals import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S
 from app.health import API, WORKER, Readiness
 from app.store.database.clock import DatabaseClock
-from app.store.database.results import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S, DatabaseResults
+from app.store.database.results import DatabaseResults
 from tests.clock import Clock
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import World, event, eventually

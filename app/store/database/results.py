@@ -1,19 +1,10 @@
-"""Record whether the database lately refused the flushes or claims of this process, for readiness.
-
-A process that is not ready gets no requests, so no successful statement can show that the database works
-again. A probe of the database therefore ends the state. But a probe writes other rows than a real statement:
-after a probe, the next real statement decides. If it is refused, the state is lasting again at once and the
-next probe comes later, so that readiness does not flap.
-"""
+"""Record whether the database lately refused the flushes or claims of this process, for readiness."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Refusals without a success between them are lasting if they span this long and are at least this many.
-LASTING_S = 5.0
-MIN_REFUSALS = 3
-FIRST_HOLD_S = 10.0
-LONGEST_HOLD_S = 60.0
+from app.domain.database_refusals import LASTING_S, NONE, Refusals
+
 # SQLSTATEs that the written values cause. No value causes the others of classes 22 and 23, such as an
 # exhausted sequence and a missing partition.
 _OF_VALUES = (
@@ -36,10 +27,7 @@ class DatabaseResults:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._refusals = 0  # since the last success or probe
-        self._first_refusal = 0.0
-        self._lasting_from: float | None = None  # since when every statement is refused
-        self._hold = 0.0  # no probe for this many seconds after `_lasting_from`
+        self._refusals: Refusals = NONE
         self._is_proven = False  # whether a statement or a probe succeeded since the process started
         self._flush_began: float | None = None  # the start of the running flush
         self._waiting_since = 0.0  # since when flushes run and none has succeeded
@@ -47,8 +35,7 @@ class DatabaseResults:
 
     def succeeded(self) -> None:
         """Record that a flush or a claim succeeded."""
-        self._refusals, self._lasting_from, self._hold = 0, None, 0.0
-        self._is_proven = True
+        self._refusals, self._is_proven = NONE, True
         self._waiting_since = self._monotonic()
 
     @contextmanager
@@ -65,20 +52,14 @@ class DatabaseResults:
 
     def refused(self, error: BaseException) -> None:
         """Record that a flush or a claim failed, unless the written values caused the error."""
-        if str(getattr(error, "sqlstate", None) or "") in _OF_VALUES:
-            return
-        now = self._monotonic()
-        if self._refusals == 0:
-            self._first_refusal = now
-        self._refusals += 1
-        is_long = self._refusals >= MIN_REFUSALS and now - self._first_refusal >= LASTING_S
-        if self._lasting_from is None and (is_long or self._hold > 0):
-            self._lasting_from = now
+        state = str(getattr(error, "sqlstate", None) or "")
+        if state not in _OF_VALUES:
+            self._refusals = self._refusals.refused(self._monotonic())
 
     @property
     def are_refused(self) -> bool:
         """Return whether the database has refused every flush or claim for some time, or a flush hangs."""
-        return self._lasting_from is not None or self.flush_age_s() >= LASTING_S
+        return self._refusals.are_lasting or self.flush_age_s() >= LASTING_S
 
     def flush_age_s(self) -> float:
         """Return the seconds for which a flush has run, or flushes have run without a success.
@@ -92,12 +73,10 @@ class DatabaseResults:
     @property
     def want_probe(self) -> bool:
         """Return whether readiness should test the database now by writing."""
-        is_due = self._lasting_from is not None and self._monotonic() >= self._lasting_from + self._hold
-        return is_due or not self._is_proven
+        return not self._is_proven or self._refusals.may_probe(self._monotonic())
 
     def probed(self) -> None:
         """Record that the test of readiness succeeded."""
         self._is_proven = True
-        if self._lasting_from is not None:
-            self._refusals, self._lasting_from = 0, None
-            self._hold = min(LONGEST_HOLD_S, max(FIRST_HOLD_S, self._hold * 2))
+        if self._refusals.are_lasting:
+            self._refusals = self._refusals.probed()
