@@ -47,7 +47,7 @@ def _tests(names: str, folder: str = "domain") -> tuple[str, ...]:
     return tuple(f"tests/{folder}/test_{name}.py" for name in names.split())
 
 
-OUTCOME_TESTS = _tests("settling event_status explaining")
+OUTCOME_TESTS = _tests("settling event_status")
 IDENTITY_TESTS = _tests("vectors dropped bounds places laws", "domain/identity")
 CONVERSION_TESTS = _tests(
     "conversion_values conversion unreadable_values consent preview time_steps number_steps sources "

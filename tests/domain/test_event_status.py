@@ -1,8 +1,10 @@
 """The status, attempts and explanation of one event, from its rows."""
 
 import json
+import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +18,9 @@ from app.domain.outcomes.event_history import (
     explain_duplicate,
     item_outcomes,
 )
-from app.domain.outcomes.outcome import Forbidden, Missing, PerItemReply, ServerError, TransportError
-from app.domain.outcomes.settle import has_answered
+from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.status import FINAL, WAITING, CountTotals, Status, status_of, tally
+from app.settings import ROOT
 from tests.tables import cases
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
@@ -70,15 +72,6 @@ def test_counts_add_up(state: State, waiting: dict[str, int]) -> None:
     assert set(asdict(tally(CountTotals(), state)).values()) == {0}
     assert {status.value for status in FINAL} == set(final)
     assert {status.value for status in WAITING} == set(zeros)
-
-
-@pytest.mark.parametrize(
-    ("reply", "answered"),
-    [(Missing("", ""), False), (ServerError(""), False), (TransportError(""), False), (Forbidden(), True)],
-)
-def test_which_replies_show_that_amazon_knows_the_endpoint(reply: object, answered: bool) -> None:
-    assert has_answered(reply) is answered  # type: ignore[arg-type]
-    assert has_answered(PerItemReply(())) is True
 
 
 def attempt(
@@ -188,3 +181,51 @@ def test_counts_that_damaged_rows_made_wrong_are_not_negative() -> None:
     counts = asdict(tally(CountTotals(accepted=3, delivered=5, retrying=-2), State.ACTIVE))
     assert min(counts.values()) == 0
     assert (counts["queued"], counts["retrying"], counts["delivered"]) == (0, 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("sign_in_revoked", "revoked or has expired"),
+        ("sign_in_unauthorized", "even with a new token (401)"),
+        ("sign_in_forbidden", "no permission for this advertiser (403)"),
+        ("sign_in_disconnected", "was disconnected"),
+    ],
+)
+def test_a_parked_event_explains_the_state_of_the_sign_in(reason: str, words: str) -> None:
+    """And names the time at which the event expires."""
+    explanation = explain(state_of(Status.PARKED, reason))
+    assert words in explanation
+    assert "reconnect" in explanation.lower()
+    assert explanation.endswith("The event waits. It expires at 2026-12-15 10:00:02 UTC.")
+
+
+def test_an_event_on_hold_of_a_suspended_organisation_names_the_organisation() -> None:
+    """Resuming the destination would not help."""
+    held = state_of(Status.HELD)
+    assert "destination is paused" in explain(held)
+    explanation = explain(replace(held, is_organisation_suspended=True))
+    assert explanation.startswith("The organisation is suspended. The event is on hold until ")
+    assert "paused" not in explanation
+    assert explanation.endswith("It expires at 2026-12-15 10:00:02 UTC.")
+
+
+@pytest.mark.parametrize("reason", [None, *REASONS])
+def test_a_retried_event_says_once_that_the_retry_is_automatic(reason: str | None) -> None:
+    """Whether its reason's remedy says so or not."""
+    assert explain(state_of(Status.RETRYING, reason)).count("automatically") == 1
+
+
+@pytest.mark.parametrize("message", ["Not valid", "Not valid.", "Not valid.."])
+def test_amazons_message_ends_with_one_full_stop(message: str) -> None:
+    """Whatever punctuation Amazon sent."""
+    explanation = explain(state_of(Status.DEAD, "amazon_refused", amazon_message=message))
+    assert "Amazon's message: Not valid. " in explanation
+
+
+def test_every_code_is_one_of_the_journeys_nine() -> None:
+    """The canvas knows no tenth, and the page lists them all."""
+    page = Path(ROOT, "docs", "reasons.md").read_text()
+    assert len(JourneyCode) == 9
+    assert re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE) == [*JourneyCode]
+    assert {row.code for row in REASONS.values()} <= set(JourneyCode)

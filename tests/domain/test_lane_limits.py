@@ -1,14 +1,10 @@
 """Shares of a worker: no one or two lanes take all of it, and every lane has an owner among the living."""
 
-import math
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S, Times, fair_share, may_acquire
 from app.domain.pacing.order import MIN_IN_FLIGHT, Capacity
-from app.domain.pacing.pace import SLOW_S
 from tests.tables import cases
 
 totals = st.integers(MIN_IN_FLIGHT, 256)
@@ -142,51 +138,3 @@ def test_an_expired_lane_is_leased_beyond_the_share() -> None:
     assert may_acquire(2, 3, is_lapsed=False)
     assert not may_acquire(3, 3, is_lapsed=False)
     assert may_acquire(3, 3, is_lapsed=True)
-
-
-def longest_waits(slow: int, healthy: int, *, response_s: float, seconds: float) -> list[float]:
-    """Let lanes of one region get an event twice a second; return the longest wait of each healthy lane.
-
-    All lanes were fast before. Then the first `slow` lanes get each response after `response_s`.
-    """
-    capacity, lanes = Capacity(), range(slow + healthy)
-    allowed = [capacity.lane] * len(lanes)  # each lane proved itself before
-    is_slow, waiting_since = [False] * len(lanes), [math.inf] * len(lanes)
-    in_flight: list[tuple[float, float, int]] = []  # (end, start, lane)
-    longest = [0.0] * len(lanes)
-    for tick in range(round(seconds * 20)):
-        now = tick / 20
-        for _, start, lane in [request for request in in_flight if request[0] <= now]:
-            is_slow[lane] = now - start >= SLOW_S
-        in_flight = [request for request in in_flight if request[0] > now]
-        for lane in lanes:
-            if tick % 10 == lane % 10:
-                waiting_since[lane] = min(waiting_since[lane], now)
-        for lane in sorted(lanes, key=lambda lane: waiting_since[lane]):
-            may_hang = [
-                is_slow[each] or any(each == other and now - start >= SLOW_S for _, start, other in in_flight)
-                for each in lanes
-            ]
-            own = sum(1 for request in in_flight if request[2] == lane)
-            count = len(in_flight), len(in_flight), own, sum(may_hang[one[2]] for one in in_flight)
-            if (
-                waiting_since[lane] > now
-                or own >= allowed[lane]
-                or not admits(capacity, *count, is_failing=may_hang[lane])
-            ):
-                continue
-            in_flight.append((now + (response_s if lane < slow else 0.05), now, lane))
-            longest[lane] = max(longest[lane], now - waiting_since[lane])
-            waiting_since[lane] = math.inf
-    return longest[slow:]
-
-
-@pytest.mark.parametrize("response_s", [4.0, 20.0])
-def test_thirteen_slow_advertisers_of_eighteen_do_not_delay_the_others(response_s: float) -> None:
-    """They accept every event, only late; the others wait less than 2 s, also while it begins."""
-    assert max(longest_waits(13, 5, response_s=response_s, seconds=60)) < 2.0
-
-
-@pytest.mark.parametrize("slow", [20, 30])
-def test_any_number_of_slow_advertisers_delays_the_others_only_while_it_begins(slow: int) -> None:
-    assert max(longest_waits(slow, 5, response_s=20.0, seconds=60)) < 21

@@ -1,13 +1,12 @@
 """Lint warnings of a draft: reported while it is edited, never a refusal."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.domain.destination import Region
 from app.domain.mapping.document import check_draft
-from app.domain.mapping.lint import LINT_WARNINGS, LintWarning, lint
+from app.domain.mapping.lint import LintWarning, lint
 from app.domain.mapping.presets import PRESETS
 from tests.tables import cases
 
@@ -118,9 +117,3 @@ def test_nothing_is_odd_about_a_preset(preset: Any) -> None:
     document = preset.document()
     assert check_draft(document) == []
     assert [one for region in Region for one in lint(document, region)] == []
-
-
-def test_every_word_stands_in_the_documentation() -> None:
-    """docs/reasons.md, in the table of warnings about a mapping."""
-    text = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text()
-    assert [word for word in LINT_WARNINGS if f"| `{word}` |" not in text] == []

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.conversion.numbers import as_text, read_number
+from app.domain.conversion.numbers import read_number
 from app.domain.mapping.pipes import make_step
-from app.domain.mapping.reading import SourceFailed, StepProblem
+from app.domain.mapping.reading import StepProblem
 from tests.domain.readings import piped
 from tests.tables import cases
 
@@ -213,26 +213,3 @@ def test_results_are_exact_to_twelve_decimals(number: Any, argument: Any, name: 
 )
 def test_steps_that_are_refused(step: Any) -> None:
     assert isinstance(make_step(step), StepProblem)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (10115, "10115"),
-        (Decimal("10115.0"), "10115"),
-        (Decimal("1E+3"), "1000"),
-        (Decimal("1.50"), "1.50"),
-        (-7, "-7"),
-        ("07", "07"),
-    ],
-)
-def test_a_number_is_read_as_text(value: Any, text: str) -> None:
-    """In plain digits, without an exponent."""
-    assert as_text(value) == text
-
-
-@pytest.mark.parametrize("value", [True, [], {}, None])
-def test_other_types_are_no_texts(value: Any) -> None:
-    failed = as_text(value)
-    assert isinstance(failed, SourceFailed)
-    assert failed.reason == "wrong_type"

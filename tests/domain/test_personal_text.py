@@ -71,6 +71,8 @@ def test_names_ids_and_counts_are_neither(text: str) -> None:
         ("ada＠example.com", True),
         ("ada﹫example.com", True),
         ("+12345678", True),
+        ("+123456789012345", True),
+        ("+15551928493:n7", True),
         ("+1 (206) 555-0142", True),
         ("+1.206.555.0142 ", True),
         ("tel:+1-206-555-0142", True),

@@ -4,8 +4,6 @@ import re
 from typing import get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.domain.outcomes import outcome as o
 from app.domain.outcomes import settle as module
@@ -154,11 +152,6 @@ def test_the_policy_in_force() -> None:
     assert RetryPolicy() == POLICY
 
 
-@given(st.integers(0, 40), st.floats(0, 1, exclude_max=True))
-def test_a_wait_keeps_within_its_ends(tries: int, jitter: float) -> None:
-    assert 0.05 <= POLICY.wait(tries, jitter=jitter) <= 300
-
-
 @pytest.mark.parametrize("reply", o.OUTCOMES)
 def test_every_reply_has_a_word_for_its_attempt(reply: type[o.Reply]) -> None:
     """The word is in the attempt's row."""
@@ -232,6 +225,7 @@ def test_the_times_that_are_in_force() -> None:
         (o.ServerError("x"), False),
         (o.Throttled(None), True),
         (o.Forbidden(), True),
+        (o.PerItemReply(()), True),
     ],
 )
 def test_what_shows_that_the_endpoint_is_there(reply: o.Reply, answered: bool) -> None:

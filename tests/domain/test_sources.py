@@ -192,6 +192,7 @@ def test_members_before_the_first_that_passes_leave_no_warning() -> None:
         "another on_error": ({"path": "a", "on_error": "skip"}, [("x.on_error", "invalid")]),
         "const with on_error": ({"const": 1, "on_error": "omit"}, [("x", "const_stands_alone")]),
         "null as a pipe": ({"path": "a", "pipe": None}, [("x.pipe", "wrong_type")]),
+        "a text as a pipe": ({"path": "a", "pipe": "trim"}, [("x.pipe", "wrong_type")]),
         "17 steps": ({"path": "a", "pipe": ["trim"] * 17}, [("x.pipe", "wrong_type")]),
         "ambiguous formats": (
             {"path": "a", "pipe": [["time", {"formats": ["DD/MM/YYYY HH", "MM/DD/YYYY HH"], "zone": "UTC"}]]},
