@@ -3,7 +3,6 @@
 Also its embedded Postgres, which starts automatically, whatever the last run left behind.
 """
 
-import json
 import os
 import re
 import shlex
@@ -13,7 +12,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,17 +29,18 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[2]
+CHOSEN_KEY = "chosen-by-the-operator-" + "x" * 20
 
 
 @dataclass
 class Machine:
-    """A bare machine of its own: a data folder, two ports, and launchers started on it."""
+    """A bare machine of its own: a data folder, ports, and launchers started on it."""
 
     folder: Path
     port: int
     sandbox_port: int
+    metrics_port: int
     launched: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    metrics_port: int = 0
 
     @property
     def screen(self) -> str:
@@ -89,7 +88,7 @@ class Machine:
     def send(self) -> httpx.Response:
         """Do what the line on the screen does."""
         line = next(line for line in self.screen.splitlines() if line.startswith("curl "))
-        words = shlex.split(line)
+        words = shlex.split(line.replace("$BOOTSTRAP_ADMIN_KEY", CHOSEN_KEY))
         headers = dict(word.split(": ", 1) for word in words if re.match(r"[A-Z][A-Za-z-]+: ", word))
         return httpx.post(words[2], headers=headers, content=words[-1], timeout=20)
 
@@ -99,9 +98,9 @@ class Machine:
         return list(answer["events"] if isinstance(answer, dict) and "events" in answer else answer["items"])
 
 
-@contextmanager
-def machine_in(folder: Path) -> Iterator[Machine]:
-    made = Machine(folder, free_port(), free_port())
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path, free_port(), free_port(), free_port())
     yield made
     for process in made.launched:
         for pid in made.group(process):
@@ -112,36 +111,43 @@ def machine_in(folder: Path) -> Iterator[Machine]:
         wait_until(lambda: made.postmaster() is None)
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    with machine_in(tmp_path) as made:
-        yield made
+def test_processes_are_counted_watched_started_again_and_ended(machine: Machine) -> None:
+    """Two of each kind, each with a port of its own, counted on from METRICS_PORT: the API's first.
 
-
-@pytest.fixture(scope="module")
-def large_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A running machine with two processes of each kind and ports to watch them, for tests that only look."""
-    with machine_in(tmp_path_factory.mktemp("large")) as made:
-        made.metrics_port = free_port()
-        made.run(
-            METRICS_PORT=str(made.metrics_port),
-            API_PROCESSES="2",
-            WORKER_PROCESSES="2",
-            OIDC_ISSUER="http://127.0.0.1:9",
-            OIDC_CLIENT_ID="console",
-            OIDC_ROLES="admin=CN=Ads%2COU=Leads,viewer=everyone",
-            TCF_PURPOSES="1,7,9",
-        )
-        yield made
-
-
-def test_a_child_that_is_killed_is_started_again_and_ctrl_c_leaves_nothing(machine: Machine) -> None:
-    """The API, the worker and Postgres come back by themselves, and the screen says so.
-
-    Ctrl-C ends every process, Postgres included.
+    A key that the operator chose is never printed: the line to paste names the variable instead. Settings
+    with a structure, such as the roles of groups, reach the API processes. API, workers and Postgres come
+    back by themselves, and the screen says so. Ctrl-C ends every process, Postgres included.
     """
-    launcher = machine.run()
-    assert len(machine.group(launcher)) == 4  # launcher, sandbox, API, worker; Postgres alone is elsewhere
+    launcher = machine.run(
+        BOOTSTRAP_ADMIN_KEY=CHOSEN_KEY,
+        METRICS_PORT=str(machine.metrics_port),
+        API_PROCESSES="2",
+        WORKER_PROCESSES="2",
+        OIDC_ISSUER="http://127.0.0.1:9",
+        OIDC_CLIENT_ID="console",
+        OIDC_ROLES="admin=CN=Ads%2COU=Leads,viewer=everyone",
+        TCF_PURPOSES="1,7,9",
+    )
+    assert CHOSEN_KEY not in machine.screen
+    address = f"http://127.0.0.1:{machine.port}"
+    listed = httpx.get(f"{address}/destinations", headers={"X-Api-Key": CHOSEN_KEY}, timeout=10)
+    assert len(listed.json()["items"]) == 1
+    assert "/console/oidc/start" in httpx.get(f"{address}/console/sign-in", timeout=10).text
+
+    wanted = [machine.metrics_port + number for number in range(4)]
+
+    def owned() -> list[list[int]]:
+        found = (sorted(ports_of(pid) & set(wanted)) for pid in machine.group(launcher))
+        return sorted(filter(None, found))
+
+    # The welcome screen waits for the API, not for workers.
+    wait_until(lambda: len(owned()) == 4)
+    assert owned() == [[port] for port in wanted]
+    for port in wanted:
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 200
+
+    # Launcher, sandbox, API processes, workers; Postgres alone is elsewhere.
+    assert len(machine.group(launcher)) == 6
     postmaster = machine.postmaster()
     assert postmaster is not None
     assert postmaster not in machine.group(launcher)
@@ -166,26 +172,11 @@ def test_a_child_that_is_killed_is_started_again_and_ctrl_c_leaves_nothing(machi
     assert "was killed" not in machine.screen
 
 
-def test_every_process_can_be_watched_on_a_port_of_its_own(large_machine: Machine) -> None:
-    """Counted on from METRICS_PORT: both API processes, then both workers."""
-    (launcher,) = large_machine.launched
-    wanted = [large_machine.metrics_port + number for number in range(4)]
-
-    def owned() -> list[list[int]]:
-        found = (sorted(ports_of(pid) & set(wanted)) for pid in large_machine.group(launcher))
-        return sorted(filter(None, found))
-
-    # The welcome screen waits for the API, not for workers.
-    wait_until(lambda: len(owned()) == 4)
-    assert owned() == [[port] for port in wanted]
-    for port in wanted:
-        assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 200
-
-
 def test_a_start_after_kill_9_of_everything_finds_what_was_there(machine: Machine) -> None:
     """The same destination and the same key; nothing has to be cleaned by hand.
 
-    The line of the first screen is accepted and reaches the sandbox.
+    The line of the first screen is accepted and reaches the sandbox. A launcher that is killed alone leaves
+    no process that would hold a port against the next start.
     """
     launcher = machine.run()
     answer = machine.send()
@@ -197,29 +188,11 @@ def test_a_start_after_kill_9_of_everything_finds_what_was_there(machine: Machin
     for pid in (*machine.group(launcher), postmaster):
         os.kill(pid, signal.SIGKILL)
     launcher.wait()
-    machine.run()
-    assert [line for line in machine.screen.splitlines() if "Admin key" in line] == [
-        line for line in before if "Admin key" in line
-    ]
-    assert [line for line in machine.screen.splitlines() if "Example destination" in line] == [
-        line for line in before if "Example destination" in line
-    ]
+    launcher = machine.run()
+    for name in ("Admin key", "Example destination"):
+        [line] = [line for line in before if name in line]
+        assert line in machine.screen.splitlines()
     assert machine.send().status_code == 202
-
-
-def test_children_end_when_their_launcher_is_killed(machine: Machine) -> None:
-    """Otherwise they would hold the ports against the next start.
-
-    A key that the operator chose is never printed: the line to paste names the variable instead.
-    """
-    chosen = "chosen-by-the-operator-" + "x" * 20
-    launcher = machine.run(BOOTSTRAP_ADMIN_KEY=chosen)
-    assert chosen not in machine.screen
-    assert "$BOOTSTRAP_ADMIN_KEY" in machine.screen
-    listed = httpx.get(
-        f"http://127.0.0.1:{machine.port}/destinations", headers={"X-Api-Key": chosen}, timeout=10
-    )
-    assert len(json.loads(listed.text)["items"]) == 1
     launcher.kill()
     launcher.wait()
     wait_until(lambda: machine.group(launcher) == set())
@@ -227,37 +200,22 @@ def test_children_end_when_their_launcher_is_killed(machine: Machine) -> None:
         socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_two_api_processes_share_the_port(large_machine: Machine) -> None:
-    """API_PROCESSES and WORKER_PROCESSES are counts of real processes."""
-    (launcher,) = large_machine.launched
-    assert len(large_machine.group(launcher)) == 6
-    assert large_machine.send().status_code == 202
-
-
-def test_people_can_sign_in(large_machine: Machine) -> None:
-    """Settings with a structure, such as the roles of groups, reach the API processes."""
-    page = httpx.get(f"http://127.0.0.1:{large_machine.port}/console/sign-in", timeout=10)
-    assert "/console/oidc/start" in page.text
-
-
-def test_a_port_in_use_is_reported_in_one_sentence(large_machine: Machine) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(tmp_path: Path) -> None:
     """Before anything is started, and with the setting that moves it."""
-    second = subprocess.run(
-        [sys.executable, "-m", "app"],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PORT": str(large_machine.port),
-            "SANDBOX_PORT": str(free_port()),
-            "DATA_DIR": str(large_machine.folder / "other"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings = {"PORT": str(port), "SANDBOX_PORT": str(free_port()), "DATA_DIR": str(tmp_path)}
+        second = subprocess.run(
+            [sys.executable, "-m", "app"],
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
     assert second.returncode == 2
-    assert f"PORT: port {large_machine.port} is in use" in second.stderr
+    assert f"PORT: port {port} is in use" in second.stderr
     assert "Traceback" not in second.stderr
 
 
@@ -323,17 +281,6 @@ async def test_a_postmaster_that_outlived_its_launcher_is_adopted(folder: Path) 
         assert await execute(cluster.url, "SELECT 1") == [(1,)]
     assert survivor is not None
     assert not is_of_cluster(survivor.pid, folder / "postgres")
-
-
-async def test_a_start_after_kill_9_of_everything_succeeds(folder: Path) -> None:
-    """A pid file of the dead and backends that have not noticed yet are waited out."""
-    killed_launcher(folder)
-    found = PidFile.of(folder / "postgres")
-    assert found is not None
-    os.kill(found.pid, signal.SIGKILL)
-    with running(throwaway(folder)) as cluster:
-        assert not cluster.adopted
-        assert await execute(cluster.url, "SELECT 1") == [(1,)]
 
 
 @cases(
