@@ -323,12 +323,6 @@ class TestARowInUse:
             assert await table.cache.find("a") == "old"
             assert len(table.reads) == reads
 
-    async def test_is_read_in_one_statement_with_all_others(self, table: Table) -> None:
-        for id_ in "abc":
-            await table.cache.find(id_)
-        await table.pass_time(REFRESH_SECONDS)
-        assert [sorted(ids) for ids in table.reads] == [["a"], ["b"], ["c"], ["a", "b", "c"]]
-
     async def test_shows_a_change_after_the_next_refresh(self, table: Table) -> None:
         await table.cache.find("a")
         table.rows["a"] = "new"
@@ -385,11 +379,6 @@ class TestARowInUse:
         await table.pass_time(60)
         assert len(table.reads) == reads
         assert table.cache.uses() == []
-
-    async def test_a_refresh_is_no_use_of_the_row(self, table: Table) -> None:
-        await table.cache.find("a")
-        await table.pass_time(60)
-        assert table.cache.uses() == [("a", "old", 100.0)]
 
 
 class TestRowsBeyondTheBound:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.admin import ErrorCode, FieldProblem, Problem, error_body
+from app.admin import ErrorCode, Problem, error_body
 from app.api.errors import STATUSES, status_of
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.ingest.evaluate import PendingRequest
@@ -23,13 +23,6 @@ def test_every_word_has_a_status_and_a_sentence() -> None:
     for word in ErrorCode:
         assert 400 <= status_of(Problem(word)) <= 599
         assert error_body(Problem(word))["detail"].endswith(".")
-
-
-def test_the_shape_is_three_members() -> None:
-    """`error`, `detail`, `fields`, each field with `field` and `problem`."""
-    shown = error_body(Problem(ErrorCode.INVALID, None, (FieldProblem("a.b", "missing"),)))
-    assert set(shown) == {"error", "detail", "fields"}
-    assert shown["fields"] == [{"field": "a.b", "problem": "missing"}]
 
 
 @pytest.mark.reads_only

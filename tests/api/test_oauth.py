@@ -372,17 +372,6 @@ async def lines(world: ApiWorld, path: str, query: str = "") -> dict[str, str]:
     return {line["name"]: line["status"] for line in answer["checks"]}
 
 
-async def test_what_amazon_shows_at_the_sign_in_is_remembered(world: ApiWorld, acme: JSON) -> None:
-    """Another currency than the destination's is red from then on, until it is changed."""
-    path = f"/destinations/{acme['id']}"
-    world.advertisers.currency = "CAD"
-    await world.connect(acme)
-    found = await lines(world, path)
-    assert (found["account"], found["region"], found["currency"]) == ("ok", "ok", "failed")
-    await world.call("PATCH", path, {"currency": "CAD"})
-    assert (await lines(world, path))["currency"] == "ok"
-
-
 async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld, acme: JSON) -> None:
     """An advertiser that is gone since shows, with the ids that are visible."""
     path = f"/destinations/{acme['id']}"

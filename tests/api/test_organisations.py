@@ -14,7 +14,7 @@ from app.store import driver_of
 from app.store.audit import AuditAction
 from app.store.destinations import destinations
 from tests.api.test_ways_in import EVENT_OF, application, within
-from tests.api.world import DESTINATION, ApiWorld, cache_queries, statements_of
+from tests.api.world import DESTINATION, ApiWorld
 
 KEY = {"name": "engine", "scopes": [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]}
 
@@ -237,20 +237,6 @@ async def test_every_key_reads_the_limits_of_its_own_organisation(world: ApiWorl
     assert (await world.call("GET", "/organisations/self", key=None)).status_code == 401
     taken = await world.call("POST", "/organisations", {"id": "self", "name": "Self"})
     assert (taken.status_code, taken.json()["error"]) == (409, "organisation_exists")
-
-
-async def test_a_rare_sender_waits_for_no_read_of_its_key_and_organisation(world: ApiWorld) -> None:
-    """A post every ten seconds: the process has read both again meanwhile, each in one statement."""
-    headers = {"X-Api-Key": await organisation(world)}
-    async with posting(world) as client:
-        assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
-        executed = statements_of(world)
-        for _ in range(3):
-            await world.pass_time(10)
-            assert len(cache_queries(executed)) == 2 * 5
-            executed.clear()
-            assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
-            assert executed == []
 
 
 async def test_usage_is_given_for_each_day(world: ApiWorld) -> None:

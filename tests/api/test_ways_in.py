@@ -161,21 +161,6 @@ async def test_a_defect_is_answered_and_the_connection_goes_on(world: ApiWorld) 
 
 
 @pytest.mark.reads_only
-async def test_a_caller_that_hangs_up_harms_nobody(world: ApiWorld) -> None:
-    """Neither in the middle of its body nor before its answer."""
-    app = application(world)
-    async with served(app) as port:
-        for part in (post(EVENT % 1)[:-5], post(EVENT % 1)):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(part)
-            await writer.drain()
-            writer.transport.abort()
-        await eventually(lambda: not app.state.admission._posts, every=0)
-        assert app.state.admission._posts == 0
-        assert b"HTTP/1.1 202" in await exchanged(port, post(EVENT % 2, CLOSE))
-
-
-@pytest.mark.reads_only
 @pytest.mark.parametrize("length", ["%d ", "%d\t", f"{'0' * 24}%d", f"{'0' * 5000}%d"])
 async def test_a_length_is_charged_however_it_is_spelt(world: ApiWorld, length: str) -> None:
     """The server's parser takes blanks behind it and zeros before it: neither makes a body weigh nothing."""

@@ -217,24 +217,6 @@ def test_a_time_has_a_date_a_zone_and_24_hours(site: Site, product: Product) -> 
     expect(site.page.locator("footer")).to_contain_text("Europe/Berlin (UTC+")
 
 
-def test_an_organisation_is_switched_and_named_on_every_page(site: Site, product: Product) -> None:
-    """Its destinations are shown, those of the other are not."""
-    case = opened(product)
-    case.destination("Of the default", "43", "NA", "USD")
-    case.ask("POST", "/organisations", {"id": "acme", "name": "Acme Corp"})
-    page = site.page
-    site.open("/console/organisations")
-    page.get_by_role("button", name="Switch to Acme Corp").click()
-    expect(page.get_by_role("status")).to_contain_text("You now act for another organisation.")
-    expect(page.get_by_role("banner")).to_contain_text("Organisation: Acme Corp")
-    site.open("/console")
-    expect(page.locator("main")).not_to_contain_text("Of the default")
-    site.open("/console/organisations")
-    page.get_by_role("button", name="Switch to Default").click()
-    site.open("/console")
-    expect(page.locator("main")).to_contain_text("Of the default")
-
-
 def test_a_search_without_an_index_continues_until_it_finds_something(site: Site) -> None:
     """It shows how much it has searched, and ends when it is stopped."""
     case = opened(site.product)

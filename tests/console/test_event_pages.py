@@ -290,18 +290,3 @@ def test_events_are_found_by_the_execution_that_sent_them(desk: Desk) -> None:
     listed = desk.pages.get(f"/console/destinations/{first}/events", params={"execution_id": "run-7/ä"})
     assert "ord-1" in listed.text
     assert "ord-2" not in listed.text
-
-
-def test_a_key_limited_to_destinations_finds_nothing_of_others(desk: Desk) -> None:
-    """Neither by event id nor by execution id."""
-    mine, other = desk.destination(), desk.destination()
-    desk.post(mine, event(31, journey={"execution_id": "shared-run"}))
-    desk.post(other, event(32, journey={"execution_id": "shared-run"}))
-    scopes = ["destinations:read", "events:read"]
-    body = {"name": "limited", "scopes": scopes, "destination_ids": [mine]}
-    key = desk.api.post("/keys", json=body).json()["key"]
-    with visiting(desk.product, key) as client:
-        text = read(client.get("/console/events", params={"q": "shared-run"}))
-        assert "ord-31" in text
-        assert "ord-32" not in text
-        assert "No event found" in read(client.get("/console/events", params={"q": "ord-32"}))

@@ -64,19 +64,6 @@ def test_transforms_are_chips_that_can_be_added_and_removed(site: Site, seeded: 
     expect(row.locator(".result")).to_contain_text("TEXT")
 
 
-def test_a_set_up_of_the_tag_fills_in_the_deduplication_id(site: Site, seeded: Seeded) -> None:
-    """Its value for the sample event follows, and the page is not loaded again."""
-    site.open(seeded.pages["mapping"])
-    page = site.page
-    page.locator("#f-event_name").fill("Typed")
-    page.locator("#sample").fill('{"event": {"properties": {"order_id": "o-7"}}}')
-    page.locator("#delivery").click()
-    page.get_by_role("button", name="{event.properties.order_id}_").click()
-    expect(page.locator('[id="r-fields.event_id"]')).to_contain_text("o-7_")
-    expect(page.locator("#f-event_name")).to_have_value("Typed")
-    expect(page.locator("#unsaved")).to_contain_text("Unsaved changes")
-
-
 def test_a_sample_is_chosen_or_pasted_and_every_row_follows(site: Site, seeded: Seeded) -> None:
     """Without loading the page, and without losing what was typed."""
     site.open(seeded.pages["mapping"])

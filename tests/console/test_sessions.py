@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin import Scope
-from app.admin.access.people import role_of
 from app.api.access.secured_route import scopes_of
 from app.console.access.sessions import safe_next
 from app.console.router import MODULES
@@ -195,22 +194,6 @@ async def test_no_act_without_the_sessions_token_or_from_elsewhere(world: ApiWor
 def test_signing_in_never_leads_elsewhere(asked: str | None, taken: str) -> None:
     """Only to a path of the console."""
     assert safe_next(asked) == taken
-
-
-@pytest.mark.parametrize(
-    ("scopes", "role"),
-    [
-        ({"events:write"}, None),
-        ({"destinations:read"}, None),
-        ({"destinations:read", "events:read"}, "viewer"),
-        ({"destinations:read", "events:read", "events:write", "replay"}, "operator"),
-        ({"destinations:read", "events:read", "events:write", "replay", "destinations:write"}, "editor"),
-        (set(Scope), "admin"),
-    ],
-)
-def test_a_role_is_what_the_scopes_make(scopes: set[str], role: str | None) -> None:
-    """The highest of which every scope is held."""
-    assert role_of(frozenset(scopes)) == role
 
 
 async def test_every_page_has_a_policy_that_takes_nothing_inline_and_nothing_from_elsewhere(

@@ -23,8 +23,6 @@ SHORTEST_GUARD_S = 1.0  # a shorter deadline does not guard against a hang, it p
 ALLOWED = {
     "crashes/rehearsal.py:post": "an answer on its way when its process dies counts if it comes at once",
     "console/screens.py:settled": "a screenshot is taken after the browser's own animations",
-    "console/test_seeded_faults.py:test_cause_and_remedy_are_named":
-        "requests of real processes a second apart, which a rate limit counts",
     "api/test_slow_clients.py": "slow clients on real sockets: the server's deadlines are the subject",
     "domain/test_inbound_limit.py": "no wait: `InboundLimit.wait` returns a number of seconds",
     "incidents/receivers.py:answer": "a receiver on a real socket that answers byte by byte",
