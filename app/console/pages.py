@@ -43,6 +43,7 @@ TEMPLATES.globals |= {
     "statuses": wording.EVENT_STATUSES,
     "regions": REGION_NAMES,
     "types": EVENT_TYPES,
+    "most_listed": 200,  # destinations in a menu; with more, their id is typed
 }
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC")

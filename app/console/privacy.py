@@ -141,7 +141,7 @@ async def _show(
         **visit.listed(rows, lambda row: (row.number,), paging),
         kinds=subjects.IDENTIFIERS,
         labels=_LABELS,
-        destinations=dict(await destination_names(visit.context)),
+        destinations=await destination_names(visit.context),
         receipt=erasure and await subjects.find_receipt(visit.context, erasure),
         names=await visit.names(each.requested_by for each in rows),
         found=found,

@@ -7,7 +7,6 @@ A page of a destination gets a `DestinationVisit`, which also has the header of 
 form become sentences for its fields, with the status code of the page that shows them.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin import Caller, ErrorCode, Problem, Refusal, Scope
 from app.admin.access.people import why_not
 from app.admin.context import AppContext
-from app.admin.destinations import destination_names, reading
+from app.admin.destinations import reading
 from app.admin.field_problems import field_problems
 from app.admin.operations_home import read_condition
 from app.api.access.secured_route import Context, SecuredRouter, scopes_of
@@ -43,8 +42,6 @@ from app.domain.destination import REGION_NAMES, Region, State
 from app.domain.ids import DestinationId
 from app.store import audit
 from app.store.destinations.destinations import Destination
-
-logger = logging.getLogger("app.console")
 
 Item = TypeVar("Item")
 
@@ -216,9 +213,6 @@ def _sentence_of(problem: Problem) -> str:
     return _STALE if problem.code is ErrorCode.STALE else problem.sentence
 
 
-_MOST_LISTED: Final = 200  # destinations in a menu; with more, their id is typed
-
-
 @dataclass(frozen=True, slots=True)
 class Visit:
     """A request with its visitor. `context` acts for the organisation of the visitor."""
@@ -306,11 +300,6 @@ class Visit:
         """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
         items, next_cursor = query.split(rows, place)
         return {"items": items, "next_cursor": next_cursor}
-
-    async def destination_menu(self) -> Sequence[tuple[str, str]] | None:
-        """Return ids and names of the destinations for a menu, or None if they are too many."""
-        names = await destination_names(self.context)
-        return names if len(names) <= _MOST_LISTED else None
 
     async def names(self, ids: Iterable[str | None]) -> Mapping[str, str]:
         """Return the names of the keys, people, destinations and mappings with these ids."""

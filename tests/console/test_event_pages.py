@@ -171,6 +171,21 @@ def test_errors_are_grouped_replayed_and_dismissed(desk: Desk) -> None:
     assert "No open events to dismiss." in single
 
 
+def test_no_replay_of_a_deleted_destination_is_offered(desk: Desk) -> None:
+    """Its events stay in the search, but a replay of them would be refused."""
+    destination = desk.destination()
+    desk.fault(destination, kind="partial", indexes=[0], code="BAD_REQUEST")
+    desk.post(destination, {**event(1), "event_id": "left-1"})
+    desk.until_counted(destination, dead=1)
+    desk.case.heal()
+    replay = f"/console/destinations/{destination}/replay"
+    assert replay in desk.get("/console/events", destination=destination, status="dead")
+    assert desk.api.delete(f"/destinations/{destination}").status_code == 200
+    found = desk.get("/console/events", destination=destination, status="dead")
+    assert "left-1" in found
+    assert replay not in found
+
+
 def test_a_group_of_failures_leads_to_exactly_its_events(desk: Desk) -> None:
     """By reason, Amazon's answer and mapping; the list, a replay and a dismissal agree."""
     destination = desk.destination()

@@ -272,3 +272,12 @@ async def test_what_cannot_be_done_now_leads_back_to_its_destination(world: ApiW
     gone = await world.client.get("/console/destinations/dst_0123456789abcdef0123/settings")
     assert gone.status_code == 404
     assert "Back to the destination" not in gone.text
+
+
+async def test_what_was_refused_elsewhere_leads_back_to_its_page(world: ApiWorld) -> None:
+    """To the page of the form, which the navigation lists."""
+    await sign_in(world)
+    for page, action, name in (("keys", "key_0/revoke", "Keys"), ("sessions", "none/end", "Sessions")):
+        answer = await submit(world, f"/console/{page}/{action}")
+        assert answer.status_code in (404, 422)
+        assert f'href="/console/{page}">Back to {name}<' in answer.text

@@ -88,11 +88,11 @@ async def reading_row(
         yield connection, await find_visible_row(connection, context.caller, destination_id)
 
 
-async def destination_names(context: AppContext) -> list[tuple[str, str]]:
-    """Return ids and names of the destinations that a caller may see, by name."""
+async def destination_names(context: AppContext) -> dict[str, str]:
+    """Return the names of the destinations that a caller may see, by id, in the order of the names."""
     async with context.engine.connect() as connection:
         found = await destinations.names(connection, only=context.caller.only)
-    return sorted(found, key=lambda pair: (pair[1], pair[0]))
+    return dict(sorted(found, key=lambda pair: (pair[1], pair[0])))
 
 
 _PUBLIC = TypeAdapter(Destination)

@@ -8,6 +8,7 @@ from app.admin import Scope
 from app.admin.access.keys import IssuedKey, NewKey, create_key, list_keys, revoke_key
 from app.admin.access.people import ROLES, PersonRole, role_of
 from app.admin.access.sessions import end_session, list_sessions
+from app.admin.destinations import destination_names
 from app.api.lists import ListQuery
 from app.console.visits import FORM_ERRORS, CurrentVisit, Form, PageRouter, Paging, Visit
 from app.store.access.keys import ApiKey
@@ -63,7 +64,7 @@ async def _page(visit: Visit, paging: ListQuery, created: IssuedKey | None = Non
         **visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), paging),
         now=visit.context.now(),
         purpose_of=_purpose,
-        destinations=await visit.destination_menu(),
+        destinations=await destination_names(visit.context),
         purposes=PURPOSES,
         lifetimes=LIFETIMES,
         created=created,

@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from app.admin import ErrorCode, Refusal, Scope
+from app.admin.destinations import destination_names
 from app.admin.events.figures import list_failures, read_journey_figures, summarize_rejections
 from app.admin.events.search import EventPage, mapping_names, search_events
 from app.admin.events.summary import REJECTED, EventSummary
@@ -131,7 +132,7 @@ async def search(visit: CurrentVisit, query: Search, paging: Paging) -> Response
     return await visit.show(
         "search.html",
         **_content(visit, query, chosen, result),
-        destinations=await visit.destination_menu(),
+        destinations=await destination_names(visit.context),
     )
 
 
@@ -141,7 +142,7 @@ async def tail(visit: CurrentVisit, query: Search) -> Response:
     return await visit.show(
         "tail.html",
         **await _newest(visit, query),
-        destinations=await visit.destination_menu(),
+        destinations=await destination_names(visit.context),
         stream=f"/console/tail/live?{urlencode(query.parameters)}",
         rows_shown=_TAIL_ROWS,
     )
