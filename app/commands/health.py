@@ -78,13 +78,21 @@ def ask(port: int, path: str) -> str | None:
 
 
 def running_role(lines: Iterable[Sequence[str]]) -> str:
-    """Return the role of the first command line with `-m app COMMAND`, or `serve` if there is none."""
-    for line in lines:
-        for position in range(len(line) - 2):
-            command = line[position + 2]
-            if tuple(line[position : position + 2]) == ("-m", "app") and command != "health":
-                return "serve" if command in WHOLE_STACK else command
-    return "serve"
+    """Return the role of the first process that listens. If none does: process 1's command, or `serve`.
+
+    Process 1 is that of the container. On a developer's machine other commands, such as `test`, do not count.
+    """
+    commands = [command_of(line) for line in lines]
+    listening = [command for command in commands if command in LISTENING]
+    return (listening or commands or [None])[0] or "serve"
+
+
+def command_of(line: Sequence[str]) -> str | None:
+    """Return the command in `-m app COMMAND`. None if there is none, or if it is a health check itself."""
+    for option, module, command in zip(line, line[1:], line[2:], strict=False):
+        if (option, module) == ("-m", "app") and command != "health":
+            return "serve" if command in WHOLE_STACK else command
+    return None
 
 
 def command_lines() -> list[list[str]]:

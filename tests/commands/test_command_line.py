@@ -435,6 +435,9 @@ def test_a_port_that_is_no_number_is_one_sentence(
         ([["python", "-m", "app", "health"], ["sh"]], "serve"),
         ([["python", "-m", "app", ""], ["python", "-m", "app", "sandbox", ""]], "serve"),
         ([["python", "-m", "app", "up", ""]], "serve"),
+        ([["systemd"], ["python", "-m", "app", "test", ""], ["python", "-m", "app", "up", ""]], "serve"),
+        ([["systemd"], ["python", "-m", "app", "test", ""]], "serve"),
+        ([], "serve"),
     ],
 )
 def test_the_role_is_that_of_the_running_process(lines: list[list[str]], role: str) -> None:
