@@ -401,6 +401,21 @@ def test_a_value_that_both_mappings_read_is_no_change(
     assert (result.changed.total(), result.unclear_events) == (changed, 0)
 
 
+@pytest.mark.parametrize(("currency", "changed"), [(1001, 1), (None, 0), ("USD", 0), ("EUR", 1)])
+def test_a_purchase_without_a_currency_has_that_of_the_destination(currency: Any, changed: int) -> None:
+    """One that is left out has none. It is known also of an event of which another field is unclear."""
+    content = {"currency": currency, "name": "李", "id": "customer7"}
+    source = {"currency": {"path": "currency", "on_error": "omit"}}
+    fields = {"match_id": "id", "first_name": "name"}
+    before, after, result = _judged(content, {**fields, **source}, {"currency": "nothing"})
+    assert isinstance(before, Conversion)
+    assert isinstance(after, Conversion)
+    assert (before.body != after.body) is bool(changed)
+    assert (result.changed.total(), result.unclear_events) == (changed, 0)
+    _, _, result = _judged(content, fields, source)
+    assert (result.changed.total(), result.unclear_events) == (changed, 0)
+
+
 def test_an_added_value_of_zero_is_a_change() -> None:
     """Also of an event of which another field is unclear."""
     content = {"number": 0, "name": "李", "id": "customer7"}

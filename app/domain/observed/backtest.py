@@ -215,7 +215,8 @@ def backtest(
     versions may have accepted: `older` has these by number. `complete` says that `groups` has all samples of
     the mapping.
     """
-    comparison = _Comparison(_Side(published, rules, fingerprint), _Side(draft, rules, fingerprint))
+    before, after = (_Side(mapping, rules, fingerprint) for mapping in (published, draft))
+    comparison = _Comparison(before, after, rules.currency)
     counted: Counter[tuple[SchemaSample, _Facts]] = Counter()
     for group in groups:
         facts = _facts(group, published, rules.mapping_version, older)
@@ -230,8 +231,9 @@ def backtest(
 class _Comparison:
     """Compares the two mappings on one sample after the other."""
 
-    def __init__(self, published: _Side, draft: _Side) -> None:
+    def __init__(self, published: _Side, draft: _Side, default_currency: str) -> None:
         self.result = Backtest()
+        self._default_currency = default_currency
         self._published, self._draft = published, draft
         self._changed = changed_fields(published.mapping, draft.mapping)
         self._continued = continued_fields(published.mapping, draft.mapping)
@@ -330,14 +332,23 @@ class _Comparison:
         # Something is unclear in both events and the same: only the other fields are compared.
         different = {
             name
-            for name in (before.steps.keys() | after.steps.keys()) & changed
+            for name in (before.steps.keys() | after.steps.keys()) & changed - {"currency"}
             if (before.sends(name) or after.sends(name)) and _result(before, name) != _result(after, name)
         }
+        if "currency" in changed and self._currency(before) != self._currency(after):
+            different.add("currency")
         if self._published.mapping.event_name != self._draft.mapping.event_name:
             different.add("event_name")
         if "event_type" in different and "event_id" not in before.steps.keys() | after.steps.keys():
             different.add("event_id")  # it is derived from the type
         return different
+
+    def _currency(self, outcome: _Outcome) -> Any:
+        """Return the currency that is sent. A purchase without one has the destination's."""
+        step = outcome.steps.get("currency")
+        if _result(outcome, "event_type") != PURCHASE or (step is not None and step.failed is not None):
+            return None
+        return _result(outcome, "currency") or self._default_currency
 
     def foresee_repetitions(self, groups: Sequence[SampleGroup], *, complete: bool) -> None:
         """Count the events whose mapped event id an earlier event has."""
