@@ -273,6 +273,15 @@ def test_a_name_cannot_imitate_an_id(name: str) -> None:
     assert shown == "Ada Lovelace oidc ada (oidc:mallory)"
 
 
+@pytest.mark.parametrize("sub", ["x) (oidc:ada", "x\uff09 \uff08oidc:ada", "urn:person:ada"])
+def test_a_subject_cannot_imitate_the_id_of_another(sub: str) -> None:
+    """The audit writes it in parentheses, so one with parentheses is stored as its digest."""
+    actor = person_caller(subject_of(sub), "Ada", ()).actor
+    assert actor.startswith("Ada (oidc:")
+    assert actor.count("(oidc:") == actor.count(")") == 1
+    assert ("sha256:" in actor) is (sub != "urn:person:ada")
+
+
 def test_a_nested_claim_is_found_and_the_organisation_is_exactly_one() -> None:
     """As Keycloak nests roles; several organisations are none."""
     rules = PersonClaims("realm_access.roles", (("viewer", "b"),), "org")

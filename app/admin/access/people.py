@@ -131,9 +131,11 @@ def person_caller(
 def subject_of(sub: str) -> str:
     """Return the id to store for a person with this `sub` claim.
 
-    The id is the claim, or its digest if the claim is an email address or a phone number.
+    The id is the claim, or its digest if the claim is an email address or a phone number, or has a
+    parenthesis: the audit writes the id in parentheses.
     """
-    return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if is_personal_id(sub) else sub
+    is_hidden = is_personal_id(sub) or not set("()").isdisjoint(compatible(sub))
+    return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if is_hidden else sub
 
 
 def display_name(name: str | None, subject: str) -> str:
