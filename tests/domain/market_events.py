@@ -262,7 +262,7 @@ def quantities_with_decimals(order: Order) -> tuple[JSON, Truth]:
 
 
 def currency_in_the_column(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "Purchase Date (UTC)": order.at.strftime("%Y-%m-%d %H:%M"),
         "Order Total (GBP)": f"{order.total:,.2f}",
         "Shipping (GBP)": "3.99",
@@ -271,9 +271,7 @@ def currency_in_the_column(order: Order) -> tuple[JSON, Truth]:
         "Customer Tel.": order.phone,
         "Ship-To Country": order.country,
         "Order #": f"#{order.number}",
-    }
-    truth = order.truth()
-    return event, replace(truth, currency="GBP", at=truth.at.replace(second=0))
+    }, replace(order.truth(at=order.minute), currency="GBP")
 
 
 def prefixed_columns(order: Order) -> tuple[JSON, Truth]:
@@ -316,7 +314,7 @@ def french_receipt(order: Order) -> tuple[JSON, Truth]:
         return f"{amount:,.2f} €".replace(",", "\u202f").replace(".", ",")
 
     total = order.total + 2000
-    event = {
+    return {
         "type_evenement": "achat",
         "date_achat": order.at.astimezone(PARIS).strftime("%d/%m/%Y %Hh%M"),
         "ticket": {"numero": order.number, "magasin": "Lyon 3"},
@@ -329,9 +327,7 @@ def french_receipt(order: Order) -> tuple[JSON, Truth]:
             "portable": order.phone,
             "code_pays": order.country,
         },
-    }
-    truth = order.truth(value=total)
-    return event, replace(truth, currency="EUR", at=truth.at.replace(second=0))
+    }, replace(order.truth(value=total, at=order.minute), currency="EUR")
 
 
 def mexican_shop(order: Order) -> tuple[JSON, Truth]:

@@ -66,16 +66,28 @@ class Order:
         return sum((price * quantity for _, _, price, quantity in self.lines), Decimal(0))
 
     @property
+    def minute(self) -> datetime:
+        """The time of an event that has no seconds."""
+        return self.at.replace(second=0)
+
+    @property
     def units(self) -> int:
         return sum(quantity for *_, quantity in self.lines)
 
-    def truth(self, *, second: bool = False, maid: bool = False, value: Decimal | None = None) -> Truth:
+    def truth(
+        self,
+        *,
+        second: bool = False,
+        maid: bool = False,
+        value: Decimal | None = None,
+        at: datetime | None = None,
+    ) -> Truth:
         """Return the truth. `second` says whether the event has the second e-mail address."""
         email = _usable(self.email) or (_usable(self.second_email) if second else None)
         device = self.maid if maid and self.maid and self.maid.strip("0-") else None
         phone = self.digits if self.phone else None
         total = self.total if value is None else value
-        return Truth(self.at, total, self.units, self.currency, email, phone, device)
+        return Truth(at or self.at, total, self.units, self.currency, email, phone, device)
 
 
 def _usable(email: str | None) -> str | None:

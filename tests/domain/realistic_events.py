@@ -160,7 +160,7 @@ def commerce_platform(order: Order) -> tuple[JSON, Truth]:
     def money(amount: Decimal) -> JSON:
         return {"type": "centPrecision", "currencyCode": order.currency, "centAmount": int(amount * 100)}
 
-    event = {
+    return {
         "type": "OrderCreated",
         "createdAt": order.at.strftime("%Y-%m-%dT%H:%M:%S.123Z"),
         "order": {
@@ -179,10 +179,7 @@ def commerce_platform(order: Order) -> tuple[JSON, Truth]:
             ],
             "billingAddress": {"country": order.country, "email": order.second_email, "mobile": order.phone},
         },
-    }
-    at = order.at + timedelta(milliseconds=123)
-    truth = order.truth(second=True)
-    return event, Truth(at, truth.value, truth.units, truth.currency, truth.email, truth.phone)
+    }, order.truth(second=True, at=order.at + timedelta(milliseconds=123))
 
 
 def contact_points(order: Order) -> tuple[JSON, Truth]:

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.domain.orders import JSON, Order, Truth
-from tests.domain.vendor_events import cents, iso, lines, ms, person
+from tests.domain.vendor_events import bought, cents, iso, lines, ms, person
 
 ZURICH, ROME, SYDNEY = (ZoneInfo(name) for name in ("Europe/Zurich", "Europe/Rome", "Australia/Sydney"))
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
@@ -275,7 +275,7 @@ def swiss_shop(order: Order) -> tuple[JSON, Truth]:
         return f"CHF {amount:,.2f}".replace(",", "'")
 
     total = order.total + 1000
-    event = {
+    return {
         "ereignis": "bestellung",
         "bestellung": {
             "zeitpunkt": order.at.astimezone(ZURICH).strftime("%d.%m.%Y, %H:%M Uhr"),
@@ -286,9 +286,7 @@ def swiss_shop(order: Order) -> tuple[JSON, Truth]:
             ],
         },
         "kunde": {"e_mail": order.email, "telefon": order.phone, "land": order.country},
-    }
-    truth = order.truth(value=total)
-    return event, replace(truth, currency="CHF", at=truth.at.replace(second=0))
+    }, replace(order.truth(value=total, at=order.minute), currency="CHF")
 
 
 def italian_table(order: Order) -> tuple[JSON, Truth]:
@@ -465,9 +463,7 @@ def times_of_a_browser(order: Order) -> tuple[JSON, Truth]:
     return {
         "event": "purchase",
         "clientTime": local.strftime(f"%a %b %d %Y %H:%M:%S GMT%z ({name})"),
-        "total": float(order.total),
-        "currency": order.currency,
-        "quantity": order.units,
+        **bought(order),
         "user": person(order),
     }, order.truth()
 
@@ -477,16 +473,14 @@ def times_of_c(order: Order) -> tuple[JSON, Truth]:
     return {
         "event": "purchase",
         "timestamp": f"{local:%a %b} {local.day:2} {local:%H:%M:%S %Y}",
-        "total": float(order.total),
-        "currency": order.currency,
-        "quantity": order.units,
+        **bought(order),
         "user": person(order),
     }, order.truth()
 
 
 def short_years(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(ZURICH)
-    event = {
+    return {
         "Vorgang": "Verkauf",
         "Datum": local.strftime("%d.%m.%y %H:%M"),
         "Summe": f"{order.total:.2f}".replace(".", ","),
@@ -495,14 +489,12 @@ def short_years(order: Order) -> tuple[JSON, Truth]:
         "Mail": order.email,
         "Mobil": order.phone,
         "Land": order.country,
-    }
-    truth = order.truth()
-    return event, replace(truth, at=truth.at.replace(second=0))
+    }, order.truth(at=order.minute)
 
 
 def short_years_in_two_columns(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(ZoneInfo("America/New_York"))
-    event = {
+    return {
         "Sale Date": f"{local.month}/{local.day}/{local:%y}",
         "Sale Time": f"{int(local.strftime('%I'))}:{local:%M %p}",
         "Net Sales": f"${order.total:.2f}",
@@ -511,9 +503,7 @@ def short_years_in_two_columns(order: Order) -> tuple[JSON, Truth]:
         "Customer Email": order.email,
         "Customer Phone": order.phone,
         "Country": order.country,
-    }
-    truth = order.truth()
-    return event, replace(truth, at=truth.at.replace(second=0))
+    }, order.truth(at=order.minute)
 
 
 def zone_of_each_event(order: Order) -> tuple[JSON, Truth]:
@@ -523,9 +513,7 @@ def zone_of_each_event(order: Order) -> tuple[JSON, Truth]:
         "event": "purchase",
         "local_time": order.at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S"),
         "timezone": zone,
-        "total": float(order.total),
-        "currency": order.currency,
-        "quantity": order.units,
+        **bought(order),
         "user": person(order),
     }, order.truth()
 
@@ -540,9 +528,7 @@ def offset_beside_the_time(order: Order) -> tuple[JSON, Truth]:
             "local": local.strftime("%Y-%m-%dT%H:%M:%S"),
             "utc_offset": f"{offset[:3]}:{offset[3:]}",
         },
-        "total": float(order.total),
-        "currency": order.currency,
-        "quantity": order.units,
+        **bought(order),
         "user": person(order),
     }, order.truth()
 
@@ -567,9 +553,7 @@ def names_of_zones(order: Order) -> tuple[JSON, Truth]:
     return {
         "event": "purchase",
         "time": local.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        "total": float(order.total),
-        "currency": order.currency,
-        "quantity": order.units,
+        **bought(order),
         "user": person(order),
     }, order.truth()
 
@@ -578,9 +562,7 @@ def times_of_a_log(order: Order) -> tuple[JSON, Truth]:
     return {
         "event": "purchase",
         "time": order.at.strftime("%d/%b/%Y:%H:%M:%S +0000"),
-        "total": float(order.total),
-        "currency": order.currency,
-        "quantity": order.units,
+        **bought(order),
         "user": person(order),
     }, order.truth()
 
@@ -589,9 +571,7 @@ def compact_times(order: Order) -> tuple[JSON, Truth]:
     return {
         "event": "purchase",
         "time": order.at.strftime("%Y%m%dT%H%M%SZ"),
-        "total": float(order.total),
-        "currency": order.currency,
-        "quantity": order.units,
+        **bought(order),
         "user": person(order),
     }, order.truth()
 
@@ -600,15 +580,13 @@ def german_months(order: Order) -> tuple[JSON, Truth]:
     local = order.at.astimezone(ZURICH)
     month = {10: "Oktober", 11: "November", 12: "Dezember"}[local.month]
     written = f"{local.day}. {month} {local:%Y, %H:%M} Uhr"
-    event = {
+    return {
         "aktion": "Kauf",
         "kaufdatum": written,
         "gesamtbetrag": f"{order.total:.2f}".replace(".", ",") + " EUR",
         "anzahl": order.units,
         "kunde": {"email": order.email, "telefon": order.phone, "land": order.country},
-    }
-    truth = order.truth()
-    return event, replace(truth, currency="EUR", at=truth.at.replace(second=0))
+    }, replace(order.truth(at=order.minute), currency="EUR")
 
 
 # --- Persons --------------------------------------------------------------------------------------
@@ -641,7 +619,7 @@ def phone_as_number(order: Order) -> tuple[JSON, Truth]:
 
 
 def login_is_the_address(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "customer_ids": {"registered": order.email, "cookie": "c-0a1b2c"},
         "event_type": "purchase",
         "timestamp": order.at.timestamp() + 0.25,
@@ -654,9 +632,7 @@ def login_is_the_address(order: Order) -> tuple[JSON, Truth]:
             "phone": order.phone,
             "product_list": [{"product_id": sku, "quantity": q} for sku, _, _, q in order.lines],
         },
-    }
-    truth = order.truth()
-    return event, replace(truth, at=truth.at + timedelta(milliseconds=250))
+    }, order.truth(at=order.at + timedelta(milliseconds=250))
 
 
 def text_of_products(order: Order) -> tuple[JSON, Truth]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from tests.domain.orders import JSON, Order, Truth
+from tests.domain.vendor_events import lines
 
 
 def upper_case_table(order: Order) -> tuple[JSON, Truth]:
@@ -94,10 +95,7 @@ def typed_identities(order: Order) -> tuple[JSON, Truth]:
                 "action": "purchase",
                 "total_amount": float(order.total),
                 "tax_amount": 1.1,
-                "products": [
-                    {"id": sku, "price": float(price), "quantity": quantity}
-                    for sku, _, price, quantity in order.lines
-                ],
+                "products": lines(order, "id", "price", "quantity"),
             },
         },
     }, order.truth(maid=True)
@@ -109,20 +107,15 @@ def times_with_words(order: Order) -> tuple[JSON, Truth]:
     total = f"{order.total:,.2f}"
     if order.currency == "EUR":
         total = total.translate(str.maketrans(",.", " ,")) + " €"
-    event = {
+    return {
         "commande": {
             "date_heure": local.strftime("%d/%m/%Y à %Hh%M"),
             "total_ttc": total,
-            "lignes": [
-                {"ref": sku, "prix_unitaire": float(price), "qté": quantity}
-                for sku, _, price, quantity in order.lines
-            ],
+            "lignes": lines(order, "ref", "prix_unitaire", "qté"),
         },
         "client": {"courriel": order.email, "téléphone": order.phone, "pays": order.country},
         "devise": order.currency,
-    }
-    truth = order.truth()
-    return event, replace(truth, at=truth.at.replace(second=0))
+    }, order.truth(at=order.minute)
 
 
 def compact_columns(order: Order) -> tuple[JSON, Truth]:
@@ -151,10 +144,7 @@ def calling_codes(order: Order) -> tuple[JSON, Truth]:
         "ts": order.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "cart": {
             "total": {"amount": float(order.total), "currency": order.currency},
-            "entries": [
-                {"sku": sku, "price": float(price), "quantity": quantity}
-                for sku, _, price, quantity in order.lines
-            ],
+            "entries": lines(order, "sku", "price", "quantity"),
         },
         "customer": {"email": order.email, "phone": phone, "country": "US"},
     }, order.truth()
@@ -192,17 +182,15 @@ def named_products(order: Order) -> tuple[JSON, Truth]:
     others = [row for row in others if row["name"] not in names and not names.add(row["name"])]
     products = [first, *others]
     total = sum((Decimal(str(row["base_total"])) for row in products), Decimal(0))
-    event = {
+    units = sum(int(str(row["quantity"])) for row in products)
+    return {
         "date_created": order.at.strftime("%a, %d %b %Y %H:%M:%S +0000"),
         "subtotal_ex_tax": f"{total * 9 / 10:.4f}",
         "total_inc_tax": f"{total:.4f}",
         "currency_code": order.currency,
         "billing_address": {"country_iso2": order.country, "phone": order.phone, "email": order.email},
         "products": products,
-    }
-    truth = order.truth(value=total)
-    units = sum(int(str(row["quantity"])) for row in products)
-    return event, Truth(truth.at, total, units, truth.currency, truth.email, truth.phone)
+    }, replace(order.truth(value=total), units=units)
 
 
 def names_that_say_nothing(order: Order) -> tuple[JSON, Truth]:

@@ -22,6 +22,10 @@ def lines(order: Order, sku: str, price: str, quantity: str) -> list[JSON]:
     return [{sku: s, price: float(p), quantity: q} for s, _, p, q in order.lines]
 
 
+def bought(order: Order) -> JSON:
+    return {"total": float(order.total), "currency": order.currency, "quantity": order.units}
+
+
 def cents(amount: Decimal) -> int:
     return int(amount * 100)
 
@@ -50,9 +54,7 @@ def phone_with_its_country(order: Order) -> tuple[JSON, Truth]:
     return {
         "action": "purchase",
         "ts": iso(order),
-        "total": float(order.total),
-        "currency": order.currency,
-        "quantity": order.units,
+        **bought(order),
         "customer": person(order, phone={"country": country, "national_number": number}),
     }, replace(order.truth(), phone=digits)
 
@@ -125,7 +127,7 @@ def full_width(order: Order) -> tuple[JSON, Truth]:
 def price_of_a_row(order: Order) -> tuple[JSON, Truth]:
     """Write a single product in the event itself, which no step can multiply."""
     (sku, _, price, quantity), *_ = order.lines
-    event = {
+    return {
         "event_type": "users.behaviors.Purchase",
         "time": ms(order) // 1000,
         "product_id": sku,
@@ -134,9 +136,7 @@ def price_of_a_row(order: Order) -> tuple[JSON, Truth]:
         "currency": order.currency,
         **person(order),
         "ad_id": order.maid,
-    }
-    truth = order.truth(maid=True)
-    return event, replace(truth, value=price * quantity, units=quantity)
+    }, replace(order.truth(maid=True), value=price * quantity, units=quantity)
 
 
 def price_of_an_object(order: Order) -> tuple[JSON, Truth]:
@@ -201,7 +201,7 @@ def minor_units(order: Order) -> tuple[JSON, Truth]:
 
 def cents_without_a_name(order: Order) -> tuple[JSON, Truth]:
     """Write all amounts in cents, and nothing that says so."""
-    event = {
+    return {
         "creationDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.1234567+00:00"),
         "value": cents(order.total),
         "storePreferencesData": {"currencyCode": order.currency, "countryCode": "BRA"},
@@ -211,9 +211,7 @@ def cents_without_a_name(order: Order) -> tuple[JSON, Truth]:
         ],
         "clientProfileData": {"email": order.email, "phone": order.phone, "firstName": order.first},
         "shippingData": {"address": {"country": "BRA", "postalCode": "20040-020"}},
-    }
-    truth = order.truth()
-    return event, replace(truth, at=truth.at + timedelta(milliseconds=123))
+    }, order.truth(at=order.at + timedelta(milliseconds=123))
 
 
 def indian_groups(order: Order) -> tuple[JSON, Truth]:
@@ -636,7 +634,7 @@ def subscriptions(order: Order) -> tuple[JSON, Truth]:
 
 
 def installs(order: Order) -> tuple[JSON, Truth]:
-    event = {
+    return {
         "event_name": "install",
         "install_time": iso(order),
         "advertising_id": order.maid,
@@ -644,9 +642,7 @@ def installs(order: Order) -> tuple[JSON, Truth]:
         "cost_currency": "USD",
         "country_code": order.country,
         "os": "android",
-    }
-    truth = replace(order.truth(maid=True), value=None, units=None, currency=None)
-    return event, replace(truth, email=None, phone=None)
+    }, replace(order.truth(maid=True), value=None, units=None, currency=None, email=None, phone=None)
 
 
 def refunds(order: Order) -> tuple[JSON, Truth]:
