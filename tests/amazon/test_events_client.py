@@ -7,7 +7,6 @@ import socket
 import time
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -28,7 +27,6 @@ from app.domain.outcomes.outcome import (
     Throttled,
     TransportError,
 )
-from tests.commands.tls import Certificates
 from tests.listening import Heard, Listen, content_of
 from tests.tables import cases
 
@@ -197,16 +195,6 @@ async def test_an_unknown_host_is_lost_before_anything_was_sent(monkeypatch: pyt
     async with aclosing(EventsClient("client-1", "http://amazon.invalid")) as client:
         assert (await send(client)).reply == TransportError("connect")
     unknown.assert_awaited()
-
-
-async def test_a_bad_certificate_ends_the_call_before_the_token_is_sent(
-    listen: Listen, tmp_path: Path
-) -> None:
-    """Verification has no switch."""
-    server = await listen(respond_accepted, Certificates.create(tmp_path, days=-1).server)
-    async with aclosing(EventsClient("client-1", server.url)) as client:
-        assert (await send(client)).reply == TransportError("connect")
-    assert server.heard == []
 
 
 async def test_an_endless_answer_is_read_to_one_mebibyte_only(listen: Listen) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -279,7 +278,6 @@ async def test_a_certificate_is_verified_and_its_connection_reused(listen: Liste
 
 
 ACCOUNT = "proxy-user:p%40ss"
-_FINE = json.dumps({"success": [], "error": []}).encode()
 
 
 @dataclass
@@ -333,10 +331,6 @@ async def proxying() -> AsyncIterator[Proxy]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def answer(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 207 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(_FINE), _FINE))
-
-
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
     """The certificate of the server is for the address 192.0.2.1, which no host has."""
@@ -346,7 +340,7 @@ def certificates(tmp_path: Path) -> Certificates:
 @asynccontextmanager
 async def remote(certificates: Certificates) -> AsyncIterator[Listener]:
     """A server behind TLS, which only the proxy reaches, as 192.0.2.1."""
-    async with listening(answer, certificates.server) as listener:
+    async with listening(answer_well, certificates.server) as listener:
         yield listener
 
 
@@ -442,7 +436,7 @@ def test_a_direct_host_is_reached_without_the_proxy(url: str, is_direct: bool) -
 
 async def test_a_webhook_on_a_direct_host_never_reaches_the_proxy() -> None:
     """The journey engine is often in the operator's own network."""
-    async with listening(answer) as server, proxying() as proxy:
+    async with listening(answer_well) as server, proxying() as proxy:
         webhooks = WebhookClient(now=lambda: datetime.now(UTC), outbound=Outbound(proxy.url))
         assert await webhooks.post(server.url, [], "id", b"{}") == Acknowledged()
         await webhooks.aclose()

@@ -135,18 +135,6 @@ def test_a_cause_explains_also_while_it_is_only_open() -> None:
     assert found[Kind.FAILING].incident.consequences == (Kind.EXPIRING,)
 
 
-def test_another_reason_of_lost_access_replaces_the_earlier_one() -> None:
-    """In both directions, and at once."""
-    for first, second in (("forbidden", "revoked"), ("revoked", "endpoint_not_found")):
-        monitor = Monitor()
-        monitor.observe(DestinationFacts(sign_in_reason=first))
-        monitor.now += 3 * SECOND
-        monitor.observe(DestinationFacts(sign_in_reason=second))
-        (found,) = monitor.is_open().values()
-        assert found.incident.reason == second
-        assert [each.incident.merged_into for each in monitor.stored] == [found.id, None]
-
-
 def test_a_severity_that_rises_is_sent_at_once() -> None:
     """A backlog that nears the age limit is critical, within the ten minutes between messages."""
     monitor = Monitor()
