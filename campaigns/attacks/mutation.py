@@ -48,7 +48,7 @@ def _tests(names: str, folder: str = "domain") -> tuple[str, ...]:
 
 
 OUTCOME_TESTS = _tests("settling event_status")
-IDENTITY_TESTS = _tests("vectors dropped bounds places laws", "domain/identity")
+IDENTITY_TESTS = _tests("vectors dropped places laws", "domain/identity")
 CONVERSION_TESTS = _tests(
     "conversion_values conversion unreadable_values consent preview time_steps number_steps sources "
     "timestamps list_steps conversion_laws mapping_documents"

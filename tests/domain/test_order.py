@@ -5,8 +5,6 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.delivery.claim import RequestContent
 from app.delivery.lane import Lane
@@ -15,7 +13,6 @@ from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, DestinationNumbe
 from app.domain.pacing.order import (
     FULL,
     FULL_SCAN_EVERY_S,
-    FULL_SCAN_SHARE,
     LONGEST_REST_S,
     LONGEST_TURN,
     REPLAYS,
@@ -82,13 +79,6 @@ def test_a_replay_waits_for_its_time_and_for_four_other_requests() -> None:
 )
 def test_what_alone_is_due_is_sent(due: list[WorkKind], kind: WorkKind | None) -> None:
     assert FairQueue().choose(due, 0.0) is kind
-
-
-def test_a_retry_starts_the_count_of_live_requests_again() -> None:
-    queue = FairQueue().served(LIVE, 0.0, 1.0).served(LIVE, 0.0, 1.0)
-    assert queue.since_retry == 2
-    assert queue.served(RETRY, 0.0, 1.0).since_retry == 0
-    assert queue.served(REPLAY, 0.0, 1.0).since_retry == 2
 
 
 def test_which_kinds_have_the_low_priority() -> None:
@@ -162,12 +152,6 @@ def send(busy: Lane, now: float) -> None:
     busy.begin_claim(now)
     busy.begin_request(CONTENT, now, deadline=now)
     busy.end_claim(now)
-
-
-def test_an_event_in_an_idle_lane_is_sent_immediately() -> None:
-    idle = lane(Turns(WINDOW_S))
-    idle.announce(1, 10.0)
-    assert idle.wake_at == 10.0
 
 
 def test_a_small_request_waits_for_its_turn_and_a_full_one_gives_its_turn_back() -> None:
@@ -257,24 +241,6 @@ def test_a_batch_that_is_open_again_is_found_by_a_full_scan() -> None:
     watermarks.note_poll(100.0, 100.001)
     assert watermarks.usable(100.1) == {}
     assert watermarks.full_scan_at == pytest.approx(101.001)
-
-
-@given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 2)), max_size=60))
-def test_full_scans_recur_and_never_take_more_than_their_share(steps: list[tuple[float, float]]) -> None:
-    """Whatever a full scan costs; a scan from a watermark is assumed to cost nothing."""
-    watermarks, now, spent, longest = Watermarks(), 0.0, 0.0, 0.0
-    for pause, cost in steps:
-        now += pause
-        if watermarks.usable(now) or now < watermarks.full_scan_at:
-            most = max(FULL_SCAN_EVERY_S, FULL_SCAN_SHARE * longest)
-            assert watermarks.full_scan_at - now <= most + 1e-6
-            watermarks.note_poll(now, now)
-            continue
-        watermarks.note_poll(now, now + cost)
-        watermarks.advance(KEY, DUE_AT)
-        now, spent, longest = now + cost, spent + cost, max(longest, cost)
-        # Its share of the time until the next full scan may start.
-        assert spent <= watermarks.full_scan_at / FULL_SCAN_SHARE + 1e-6
 
 
 def test_a_scan_that_hung_with_its_database_does_not_delay_the_next_for_long() -> None:
