@@ -1,6 +1,5 @@
 """Event schema samples record kinds of values, never values; drafts are backtested with them."""
 
-import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,13 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.admin.mappings.trials import summary
-from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
 from app.domain.event import Event, EventProblem
 from app.domain.identity.keys import Profile
-from app.domain.mapping.document import Mapping, check_publishable
-from app.domain.mapping.presets import PRESETS
+from app.domain.mapping.document import Mapping
 from app.domain.observed.backtest import Backtest, backtest
 from app.domain.observed.differences import KEYS
 from app.domain.observed.event_schema import MOST_PATHS, merge_samples, schema_mismatches
@@ -623,15 +620,6 @@ def test_a_number_that_is_a_time_is_not_unusual() -> None:
         schema = merge_samples([(take_sample({"at": time}, now=NOW), 1)])
         found = schema_mismatches({"fields": {"event_timestamp": "at"}}, schema)
         assert [each.code for each in found] == codes
-
-
-def test_each_of_the_twelve_types_has_a_preset_that_can_be_published() -> None:
-    """And what only a purchase takes stands in its preset alone."""
-    assert [preset.event_type for preset in PRESETS] == list(EVENT_TYPES)
-    for preset in PRESETS:
-        assert check_publishable(preset.document()) == []
-        assert ("currency" in preset.document()["fields"]) == (preset.event_type == "OFF_AMAZON_PURCHASES")
-    assert json.dumps([preset.document() for preset in PRESETS])
 
 
 def test_damaged_outlines_are_none_whatever_is_damaged() -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import Region
-from app.domain.mapping.document import check_draft
+from app.domain.mapping.document import check_publishable
 from app.domain.mapping.lint import LintWarning, lint
 from app.domain.mapping.presets import PRESETS
 from tests.tables import cases
@@ -111,9 +112,14 @@ def test_the_eu_demands_consent() -> None:
     assert list(lint({"fields": "x", "custom_data": 1, "consent": []}, Region.EU)) == []
 
 
+def test_each_of_the_twelve_types_has_a_preset() -> None:
+    assert [preset.event_type for preset in PRESETS] == list(EVENT_TYPES)
+
+
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.event_type)
 def test_nothing_is_odd_about_a_preset(preset: Any) -> None:
-    """What we offer is right, in every region."""
+    """What we offer can be published, in every region. What only a purchase takes is in its preset alone."""
     document = preset.document()
-    assert check_draft(document) == []
+    assert check_publishable(document) == []
+    assert ("currency" in document["fields"]) == (preset.event_type == "OFF_AMAZON_PURCHASES")
     assert [one for region in Region for one in lint(document, region)] == []

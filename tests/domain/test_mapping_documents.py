@@ -296,15 +296,7 @@ JSON = st.recursive(
     max_leaves=6,
 )
 MEMBERS = [
-    "name",
-    "action",
-    "event_type",
-    "event_source",
-    "event_name",
-    "country_code",
-    "fields",
-    "custom_data",
-    "consent",
+    *DOCUMENT,
     "const",
     "path",
     "pipe",
