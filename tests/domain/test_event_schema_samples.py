@@ -299,40 +299,35 @@ def agreement(source: dict[str, Any]) -> dict[str, Any]:
 MAP = {"Lead": "SEARCH", "Cart": "ADD_TO_SHOPPING_CART"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("draft", "fewer", "reason"),
-    [
-        pytest.param(
+    {
+        "type": (
             {"event_type": {"path": "event.properties.kind", "pipe": [["map", MAP]]}},
             {"event_type": {"path": "event.properties.kind", "pipe": [["map", {"Lead": "SEARCH"}]]}},
             "event_type_invalid",
-            id="type",
         ),
-        pytest.param(
+        "source": (
             {"event_source": {"path": "shop.place", "pipe": [["map", {"North": "ANDROID", "South": "IOS"}]]}},
             {"event_source": {"path": "shop.place", "pipe": [["map", {"South": "IOS"}]]}},
             "event_source_invalid",
-            id="source",
         ),
-        pytest.param(
+        "country": (
             {"country_code": {"path": "shop.place", "pipe": [["map", {"North": "CA", "South": "MX"}]]}},
             {"country_code": {"path": "shop.place", "pipe": [["map", {"South": "MX"}]]}},
             "country_invalid",
-            id="country",
         ),
-        pytest.param(
+        "limited data use": (
             fields(limited_data_use={"path": "shop.limited", "pipe": [["map", {"no": "true"}], "to_bool"]}),
             fields(limited_data_use={"path": "shop.place", "pipe": [["map", {"South": "true"}], "to_bool"]}),
             None,  # an unmapped text goes on to `to_bool`, which may read it
-            id="limited data use",
         ),
-        pytest.param(
+        "consent": (
             agreement({"path": "shop.agreed", "pipe": [["map", {"y": "yes"}]]}),
             agreement({"path": "shop.place", "pipe": [["map", {"South": "yes"}]]}),
             "consent_invalid",
-            id="consent",
         ),
-    ],
+    },
 )
 def test_the_pipe_map_is_judged_by_fingerprints(
     draft: dict[str, Any], fewer: dict[str, Any], reason: str | None

@@ -21,7 +21,7 @@ from app.domain.ids import (
 from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest
 from app.domain.outcomes.settle import Delivered, PerItem
 from app.domain.pacing.order import WorkKind
-from app.store import attempts, due_work, lanes
+from app.store import due_work, lanes
 from app.store.attempts import StartedAttempt
 from app.store.counts import CountDelta, CountWriter
 from app.store.lanes import LaneLease, StaleOwner
@@ -51,20 +51,6 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-async def settle(c: asyncpg.Connection, *, fence: int = 7) -> bool:
-    return await attempts.write_delivered(
-        c,
-        StartedAttempt(AttemptId(5), today()),
-        LaneLease(LaneId(1), fence, DEFAULT_ORGANISATION, "NA", "1", 0.0),
-        SentRequest(PerItemReply(()), 207, "r-1", 12),
-        destination=DestinationNumber(1),
-        batches=BATCHES,
-        days=(today(), today()),
-        delta=CountDelta(delivered=3, retrying=-1),
-        writer=4,
-    )
-
-
 async def written(c: asyncpg.Connection) -> tuple[object, ...]:
     """Return what stands of attempt, batches and counts."""
     attempt = await c.fetchrow("SELECT outcome, http_status, request_id, duration_ms FROM attempts")
@@ -76,21 +62,6 @@ async def written(c: asyncpg.Connection) -> tuple[object, ...]:
 
 
 NOTHING = ((None,) * 4, [], [])
-
-
-async def test_a_delivered_request_is_written_once(c: asyncpg.Connection) -> None:
-    """The batch beside them stays open; a second write changes nothing, and returns that."""
-    assert await settle(c)
-    once = await written(c)
-    assert once == (("answered", 207, "r-1", 12), [(1, "sent", [5]), (2, "sent", [5])], [(4, 3, -1)])
-    assert not await settle(c)
-    assert await written(c) == once
-
-
-async def test_who_no_longer_owns_the_lane_writes_nothing(c: asyncpg.Connection) -> None:
-    """The fence is part of the statement."""
-    assert not await settle(c, fence=6)
-    assert await written(c) == NOTHING
 
 
 def request_in_flight() -> RequestInFlight:
@@ -108,7 +79,7 @@ def request_in_flight() -> RequestInFlight:
     return RequestInFlight(content, started, Access("token", 1, forced=False, usable_until=0.0), 0.0)
 
 
-async def settle_by_delivery(c: asyncpg.Connection, *, fence: int = 7) -> CountDelta:
+async def settle(c: asyncpg.Connection, *, fence: int = 7) -> CountDelta:
     """Settle as a worker does; return what it adds to its metrics."""
     lease = LaneLease(LaneId(1), fence, DEFAULT_ORGANISATION, "NA", "1", 0.0)
     sent = SentRequest(PerItemReply((ACCEPTED,) * 3), 207, "r-1", 12)
@@ -118,17 +89,22 @@ async def settle_by_delivery(c: asyncpg.Connection, *, fence: int = 7) -> CountD
     )
 
 
-async def test_a_write_that_an_earlier_try_made_already_counts_nothing(c: asyncpg.Connection) -> None:
-    """Postgres committed it and the answer was lost. Neither the counts nor the metrics grow twice."""
-    assert await settle_by_delivery(c) == CountDelta(delivered=3, retrying=-1)
+async def test_a_delivered_request_is_written_once(c: asyncpg.Connection) -> None:
+    """The batch beside them stays open. A second write changes nothing, and the metrics do not grow twice.
+
+    Postgres committed the first one, and the answer was lost.
+    """
+    assert await settle(c) == CountDelta(delivered=3, retrying=-1)
     once = await written(c)
-    assert await settle_by_delivery(c) == CountDelta()
+    assert once == (("answered", 207, "r-1", 12), [(1, "sent", [5]), (2, "sent", [5])], [(4, 3, -1)])
+    assert await settle(c) == CountDelta()
     assert await written(c) == once
 
 
-async def test_a_write_of_a_former_owner_counts_nothing(c: asyncpg.Connection) -> None:
+async def test_who_no_longer_owns_the_lane_writes_nothing(c: asyncpg.Connection) -> None:
+    """The fence is part of the statement."""
     with pytest.raises(StaleOwner):
-        await settle_by_delivery(c, fence=6)
+        await settle(c, fence=6)
     assert await written(c) == NOTHING
 
 
