@@ -14,7 +14,6 @@ CAMPAIGNS = {
     "containers": "campaigns.containers.campaign",
     "database-roles": "campaigns.database_roles",
     "failover": "campaigns.chaos.failover",
-    "fuzzing": "campaigns.attacks.fuzzing",
     "generated": "campaigns.attacks.generated",
     "language": "campaigns.language",
     "liveness": "campaigns.chaos.campaign liveness",

@@ -1,1 +1,1 @@
-"""Generated requests, fuzzed readers, mutated code and personal values (docs/evidence/attacks.md)."""
+"""Generated requests, mutated code and personal values (docs/evidence/attacks.md)."""
