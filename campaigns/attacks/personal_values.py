@@ -118,7 +118,7 @@ def everywhere(service: EdgeService, target: Target, *, is_long: bool) -> Iterat
     """Send each form of the two values in every place; yield what came back.
 
     The short form sends in each place of a body both values, and the other spellings by turns; it fills each
-    text of a form alone with one of both values.
+    text of a form alone with one of both values, and all of them with a spelling by turns.
     """
     sender = Sender(service.port, target)
     description = json.loads(service.text("/openapi.json"))
@@ -283,7 +283,7 @@ def _console(sender: Sender, *, is_long: bool) -> Iterator[Answer]:
         yield sender.open("/console/sign-in", [("key", text)])
     signed_in = sender.open("/console/sign-in", [("key", sender.target.admin)])
     assert signed_in.status == 303, (signed_in.status, signed_in.body[:300])
-    seen, waiting, filled = set[str](), ["/console"], set[str]()
+    seen, waiting, filled, turns = set[str](), ["/console"], set[str](), cycle(FORMS)
     while waiting:
         path = waiting.pop(0)
         page = sender.open(path)
@@ -301,18 +301,25 @@ def _console(sender: Sender, *, is_long: bool) -> Iterator[Answer]:
             if shape in filled or "sign-out" in action or "delete" in action:
                 continue
             filled.add(shape)
-            yield from _fill(sender, action or path, method, fields, is_long=is_long)
+            spellings = list(FORMS) if is_long else [next(turns)]
+            yield from _fill(sender, action or path, method, fields, spellings, is_long=is_long)
 
 
 def _fill(
-    sender: Sender, action: str, method: str, fields: list[tuple[str, str, bool]], *, is_long: bool
+    sender: Sender,
+    action: str,
+    method: str,
+    fields: list[tuple[str, str, bool]],
+    spellings: list[str],
+    *,
+    is_long: bool,
 ) -> Iterator[Answer]:
-    """Submit a form with each free text filled alone, and in the other spellings with all of them."""
+    """Submit a form with each free text filled alone, and in these spellings with all of them."""
     free = {name for name, _, is_free in fields if is_free}
     fillings = [(text, {name}) for text in (EMAIL, PHONE) for name in sorted(free)]
     if not is_long:
         fillings = [(text, {name}) for text, name in zip(cycle((EMAIL, PHONE)), sorted(free))]
-    fillings += [(text, free) for text in FORMS if free]
+    fillings += [(text, free) for text in spellings if free]
     for text, chosen in fillings:
         values = [(name, text if name in chosen else value) for name, value, _ in fields]
         if method == "get":

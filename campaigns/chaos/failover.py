@@ -16,7 +16,7 @@ from dev.drills.failover import Failover, fail_over
 
 def play(seed: int, *, synchronous: bool = True, apart: float = 1.5) -> Failover:
     """Play one failover."""
-    seconds = random.Random(seed).uniform(6, 12)
+    seconds = random.Random(seed).uniform(3, 9)
     with tempfile.TemporaryDirectory(prefix="conversions-failover-") as folder:
         Path(folder).chmod(0o755)
         return fail_over(Path(folder), seconds=seconds, lag_s=apart, synchronous=synchronous)

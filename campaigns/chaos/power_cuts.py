@@ -32,6 +32,8 @@ CALLERS = 8
 LEAST = 20  # events acknowledged before a cut
 MOUNT_S = 20.0
 ANSWERED_WITHIN_S = 90.0
+# What a cut interrupts is sent again after the deadline of a request, which else is half a minute.
+QUICK = {"lease_s": 6.0, "request_deadline_s": 2.0, "recover_every_s": 0.5}
 
 
 def missing() -> str | None:
@@ -128,11 +130,12 @@ async def cut_power(
 ) -> Verdict:
     """Cut the power under load until it loses an event, at most `cuts` times; then deliver and judge."""
     luck, verdict = random.Random(seed), Verdict()
-    drawn = {} if synchronous_commit == "on" else {"synchronous_commit": 0}
-    async with Machine(fsync=fsync) as stage, contextlib.AsyncExitStack() as stack:
+    constants = QUICK if synchronous_commit == "on" else {**QUICK, "synchronous_commit": 0}
+    machine = Machine(staff=Staff(constants=constants), fsync=fsync)
+    async with machine as stage, contextlib.AsyncExitStack() as stack:
         run = Run(stage, Schedule(seed, 0.0, ()))
         stack.push_async_callback(run.scene.close)
-        run.staff = Staff(constants=drawn)
+        run.staff = stage.staff
         await run.prepare()
         await stage.ask("CHECKPOINT")
         ledger, is_over = run.scene.caller.ledger, asyncio.Event()

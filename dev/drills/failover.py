@@ -127,17 +127,17 @@ def fail_over(
     stage = Stage(folder)
     standby: Standby | None = None
     try:
-        stage.open(apis=2, workers=2)
+        stage.open(workers=0)
         primary = urlsplit(stage.cluster.url)
         standby = Standby(stage, free_port())
         standby.start(synchronous=synchronous)
-        # Restart the service with the addresses of both servers, as in production.
+        # Start the service with the addresses of both servers, as in production.
         both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
         stage.settings = with_servers(stage.settings, both)
+        stage.stop("api-1")
         for number in (1, 2):
-            for name, role in ((f"worker-{number}", "work"), (f"api-{number}", "serve")):
-                stage.stop(name)
-                stage.start(name, role)
+            stage.start(f"worker-{number}", "work")
+            stage.start(f"api-{number}")
         stage.wait_ready()
         load = Load(stage)
         load.start()
