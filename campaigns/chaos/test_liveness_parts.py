@@ -1,20 +1,12 @@
-"""The parts of the liveness campaigns: forged records, drawn constants, damage, clocks, rare states."""
+"""The parts of the liveness campaigns: forged records, drawn constants, rare states."""
 
-import os
-import random
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from campaigns.chaos import constants, rare_states
-from campaigns.chaos.damage import PAGE, Page
 from campaigns.chaos.liveness_judge import RULES, Bounds, DamageRecord, LaneRecord, LivenessEvidence, judge
-from tests.crashes.evidence import Request
 from tests.faulty_module import ROOT
 
 
@@ -109,37 +101,6 @@ def test_every_constant_stands_where_the_table_says(name: str) -> None:
         constant.replaced(source.replace(f"{constant.name}", "OTHER"), 3)
 
 
-def test_a_child_runs_with_the_drawn_constants() -> None:
-    """Importers of a constant see the drawn value too."""
-    ask = "; ".join(
-        (
-            "from campaigns.chaos import constants",
-            "constants.install()",
-            "from app.domain.pacing.lane_limits import TIMES",
-            "from app.delivery.lane_leases import POLL_EVERY_S",
-            "print(TIMES.lease, POLL_EVERY_S)",
-        )
-    )
-    environment = {**os.environ, constants.VARIABLE: '{"lease_s": 7.5, "poll_every_s": 0.2}'}
-    ran = subprocess.run(
-        [sys.executable, "-c", ask], env=environment, cwd=ROOT, capture_output=True, text=True
-    )
-    assert ran.stdout.split() == ["7.5", "0.2"], ran.stderr
-
-
-def test_a_flipped_page_is_repaired_by_flipping_it_again(tmp_path: Path) -> None:
-    """One bit of one page differs, and no other byte."""
-    file = tmp_path / "relation"
-    original = random.Random(1).randbytes(3 * PAGE)
-    file.write_bytes(original)
-    page = Page(file, block=1, at=77)
-    page.flip()
-    differing = [n for n, (a, b) in enumerate(zip(original, file.read_bytes(), strict=True)) if a != b]
-    assert differing == [PAGE + 77]
-    page.flip()
-    assert file.read_bytes() == original
-
-
 PRODUCT = [path.read_text() for path in (ROOT / "app").rglob("*.py")]
 
 
@@ -157,22 +118,3 @@ def test_a_rare_state_is_detected_where_it_was_met_and_nowhere_else(state: str) 
     for part in (*wanted.fields, name):
         assert not part or not wanted.is_met([{**line, part: None if part != name else least}], broken)
     assert not wanted.broken or not wanted.is_met([line], "nothing")
-
-
-def test_the_record_of_the_stand_in_shows_the_states_of_requests() -> None:
-    """What a request was like: refused, lost, taken in part, sent again."""
-
-    def states(**changes: Any) -> set[str]:
-        usual = Request(1, "7", 1.0, 1.1, 207, None, True, ("a", "b"), ("x", "y"), (True, True))
-        lines = [*rare_states.requests_lines([replace(usual, **changes)], {"7": [1.2]}, merge_window_s=0.4)]
-        return {state for state, line in rare_states.STATES.items() if line.is_met(lines, "nothing")}
-
-    assert states() == set()
-    assert states(status=429, retry_after=2.0) == {"429 with Retry-After", "429 during a merge window"}
-    assert states(status=503) == {"5xx from Amazon"}
-    assert states(status=401) == {"an access token was refused"}
-    assert states(clear=False, status=None) == {"an answer was lost after acceptance"}
-    assert states(taken=(True, False)) == {"a part of a request was refused for now"}
-    one = Request(1, "7", 1.0, 1.1, 207, None, True, ("a",), ("x",), (True,))
-    twice = {line["event"] for line in rare_states.requests_lines([one, one], {}, merge_window_s=0)}
-    assert twice == {"request", "sent again", "accepted twice, clearly"}

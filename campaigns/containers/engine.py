@@ -104,10 +104,10 @@ class Engine:
             raise AssertionError(f"docker {' '.join(words)}\n{done.stdout[-4000:]}")
         return done.stdout
 
-    def inside(self, *words: str, check: bool = True, cwd: Path = ROOT) -> str:
+    def inside(self, *words: str, cwd: Path = ROOT) -> str:
         """Run a program in the network namespace of the containers and return its output."""
         return subprocess.run(
-            [*self._enter, *words], check=check, stdout=subprocess.PIPE, text=True, cwd=cwd,
+            [*self._enter, *words], check=True, stdout=subprocess.PIPE, text=True, cwd=cwd,
             env=self._environment(),
         ).stdout  # fmt: skip
 

@@ -1,11 +1,10 @@
 """The service behind real nginx and real HAProxy: no response, and no request, ever reaches another caller.
 
-The long form is `./run campaign proxies --requests 100000 --seed 1`.
+The long form, with HAProxy too and without buffering, is `./run campaign proxies --requests 100000 --seed 1`.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,23 +21,11 @@ REQUESTS = 900
 LONG = pytest.mark.long
 
 
-@pytest.fixture(
-    params=["nginx", pytest.param("nginx without buffering", marks=LONG), pytest.param("haproxy", marks=LONG)]
-)
-def proxy(service: EdgeService, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
-    """The port of a proxy in front of the service."""
-    if request.param == "haproxy":
-        with haproxy(service.port, tmp_path) as port:
-            yield port
-    else:
-        with nginx(service.port, tmp_path, buffering=request.param == "nginx") as port:
-            yield port
-
-
-def test_every_response_belongs_to_its_request(service: EdgeService, proxy: int) -> None:
+def test_every_response_belongs_to_its_request(service: EdgeService, tmp_path: Path) -> None:
     """Several callers, an operator and attackers at once; what is stored is what was answered 202."""
-    seed = proxy  # a port is not used twice, so that ids are not either
-    ledger = asyncio.run(run(service, proxy, requests=REQUESTS, seed=seed))
+    with nginx(service.port, tmp_path) as port:
+        seed = port  # a port is not used twice, so that ids are not either
+        ledger = asyncio.run(run(service, port, requests=REQUESTS, seed=seed))
     totals = reconcile(service, ledger, seed)
     assert not ledger.problems, "\n".join(ledger.problems[:20])
     assert totals["accepted"] > REQUESTS / 4

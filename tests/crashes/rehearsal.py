@@ -6,7 +6,7 @@ past between two steps, so that nothing sleeps.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -56,13 +56,12 @@ class _FusedConnection(Resources):
     """Resources whose connections all go through one fuse."""
 
     fuse: Fuse = field(default_factory=Fuse)
-    session: Mapping[str, str] | None = None
 
     async def connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(
             self.dsn,
             connection_class=wire_with(self.fuse),
-            server_settings=session_settings("own") if self.session is None else dict(self.session),
+            server_settings=session_settings("own"),
         )
 
 
@@ -88,13 +87,8 @@ class Rehearsal:
         return dst
 
     @asynccontextmanager
-    async def life(
-        self, fuse: Fuse | None = None, *, writer: int = 1, session: Mapping[str, str] | None = None
-    ) -> AsyncIterator["Life"]:
-        """Begin a life; when the fuse kills it, the block ends there and then, and the stage goes on.
-
-        `session` takes the place of the settings that the product gives each of its sessions.
-        """
+    async def life(self, fuse: Fuse | None = None, *, writer: int = 1) -> AsyncIterator["Life"]:
+        """Begin a life; when the fuse kills it, the block ends there and then, and the stage goes on."""
         fuse = fuse or Fuse()
         pool = await asyncpg.create_pool(
             self.resources.dsn, min_size=0, max_size=8, connection_class=wire_with(fuse), reset=_as_is
@@ -106,7 +100,6 @@ class Rehearsal:
         context = _FusedConnection(
             **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": CountWriter(writer)},
             fuse=fuse,
-            session=session,
         )
         life = Life(self, context, fuse, clock)
         try:

@@ -6,7 +6,6 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app.domain.event import Rejection, read_events
 from app.domain.outcomes.reasons import INGEST_REASONS, rejection_detail
 from tests.incidents.conftest import Service
 from tests.pipeline.world import event, eventually
@@ -195,11 +194,3 @@ def test_a_reason_of_another_release_has_a_sentence_too() -> None:
     """Its record is listed beside those of reasons that this release knows."""
     sentence = "user.country has no value that Amazon accepts as country_code."
     assert rejection_detail("of_another_release", "user.country", "country_code") == sentence
-
-
-def test_a_rejection_that_was_read_in_part_knows_its_destination() -> None:
-    """So that it is counted there."""
-    read = read_events([{"event_id": 5}], default_destination="dst_1", default_mapping=None)
-    assert isinstance(read, list)
-    assert isinstance(read[0], Rejection)
-    assert read[0].destination_id == "dst_1"

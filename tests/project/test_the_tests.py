@@ -26,7 +26,6 @@ ALLOWED = {
     "api/test_slow_clients.py": "slow clients on real sockets: the server's deadlines are the subject",
     "domain/test_inbound_limit.py": "no wait: `InboundLimit.wait` returns a number of seconds",
     "incidents/receivers.py:answer": "a receiver on a real socket that answers byte by byte",
-    "incidents/test_incident_drill.py": "real processes: a restart must announce nothing for a while",
     "incidents/test_notifications.py:test_a_mail_server_that_hangs_or_refuses_is_named_by_a_word.serve":
         "a server on a real socket that sends byte by byte past the client's deadline",
     "project/test_the_map.py:profile_events":
