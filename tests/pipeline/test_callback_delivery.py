@@ -249,7 +249,6 @@ async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receive
     held = await world.resources.connect()
     transaction = held.transaction()
     await transaction.start()
-    final = callbacks.FinalBatch(1, datetime.now(UTC).date(), (0,), 1, "erased")
     rows = await held.fetch(
         "SELECT batch, day FROM batch_states WHERE destination = $1", await world.number(first)
     )

@@ -116,7 +116,6 @@ async def test_an_erasure_changes_no_other_moment(service: Service, world: World
     await world.post(dst, event(1), event(2))
     await world.work_until(dst, delivered=2)
     for number in (1, 2):
-        before = await service.history(dst, f"ord-{number}")
         # Moved back, so that the moment of the erasure is another one.
         await world.fetch(
             "UPDATE batch_states SET settled_at = settled_at - interval '1 hour', "

@@ -15,11 +15,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.domain.ids import DestinationId
 from app.ingest.intake import EventResult
 from tests.crashes.stored import places
 from tests.databases import WAITING_LOCKS
-from tests.pipeline.rows import BY_ORDER, MAPPING, publish
+from tests.pipeline.rows import BY_ORDER, MAPPING
 from tests.pipeline.world import World, event, eventually, make_world
 
 TYPES = ["SEARCH", "CHECKOUT", "LEAD"]
@@ -54,45 +53,6 @@ async def test_a_conflict_in_the_same_flush_rejects_no_other_event(world: World)
     await world.work_until(dst, accepted=2, rejected=1, delivered=2)
 
 
-async def test_a_follower_is_compared_with_its_own_key_too(world: World) -> None:
-    """Its Amazon event id is the one of a new event with its content, its own id that of an older one."""
-    first, other = (
-        await world.destination(mapping=BY_ORDER, advertiser="1"),
-        await world.destination(mapping=BY_ORDER, advertiser="1"),
-    )
-    await world.post(first, sale("c", "A"))
-    results = await world.post(first, sale("a", "B", total=11, destination=other), sale("c", "B", total=11))
-    assert [result(r) for r in results] == ["accepted", "event_id_conflict event_id"]
-
-
-async def test_an_event_that_is_not_stored_pins_no_name(world: World) -> None:
-    one = await world.destination(mapping=BY_ORDER, advertiser="1")
-    await publish(world.resources.pool, one, f"map_{1:020d}", mapping_with_types("One"), version=2)
-    two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
-    await world.post(one, sale("x", "A", kind="CHECKOUT"))
-    results = await world.post(
-        one, sale("x", "B", total=11), sale("y", "C", destination=two), sale("z", "D", destination=one)
-    )
-    assert [result(r) for r in results] == [
-        "event_id_conflict event_id",
-        "accepted",
-        "event_name_conflict None",
-    ]
-
-
-async def test_the_first_event_of_a_type_pins_its_name_in_a_single_round_trip_flush_too(world: World) -> None:
-    """A flush of new events in one round trip would pin nothing."""
-    typed = {**mapping_with_types("One"), "fields": MAPPING["fields"]}
-    one = await world.destination(mapping=typed, advertiser="1")
-    two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
-    await world.post(one, sale("x", "A", kind="CHECKOUT"))
-    cached = world.intake.evaluator.destinations.get(DestinationId(one))
-    assert cached is not None
-    assert cached.stored.pins == {"CHECKOUT": "One"}
-    assert [result(r) for r in await world.post(one, sale("y", "B"))] == ["accepted"]
-    assert [result(r) for r in await world.post(two, sale("z", "C"))] == ["event_name_conflict None"]
-
-
 async def test_a_name_that_another_process_pinned_is_met(world: World) -> None:
     """The cache of this process does not have it; the event is rejected, and not refused for ever."""
     one = await world.destination(mapping=mapping_with_types("One"), advertiser="1")
@@ -120,13 +80,6 @@ async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World, owner
     await eventually(lambda: world.fetch(WAITING_LOCKS))
     await owner.execute("COMMIT")
     assert [result(r) for r in await posting] == ["event_name_conflict None", "accepted"]
-
-
-async def test_a_single_round_trip_flush_claims_the_mapped_id_too(world: World) -> None:
-    """A flush of new events in one round trip would claim the first key of each only."""
-    dst = await world.destination(sale("x", "A"), mapping=BY_ORDER)
-    assert [result(r) for r in await world.post(dst, sale("y", "B"))] == ["accepted"]
-    assert [result(r) for r in await world.post(dst, sale("z", "B", total=11))] == ["event_id_conflict order"]
 
 
 @dataclass

@@ -15,14 +15,12 @@ from app.crypto import Vault
 from app.delivery import erasure as scanning
 from app.delivery.erasure import ErasureScanner
 from app.domain.ids import OrganisationId
-from app.processes.monitoring_port import DatabaseGauges
 from app.store.encryption import erasure_place
 from app.store.privacy import erasures
 from tests.pipeline.test_erasing import erase
 from tests.pipeline.world import World, event
 
 PERSONS = 100
-AGE = "amazon_conversions_oldest_erasure_age_seconds"
 
 
 async def scanner(world: World) -> ErasureScanner:
@@ -200,20 +198,6 @@ async def test_a_scan_notes_its_progress_within_a_page(world: World, monkeypatch
     assert noted == {(erasing.worker.name, row["id"]) for row in stored}
     (receipt,) = await world.fetch("SELECT scanned, waiting, unreadable FROM erasures")
     assert tuple(receipt) == (3, 1, 0)
-
-
-async def test_the_age_of_the_oldest_erasure_is_a_gauge(world: World) -> None:
-    """An erasure that no scan finishes is shown nowhere else."""
-    gauges = DatabaseGauges(world.resources.pool, world.resources.telemetry)
-    value = world.resources.telemetry.registry.get_sample_value
-    assert value(AGE) is None
-    await gauges.read()
-    assert value(AGE) == 0
-    await erase(world)
-    await erase(world, email="person4@example.com")
-    await world.fetch("UPDATE erasures SET requested_at = now() - interval '2 hours' WHERE number = 1")
-    await gauges.read()
-    assert value(AGE) == pytest.approx(7200, abs=60)
 
 
 async def search(

@@ -143,13 +143,6 @@ async def test_a_canary_is_found_in_other_forms(
     assert f"destinations.name: {what}: 1 value" in found
 
 
-async def test_a_phone_number_is_found(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its plus sign, however it is spaced; the advertiser's number is none."""
-    await world.destination()
-    await world.fetch("UPDATE destinations SET name = $1, advertiser_id = '580123456789'", f"call {PHONE}")
-    assert await scan(world, capsys) == (1, ["destinations.name: phone number: 1 value"])
-
-
 def test_a_canary_that_is_found_by_chance_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Two letters stand in every table."""
     arguments = argparse.Namespace(canary=["ab"])
@@ -165,11 +158,14 @@ def test_a_canary_that_is_found_by_chance_is_refused(capsys: pytest.CaptureFixtu
         ("+1234567890123456", False),
     ],
 )
-async def test_an_event_id_with_sixteen_digits_is_no_phone_number(
+async def test_a_phone_number_is_found_and_an_event_id_with_sixteen_digits_is_none(
     world: World, capsys: pytest.CaptureFixture[str], value: str, is_phone_number: bool
 ) -> None:
-    """Event ids of `+` and more than 15 digits are accepted, so that the scan may not report them."""
+    """With its plus sign, however it is spaced; the advertiser's number is none.
+
+    Event ids of `+` and more than 15 digits are accepted, so that the scan may not report them.
+    """
     await world.destination()
-    await world.fetch("UPDATE destinations SET name = $1", f"x {value} y")
-    code, _ = await scan(world, capsys)
-    assert bool(code) is is_phone_number
+    await world.fetch("UPDATE destinations SET name = $1, advertiser_id = '580123456789'", f"x {value} y")
+    found = ["destinations.name: phone number: 1 value"] if is_phone_number else []
+    assert await scan(world, capsys) == (len(found), found)

@@ -62,13 +62,13 @@ async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
 REFUSE = """
 CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE 'invalid page in block 7' USING ERRCODE = 'XX001'; END $$;
-CREATE TRIGGER refuse BEFORE {action} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
+CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
 """
 
 
-async def break_(world: World, table: str, action: str = "INSERT") -> None:
+async def break_(world: World, table: str) -> None:
     async with world.resources.pool.acquire() as c:
-        await c.execute(REFUSE.format(action=action, table=table))
+        await c.execute(REFUSE.format(table=table))
 
 
 async def repair(world: World, table: str) -> None:

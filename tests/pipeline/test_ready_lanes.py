@@ -133,10 +133,6 @@ def test_a_lane_may_hang_after_a_failure_and_beside_a_slow_request() -> None:
 AT = 100.0
 
 
-def lane() -> Lane:
-    return Lane(LaneLease(LaneId(1), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0), 1e9, Pace(RequestRate(10, 10)))
-
-
 LIVE = DestinationQueue(DestinationNumber(1), DestinationId("dst_1"), {WorkKind.LIVE: -1.0})
 
 
@@ -166,7 +162,7 @@ async def test_a_retry_is_sent_amid_a_stream_of_live_events(world: World) -> Non
 
 def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
     """Almost no wait after the first failure, then twice as long each time, up to half a minute."""
-    owned = lane()
+    owned = lane_of(Pace(RequestRate(10, 10)), Alarms())
     waits = [owned.back_off(DestinationNumber(1), WorkKind.LIVE, AT).until - AT for _ in range(15)]
     assert waits[0] <= 0.1
     assert waits == sorted(waits)
@@ -182,7 +178,7 @@ def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
 
 
 def test_destinations_take_turns_also_beside_the_retries_of_one() -> None:
-    owned, served = lane(), Counter[tuple[int, WorkKind]]()
+    owned, served = lane_of(Pace(RequestRate(10, 10)), Alarms()), Counter[tuple[int, WorkKind]]()
     both = {WorkKind.LIVE: -1.0, WorkKind.RETRY: -1.0}
     queues = [replace(LIVE, number=DestinationNumber(number)) for number in range(1, 7)]
     poll = LanePoll(None, 0, (), (replace(queues[0], due_in=both), *queues[1:]))
@@ -275,15 +271,7 @@ async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World
 def test_an_earlier_alarm_replaces_a_later_one() -> None:
     """Each lane is due once, in the order of the times."""
     alarms = Alarms()
-    lanes = [
-        Lane(
-            LaneLease(LaneId(number), 1, DEFAULT_ORGANISATION, "NA", "1", 0.0),
-            1e9,
-            Pace(RequestRate(10, 10)),
-            alarms,
-        )
-        for number in range(3)
-    ]
+    lanes = [lane_of(Pace(RequestRate(10, 10)), alarms, number) for number in range(3)]
     for lane, at in zip((*lanes, lanes[2]), (5.0, 2.0, 9.0, 1.0), strict=True):
         lane.wake(at)
     lanes[0].wake(7.0)

@@ -18,7 +18,7 @@ from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.domain.outcomes.status import Status
 from tests.pipeline.amazon import Request, items
 from tests.pipeline.service import Service
-from tests.pipeline.world import World, event, eventually
+from tests.pipeline.world import World, event
 
 MAX_AGE = timedelta(days=21)
 
@@ -64,16 +64,6 @@ async def dead(world: World, number: int, **more: Any) -> str:
     return dst
 
 
-async def test_dead_events_are_delivered_after_a_replay_with_the_bytes_of_old(world: World) -> None:
-    """Dead −n, retrying +n, then delivered; every id has one hash."""
-    dst = await dead(world, 7)
-    world.amazon.script = None
-    assert (await ask(world, dst)).replayed == 7
-    await world.until(dst, delivered=7, dead=0)
-    first, second = world.amazon.requests[0], world.amazon.requests[-1]
-    assert {e["eventId"]: e for e in first.events} == {e["eventId"]: e for e in second.events}
-
-
 async def test_a_dry_run_says_how_many_and_how_long_and_changes_nothing(world: World) -> None:
     """1,200 events are three requests; at 2 a second, a fifth of it for replay, the last leaves after 5 s."""
     dst = await dead(world, 1200, rate=100)
@@ -84,7 +74,7 @@ async def test_a_dry_run_says_how_many_and_how_long_and_changes_nothing(world: W
 
 
 async def test_asking_twice_is_asking_once(world: World) -> None:
-    """The second response reports zero events; nothing is sent twice."""
+    """The second response reports zero events; each event is sent once more, with the bytes of old."""
     dst = await dead(world, 5)
     await world.stop_workers()
     world.amazon.script = None
@@ -93,18 +83,10 @@ async def test_asking_twice_is_asking_once(world: World) -> None:
     again = await ask(world, dst)
     assert (again.matched, again.requests, again.seconds) == (0, 0, 0.0)
     assert (await world.counts(dst))["retrying"] == 5
-    await world.work_until(dst, delivered=5)
+    await world.work_until(dst, delivered=5, dead=0)
     assert set(world.amazon.times.values()) == {1}
-
-
-async def test_one_call_is_capped_and_says_what_remains(world: World) -> None:
-    """The rest stays dead until it is asked for."""
-    dst = await dead(world, 10)
-    await world.stop_workers()
-    result = await ask(world, dst, most=4)
-    assert (result.replayed, result.remaining) == (4, 6)
-    counts = await world.counts(dst)
-    assert (counts["dead"], counts["retrying"]) == (6, 4)
+    refused, accepted = world.amazon.requests
+    assert {e["eventId"]: e for e in refused.events} == {e["eventId"]: e for e in accepted.events}
 
 
 async def test_what_is_too_old_or_forgotten_is_refused_and_counted(world: World) -> None:
@@ -209,14 +191,6 @@ async def test_a_replay_takes_at_most_a_fifth_while_live_events_wait(world: Worl
     last_live = max(n for n, one in enumerate(replayed) if not one)
     assert sum(replayed[: last_live + 1]) <= (last_live + 1) / 5 + 1
     assert sum(replayed) == 6
-
-
-async def test_a_refused_replay_is_dead_again_and_counted_once(world: World) -> None:
-    """The count of retrying events returns to zero."""
-    dst = await dead(world, 2)
-    await ask(world, dst)
-    await eventually(lambda: len(world.amazon.requests) >= 2)
-    await world.until(dst, dead=2, retrying=0)
 
 
 async def test_one_call_replays_all_that_match_however_many(service: Service) -> None:

@@ -4,7 +4,6 @@ Also with the same advertiser and region: what one sets or does restrains no oth
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,18 +77,6 @@ async def test_an_erasure_concerns_its_own_organisation(world: World) -> None:
     await erase(world, organisation=ACME)
     await world.work_until(mine, organisation=ACME, erased=1)
     await world.until(theirs, organisation=BETA, delivered=1)
-
-
-async def test_a_large_post_is_evaluated_in_slices_with_the_same_results(world: World) -> None:
-    """In the same order, rejections included."""
-    mine = await world.destination(organisation=ACME)
-    events = [event(number) for number in range(120)]
-    events[70] = {"event_id": "ord-70"}
-    whole = await world.post(mine, *events, organisation=ACME)
-    assert [result.event_id for result in whole] == [each["event_id"] for each in events]
-    assert [result.index for result in whole if result.status == "rejected"] == [70]
-    again = await world.post(mine, *events, organisation=ACME)
-    assert Counter(result.status for result in again) == {"duplicate": 119, "rejected": 1}
 
 
 async def test_a_shutdown_answers_posts_that_are_being_evaluated(world: World) -> None:

@@ -130,7 +130,6 @@ class World:
         listens: bool = True,
         journey: CallbackPost | None = None,
         times: Times = TIMES,
-        policy: RetryPolicy = QUICK_RETRIES,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
     ) -> Dispatcher:
         """Start a worker, which waits less between tries than that of the product."""
@@ -139,7 +138,7 @@ class World:
         dispatcher = worker.build_dispatcher(self.delivering or self.resources, client, sign_in, journey)
         dispatcher.listens = listens  # the one thing of it that no setting turns off
         dispatcher.worker.times = times
-        dispatcher.delivery.policy, dispatcher.delivery.tokens.endpoint = policy, endpoint
+        dispatcher.delivery.policy, dispatcher.delivery.tokens.endpoint = QUICK_RETRIES, endpoint
         if self.clock is not None:
             self.clock.lead(dispatcher.worker)
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
