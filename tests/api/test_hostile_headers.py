@@ -1,23 +1,21 @@
 """Headers, queries, paths and forms that break a parser are the caller's fault on every route: no 500."""
 
 import base64
+import itertools
 import re
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import httpx
 import msgspec
 import pytest
 
 from app.api.access.secured_route import scopes_of
 from app.api.http.headers import address_parts
-from app.api.http.query_parameters import parameters_of
+from app.api.http.query_parameters import ORGANISATION, parameters_of
 from app.console.access.sign_in import _PLACE, _Pending
-from app.domain.sign_in import Logout, OidcFailure
-from app.oidc_client import OidcClient
 from tests.api.test_queries import routes, signed_in
 from tests.api.world import BOOTSTRAP, PUBLIC, ApiWorld
-from tests.console.identity_provider import ISSUER, Provider
+from tests.console.identity_provider import Provider
+from tests.console.test_oidc_client import client_of
 
 BRACKET = "http://["
 SETS = {
@@ -38,22 +36,18 @@ SETS = {
     "cookies": {"Cookie": 'console="\\777; =; ;;; console=\xff'},
     "numbers": {"If-None-Match": "W/", "Range": "bytes=9" + "9" * 40 + "-", "If-Modified-Since": "now"},
 }
-CREDENTIALS = (
-    {"Authorization": "Basic %%%"},
-    {"Authorization": "Basic /////w=="},
-    {"Authorization": "Bearer " + "9" * 2_000},
-    {"Authorization": "\xff"},
-    {"X-Api-Key": "\xe9\x00"[:1]},
-)
 
 
 @pytest.mark.campaign
 async def test_no_route_breaks_on_a_hostile_header(world: ApiWorld) -> None:
-    """With a key and a session, so that all of a route's reading is reached."""
+    """With a key and a session, so that all of a route's reading is reached.
+
+    What a route reads with GET is read in one place, so that each gets three of the sets in turn.
+    """
     await signed_in(world)
-    tried = 0
+    tried, sets = 0, itertools.cycle(SETS.items())
     for method, address, route in routes(world):
-        for name, headers in SETS.items():
+        for name, headers in itertools.islice(sets, 3 if method == "GET" else len(SETS)):
             answer = await world.client.request(
                 method,
                 re.sub("/x", "/dst_00000000000000000000", address),
@@ -69,7 +63,7 @@ async def test_no_route_breaks_on_a_hostile_header(world: ApiWorld) -> None:
             fine = answer.status_code < 500 or (route.path == "/health/ready" and answer.status_code == 503)
             assert fine, (method, address, name, answer.text[:200])
             tried += 1
-    assert tried > 800
+    assert tried > 250
 
 
 VALUES = ("", "%00", "%ff%fe", "%ED%A0%80", "9" * 5_000, "1e999", "MQ MQ")
@@ -77,27 +71,9 @@ FIELDS = ("key", "next", "logout_token")  # of the forms without a key
 STATE = "the-state-of-a-started-sign-in"
 
 
-@dataclass
-class NoPeople:
-    """A provider that knows no one."""
-
-    async def authorization_url(self, **values: Any) -> str:
-        return "https://people.example.com/authorize"
-
-    async def exchange(self, code: str, **values: Any) -> OidcFailure:
-        return OidcFailure("code_refused")
-
-    async def logout_of(self, token: str) -> Logout | OidcFailure:
-        client = OidcClient(ISSUER, "console", None, "", transport=httpx.MockTransport(Provider()))
-        return await client.logout_of(token)
-
-    async def logout_url(self, **values: Any) -> None:
-        return None
-
-
 def started_sign_in(world: ApiWorld) -> str:
-    """Configure the provider; return the cookie of a started sign-in."""
-    context = replace(world.context, people=NoPeople())  # type: ignore[arg-type]
+    """Configure a provider whose tokens have another nonce; return the cookie of a started sign-in."""
+    context = replace(world.context, people=client_of(Provider(nonce="another")))
     world.app.state.context = context
     pending = _Pending(STATE, "nonce", "verifier" * 8, "/console", False, world.now.timestamp() + 500)
     sealed = context.vault.seal(msgspec.json.encode(pending), place=_PLACE)
@@ -118,6 +94,7 @@ async def test_no_route_breaks_on_a_hostile_query_or_path(world: ApiWorld) -> No
         if route.path == "/health/ready":
             continue
         declared = parameters_of(route.dependant, route.endpoint).names
+        declared -= {ORGANISATION} if tried else set()  # read in one place, before the route
         named = re.sub("^(.*/destinations)/x", rf"\1/{made['id']}", address)
         targets = [f"{named}?{name}={value}" for name in sorted(declared) for value in VALUES]
         targets += [re.sub("/x(?=/|$)", f"/{value}", address) for value in VALUES if "{" in route.path]
@@ -131,15 +108,6 @@ async def test_no_route_breaks_on_a_hostile_query_or_path(world: ApiWorld) -> No
                 answer = await world.client.request(method, named, content=one, headers=headers)
                 assert answer.status_code < 500, (named, one)
     assert tried > 300
-
-
-@pytest.mark.reads_only
-async def test_credentials_that_cannot_be_read_are_401(world: ApiWorld) -> None:
-    """Whatever their bytes."""
-    for headers in CREDENTIALS:
-        sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        answer = await world.client.get("/destinations", headers=sent)
-        assert answer.status_code == 401, headers
 
 
 @pytest.mark.reads_only
