@@ -366,7 +366,7 @@ async def test_the_fullest_editor_stays_light(world: ApiWorld) -> None:
         for name in ("console.css", "theme.js", "htmx.min.js", "console.js", "mapping.js", "icon.svg")
     )
     assert page.status_code == 200
-    assert len(page.content) + assets < 98_000
+    assert len(page.content) + assets < 97_500
 
 
 async def test_a_problem_of_a_name_stands_at_the_name(world: ApiWorld) -> None:
