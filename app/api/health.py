@@ -10,7 +10,7 @@ from app.admin import ErrorCode, Refusal
 from app.api.access.secured_route import Context, SecuredRouter, public
 from app.api.errors import NotReady, not_ready, not_ready_body
 from app.api.http.responses import ResponseBody
-from app.health import CachedResult, Readiness
+from app.health import CachedResult
 
 router = SecuredRouter("health")
 
@@ -46,13 +46,10 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
 
 @router.get("/health/ready", summary="Check readiness", response_model=ReadyView, responses=_NOT_READY)
 @public
-async def ready(request: Request) -> Response | ReadyView:
+async def ready(request: Request, context: Context) -> Response | ReadyView:
     """Commit a row and check the durability settings, at most once a second. A 503 lists the reasons."""
-    stopping = getattr(request.app.state, "stopping", None)
-    is_stopping = stopping is not None and stopping()
-    checks: Readiness = request.app.state.readiness
     # A stop needs no check of the database, so that load balancers notice it immediately.
-    reasons = ("stopping",) if is_stopping else await checks.reasons()
+    reasons = ("stopping",) if request.app.state.stopping() else await context.readiness.reasons()
     return not_ready(reasons) if reasons else ReadyView(status="ready", reasons=[])
 
 

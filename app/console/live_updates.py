@@ -100,8 +100,7 @@ async def _stream(
                 return
             polled_at = monotonic()
             while monotonic() - polled_at < every_s:
-                stopping = getattr(visit.request.app.state, "stopping", None)
-                if stopping and stopping():  # the stream must not delay the stop of the process
+                if visit.request.app.state.stopping():  # the stream must not delay the stop of the process
                     return
                 await asyncio.sleep(STOP_CHECK_INTERVAL_S)
 

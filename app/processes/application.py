@@ -42,27 +42,12 @@ TITLE = "Amazon Conversions destination"
 # A router that is added here is part of the application, of its OpenAPI description and of the tests. The
 # description has the same order: `POST /events` comes first.
 ROUTERS: tuple[APIRouter, ...] = (
-    intake.router,
-    destinations.router,
-    destinations.sign_in_router,
-    mappings.router,
-    trials.router,
-    advertisers.router,
-    catalog.router,
-    privacy.router,
-    privacy.identity_router,
-    privacy.subject_router,
-    match_quality.identity_router,
-    match_quality.router,
-    keys.router,
-    sessions.router,
-    audit.router,
-    organisations.router,
-    reports.router,
-    replays.router,
-    incidents.router,
-    health.router,
-    openapi.router,
+    *(intake.router, destinations.router, destinations.sign_in_router),
+    *(mappings.router, trials.router, advertisers.router, catalog.router),
+    *(privacy.router, privacy.identity_router, privacy.subject_router),
+    *(match_quality.identity_router, match_quality.router),
+    *(keys.router, sessions.router, audit.router, organisations.router),
+    *(reports.router, replays.router, incidents.router, health.router, openapi.router),
     console_router,
 )
 
@@ -92,7 +77,7 @@ def create_application(context: AppContext) -> Application:
     app.state.context = context
     app.state.fixed_documents = {}
     app.state.metrics = metrics_text(context.registry, context.monotonic)
-    app.state.readiness = context.readiness
+    app.state.stopping = lambda: False  # the process sets its own
     results = context.readiness.outcomes
     errors.install_error_handlers(app)
     app.state.admission = AdmissionController(

@@ -51,11 +51,7 @@ class ConsoleSession:
 
 
 async def list_sessions(
-    context: AppContext,
-    *,
-    limit: int,
-    after: tuple[datetime, str] | None = None,
-    session: str | None = None,
+    context: AppContext, *, limit: int, after: tuple[datetime, str] | None = None, session: str | None = None
 ) -> list[ConsoleSession]:
     """Return up to `limit` sessions of the caller's organisation, oldest first, begun after (time, id).
 

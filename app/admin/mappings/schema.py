@@ -32,12 +32,7 @@ _MEMBERS: dict[str, Any] = {
     "minItems": 2,
     "maxItems": MAX_MEMBERS,
     "items": {
-        "anyOf": [
-            {"type": "string"},
-            _CONSTANT,
-            _reading("path", _PATH),
-            _reading("template", _TEMPLATE),
-        ]
+        "anyOf": [{"type": "string"}, _CONSTANT, _reading("path", _PATH), _reading("template", _TEMPLATE)]
     },
 }
 _WITH = {"default": {}, "on_error": {"enum": ["omit", "reject", None]}}

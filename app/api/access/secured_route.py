@@ -109,6 +109,9 @@ class SecuredRouter(APIRouter):
         def add(endpoint: Endpoint) -> Endpoint:
             if any_of:
                 setattr(endpoint, _SCOPES, any_of)
+            # `Annotated[Response, Model]`: a finished response, and the model of its body.
+            if model := getattr(endpoint.__annotations__["return"], "__metadata__", None):
+                settings["response_model"] = model[0]
             self.add_api_route(path, endpoint, methods=[method], **settings)
             return endpoint
 

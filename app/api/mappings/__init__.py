@@ -122,41 +122,38 @@ def _mapping_body(details: use_cases.MappingDetails) -> dict[str, Any]:
     return {**mapping.draft, **state}
 
 
-def _response(details: use_cases.MappingDetails, status: int = 200, **headers: str) -> Response:
+MappingResponse = Annotated[Response, MappingView]
+
+
+def _response(details: use_cases.MappingDetails, status: int = 200, **headers: str) -> MappingResponse:
     headers = {"ETag": etag(details.mapping.version), **headers}
     return ExactJsonResponse(_mapping_body(details), status, headers)
 
 
-@router.post(
-    MAPPINGS,
-    Scope.DESTINATIONS_WRITE,
-    status_code=201,
-    summary="Create a mapping",
-    response_model=MappingView,
-)
-async def create(on: OnDestination, body: NewDraftBody) -> Response:
+@router.post(MAPPINGS, Scope.DESTINATIONS_WRITE, status_code=201, summary="Create a mapping")
+async def create(on: OnDestination, body: NewDraftBody) -> MappingResponse:
     """Create a draft. It may lack members that publishing needs, but the given members must be valid."""
     created = await use_cases.create_draft(*on, body)
     mapping = created.mapping
     return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
 
 
-@router.get(MAPPINGS, Scope.DESTINATIONS_READ, summary="List mappings", response_model=MappingPage)
-async def list_all(on: OnDestination, paging: Paging) -> Response:
+@router.get(MAPPINGS, Scope.DESTINATIONS_READ, summary="List mappings")
+async def list_all(on: OnDestination, paging: Paging) -> Annotated[Response, MappingPage]:
     """List the mappings of a destination, oldest first. Deleted mappings are not listed."""
     found = await use_cases.list_mappings(*on, limit=paging.most, after=paging.number)
     items, next_cursor = paging.split(found, lambda details: (details.mapping.number,))
     return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
 
 
-@router.get(MAPPING, Scope.DESTINATIONS_READ, summary="Read a mapping", response_model=MappingView)
-async def read(on: OnMapping) -> Response:
+@router.get(MAPPING, Scope.DESTINATIONS_READ, summary="Read a mapping")
+async def read(on: OnMapping) -> MappingResponse:
     """Read the draft, the number of the published version, and the problems that prevent publishing."""
     return _response(await use_cases.read_mapping(*on))
 
 
-@router.patch(MAPPING, Scope.DESTINATIONS_WRITE, summary="Edit a mapping's draft", response_model=MappingView)
-async def change(on: OnMapping, body: DraftBody, expected: Expected) -> Response:
+@router.patch(MAPPING, Scope.DESTINATIONS_WRITE, summary="Edit a mapping's draft")
+async def change(on: OnMapping, body: DraftBody, expected: Expected) -> MappingResponse:
     """Replace the given members of the draft. A member that is null is removed.
 
     Published versions stay unchanged.
@@ -164,8 +161,8 @@ async def change(on: OnMapping, body: DraftBody, expected: Expected) -> Response
     return _response(await use_cases.change_draft(*on, body, expected))
 
 
-@router.delete(MAPPING, Scope.DESTINATIONS_WRITE, summary="Delete a mapping", response_model=MappingView)
-async def delete(on: OnMapping, expected: Expected) -> Response:
+@router.delete(MAPPING, Scope.DESTINATIONS_WRITE, summary="Delete a mapping")
+async def delete(on: OnMapping, expected: Expected) -> MappingResponse:
     """Archive a mapping, so that it accepts no more events.
 
     Events that it accepted before are still delivered.
@@ -173,10 +170,8 @@ async def delete(on: OnMapping, expected: Expected) -> Response:
     return ExactJsonResponse(_mapping_body(await use_cases.delete_mapping(*on, expected)))
 
 
-@router.post(
-    MAPPING + "/publish", Scope.DESTINATIONS_WRITE, summary="Publish a mapping", response_model=MappingView
-)
-async def publish(on: OnMapping, expected: Expected, body: PublishRequest | None = None) -> Response:
+@router.post(MAPPING + "/publish", Scope.DESTINATIONS_WRITE, summary="Publish a mapping")
+async def publish(on: OnMapping, expected: Expected, body: PublishRequest | None = None) -> MappingResponse:
     """Publish the draft as a new, immutable version for new events, with an optional note.
 
     Errors: 422 with every missing field. 409 `event_name_conflict` with `pinned_name` if the advertiser uses
@@ -186,13 +181,8 @@ async def publish(on: OnMapping, expected: Expected, body: PublishRequest | None
     return _response(await use_cases.publish_draft(*on, expected, note))
 
 
-@router.get(
-    MAPPING + "/versions",
-    Scope.DESTINATIONS_READ,
-    summary="List published versions",
-    response_model=MappingVersionPage,
-)
-async def versions(on: OnMapping, paging: Paging) -> Response:
+@router.get(MAPPING + "/versions", Scope.DESTINATIONS_READ, summary="List published versions")
+async def versions(on: OnMapping, paging: Paging) -> Annotated[Response, MappingVersionPage]:
     """List versions, newest first.
 
     Each version has its document and its changes from the previous version.
@@ -202,12 +192,7 @@ async def versions(on: OnMapping, paging: Paging) -> Response:
     return ExactJsonResponse({"items": items, "next_cursor": next_cursor})
 
 
-@router.post(
-    MAPPING + "/rollback",
-    Scope.DESTINATIONS_WRITE,
-    summary="Roll back to a published version",
-    response_model=MappingView,
-)
-async def rollback(on: OnMapping, body: RollbackRequest, expected: Expected) -> Response:
+@router.post(MAPPING + "/rollback", Scope.DESTINATIONS_WRITE, summary="Roll back to a published version")
+async def rollback(on: OnMapping, body: RollbackRequest, expected: Expected) -> MappingResponse:
     """Use an earlier version for new events. The draft stays unchanged: fix the draft, then publish it."""
     return _response(await use_cases.roll_back(*on, body.version, expected))

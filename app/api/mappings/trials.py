@@ -54,13 +54,10 @@ class SuggestedMapping(ResponseBody):
     undecided: list[Undecided]
 
 
-@router.post(
-    MAPPINGS + "/suggest",
-    Scope.DESTINATIONS_WRITE,
-    summary="Suggest a mapping",
-    response_model=SuggestedMapping,
-)
-async def suggest(on: OnDestination, body: SuggestRequest | None = None) -> Response:
+@router.post(MAPPINGS + "/suggest", Scope.DESTINATIONS_WRITE, summary="Suggest a mapping")
+async def suggest(
+    on: OnDestination, body: SuggestRequest | None = None
+) -> Annotated[Response, SuggestedMapping]:
     """Suggest a complete mapping from up to 200 events, each as `POST /events` takes it.
 
     Without `events`, the samples of the destination's recent events are used. `zone` is the time zone of
