@@ -4,9 +4,8 @@ from typing import Annotated
 
 from fastapi import Query
 
-from app.admin import Scope
 from app.admin.catalog import DestinationType, search
-from app.api.access.secured_route import SecuredRouter
+from app.api.access.secured_route import OF_DESTINATIONS, SecuredRouter
 from app.api.lists import Page, Paging
 
 router = SecuredRouter("catalog")
@@ -16,7 +15,7 @@ class CatalogPage(Page[DestinationType]):
     """A page of destination types."""
 
 
-@router.get("/catalog", Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE, summary="Search destination types")
+@router.get("/catalog", *OF_DESTINATIONS, summary="Search destination types")
 async def catalog(
     paging: Paging,
     q: Annotated[str | None, Query(max_length=200, description="Search words, such as `amazon`.")] = None,

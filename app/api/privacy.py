@@ -12,7 +12,7 @@ from app.admin.inputs import Instant, Omittable, RequestBody, validation_error
 from app.admin.privacy import subjects
 from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.hash_value import HashRequest, HashResult, hash_value
-from app.api.access.secured_route import ONE, Context, SecuredRouter
+from app.api.access.secured_route import OF_DESTINATIONS, ONE, Context, SecuredRouter
 from app.api.http.responses import ResponseBody
 from app.api.lists import Listing, ListQuery, cursor_of, exportable
 from app.api.pages import ConsentRecordPage, consent_page
@@ -49,9 +49,7 @@ async def list_consent(
     return await listing.answer(ConsentRecord, page_at, name="consent-records")
 
 
-@identity_router.post(
-    "/identity/hash", Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE, summary="Hash a value"
-)
+@identity_router.post("/identity/hash", *OF_DESTINATIONS, summary="Hash a value")
 async def show_hash(body: HashRequest) -> HashResult:
     """Return the normalized form of a value, and the match key that Amazon receives for it.
 

@@ -90,6 +90,14 @@ def select_own(
     return sa.select(*columns).where(own(table_), *conditions)
 
 
+def paged(
+    statement: sa.Select[Any], order: Iterable[sa.Column[Any]], after: tuple[Any, ...] | None, limit: int
+) -> sa.Select[Any]:
+    """Return the statement that reads up to `limit` rows in this order, after the row with these values."""
+    later = [] if after is None else [sa.tuple_(*order) > after]
+    return statement.where(*later).order_by(*order).limit(limit)
+
+
 def insert_own(table_: sa.Table, **values: object) -> Insert:
     """Return the statement that writes a row of the organisation that the transaction acts for."""
     return insert(table_).values(organisation=sa.func.acting_organisation(), **values)

@@ -26,6 +26,8 @@ from app.domain import strict_json
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 _SCOPES = "__scopes__"
+OF_DESTINATIONS: Final = (Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+"""The scopes of routes that help to set up a destination: one of them is enough."""
 
 
 def public(endpoint: Endpoint) -> Endpoint:

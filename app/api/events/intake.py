@@ -234,10 +234,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 )
 async def post_events(
     query: Annotated[EventsQuery, Query()],
-    body: Annotated[
-        SentEvent | list[SentEvent] | EventsBatch | RowsBatch,
-        Body(openapi_examples=_EXAMPLES),
-    ],
+    body: Annotated[SentEvent | list[SentEvent] | EventsBatch | RowsBatch, Body(openapi_examples=_EXAMPLES)],
 ) -> EventResults:
     """Accept one event, an array, `{"events": […]}`, `{"rows": […]}` or NDJSON, one event per line.
 

@@ -12,7 +12,7 @@ from app.admin.destinations.event_schemas import ObservedEvents, read_observed, 
 from app.admin.inputs import RequestBody
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
 from app.admin.mappings.trials import backtest_draft, preview_event, summary
-from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
+from app.api.access.secured_route import OF_DESTINATIONS, ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.responses import ExactJsonResponse, ResponseBody
 from app.api.lists import Page, Paging
 from app.api.mappings import MAPPING, MAPPINGS
@@ -68,9 +68,7 @@ async def suggest(
     return ExactJsonResponse(await suggest_mapping(*on, request.events, request.zone))
 
 
-@router.post(
-    MAPPING + "/preview", Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE, summary="Preview a conversion"
-)
+@router.post(MAPPING + "/preview", *OF_DESTINATIONS, summary="Preview a conversion")
 async def preview(on: OnMapping, body: PreviewRequest) -> ConversionPreview | RejectionPreview:
     """Convert one event and show each step. Nothing is stored or sent.
 
@@ -114,12 +112,7 @@ class BacktestResult(ResponseBody):
     summary: str
 
 
-@router.post(
-    MAPPING + "/backtest",
-    Scope.DESTINATIONS_READ,
-    Scope.DESTINATIONS_WRITE,
-    summary="Test a draft on recent events",
-)
+@router.post(MAPPING + "/backtest", *OF_DESTINATIONS, summary="Test a draft on recent events")
 async def run_backtest(on: OnMapping, body: BacktestRequest | None = None) -> BacktestResult:
     """Compare the draft (or `mapping` in the body) with the published version over the newest events.
 

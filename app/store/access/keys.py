@@ -7,13 +7,13 @@ from functools import partial
 from typing import Annotated, Final
 
 from pydantic import Field
-from sqlalchemy import Column, LargeBinary, Text, and_, func, or_, select, tuple_
+from sqlalchemy import Column, LargeBinary, Text, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, KeyId, OrganisationId
 from app.store import INTERNAL, read_row, read_sql
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
-from app.store.tables import columns_of, flat, insert_own, select_own, table, update_own
+from app.store.tables import columns_of, flat, insert_own, paged, select_own, table, update_own
 
 SQL: Final = read_sql(__file__)
 
@@ -103,10 +103,7 @@ async def page(
     Keys with the scope `without_scope` are left out. `only` selects the keys that may use no destination
     outside this list. `usable` selects the keys that can act with a scope on a destination now.
     """
-    order = (_COLUMN.created_at, _COLUMN.id)
-    statement = select_own(API_KEYS, _COLUMNS).order_by(*order).limit(limit)
-    if after is not None:
-        statement = statement.where(tuple_(*order) > after)
+    statement = paged(select_own(API_KEYS, _COLUMNS), (_COLUMN.created_at, _COLUMN.id), after, limit)
     if only is not None:
         statement = statement.where(_COLUMN.destination_ids.contained_by(list(only)))
     if without_scope is not None:

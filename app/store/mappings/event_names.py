@@ -7,13 +7,13 @@ from functools import partial
 from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy import func, tuple_
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store import INTERNAL, read_row
 from app.store.destinations.destinations import DESTINATIONS
 from app.store.statements import execute, read_all, read_one, read_written
-from app.store.tables import columns_of, insert_own, select_own, table, update_own
+from app.store.tables import columns_of, insert_own, paged, select_own, table, update_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,10 @@ async def page(
     all in this list of ids.
     """
     order = (_COLUMN.advertiser_id, _COLUMN.event_type)
-    statement = select_own(EVENT_NAMES, _COLUMNS).order_by(*order).limit(limit)
+    statement = paged(select_own(EVENT_NAMES, _COLUMNS), order, after, limit)
     if search is not None:
         in_name = func.strpos(func.lower(_COLUMN.name), search.lower()) > 0
         statement = statement.where((_COLUMN.advertiser_id == search) | in_name)
-    if after is not None:
-        statement = statement.where(tuple_(*order) > after)
     if only is not None:
         theirs = select_own(
             DESTINATIONS,

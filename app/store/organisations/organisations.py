@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
-from sqlalchemy import BigInteger, Column, Integer, Text, func, select, tuple_, update
+from sqlalchemy import BigInteger, Column, Integer, Text, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import OrganisationId
 from app.store import Row, read_row, read_sql
 from app.store.statements import execute, fetch, fetch_value, read_all, read_one, read_written
-from app.store.tables import columns_of, table
+from app.store.tables import columns_of, paged, table
 
 SQL: Final = read_sql(__file__)
 
@@ -85,10 +85,7 @@ async def page(
     connection: AsyncConnection, *, limit: int, after: tuple[datetime, str] | None = None
 ) -> Sequence[Organisation]:
     """Return up to `limit` organisations in order of creation, after (created_at, id)."""
-    order = (_COLUMN.created_at, _COLUMN.id)
-    statement = select(*_COLUMNS).order_by(*order).limit(limit)
-    if after is not None:
-        statement = statement.where(tuple_(*order) > after)
+    statement = paged(select(*_COLUMNS), (_COLUMN.created_at, _COLUMN.id), after, limit)
     return await read_all(connection, _read, statement)
 
 
