@@ -24,7 +24,7 @@ from app.api.http.responses import ResponseBody
 from app.api.lists import Page, Paging
 from app.domain.destination import State
 from app.store.callbacks import CallbackStatus
-from app.store.destinations.destinations import Destination
+from app.store.destinations.destinations import Destination, DestinationFilter
 
 router = SecuredRouter("destinations")
 sign_in_router = SecuredRouter("sign-in")
@@ -56,9 +56,8 @@ async def list_all(
     ] = None,
 ) -> DestinationPage:
     """List the destinations that this key can access, oldest first."""
-    found = await settings.list_destinations(
-        context, limit=paging.most, after=paging.number, search=q, state=state
-    )
+    wanted = DestinationFilter(q, state)
+    found = await settings.list_destinations(context, wanted, limit=paging.most, after=paging.number)
     return paging.page(DestinationPage, found, lambda row: (row.number,))
 
 

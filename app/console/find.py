@@ -14,6 +14,7 @@ from app.admin.destinations.settings import list_destinations
 from app.admin.mappings.mappings import search_mappings
 from app.console.pages import navigation_of
 from app.console.visits import CurrentVisit, PageRouter
+from app.store.destinations.destinations import DestinationFilter
 
 router = PageRouter()
 
@@ -28,7 +29,7 @@ async def find(visit: CurrentVisit, q: Annotated[str, Query(max_length=256)] = "
     found = [item for item in (*navigation.main, *navigation.more) if words.lower() in item.label.lower()]
     destinations, mappings = [], []
     if words and caller.may(Scope.DESTINATIONS_READ):
-        destinations = await list_destinations(visit.context, limit=_MOST + 1, search=words)
+        destinations = await list_destinations(visit.context, DestinationFilter(words), limit=_MOST + 1)
         mappings = await search_mappings(visit.context, words, limit=_MOST + 1)
     searches_events = bool(words) and caller.may(Scope.EVENTS_READ)
     content: dict[str, Any] = {

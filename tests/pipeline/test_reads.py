@@ -158,7 +158,7 @@ READS: Final[dict[str, Read]] = {
     "rates": lambda c, numbers: figures.rates(c, numbers[1], timedelta(minutes=15)),
     "requests": lambda c, numbers: figures.requests(c, numbers[0], 50),
     "a page of requests": lambda c, numbers: figures.request_page(
-        c, numbers[0], since=c.now - timedelta(days=7), before=None, failed=False, limit=50
+        c, numbers[0], figures.RequestQuery(c.now - timedelta(days=7), None, failed=False, limit=50)
     ),
     "the next request": lambda c, numbers: figures.next_attempt_at(c, numbers[0]),
     "batches of a replay": lambda c, numbers: selection.candidate_batches(

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -26,19 +25,11 @@ _MOST_CONVERSIONS: Final = 5  # on the page of a request
 
 
 async def read_requests(
-    context: AppContext,
-    destination_id: str,
-    *,
-    since: datetime,
-    before: tuple[datetime, int] | None,
-    failed: bool,
-    limit: int,
+    context: AppContext, destination_id: str, wanted: figures.RequestQuery
 ) -> figures.RequestPage:
     """Return a page of a destination's requests to Amazon, newest first. Raises Refusal (404)."""
     async with reading_row(context, destination_id) as (connection, destination):
-        return await figures.request_page(
-            connection, destination.number, since=since, before=before, failed=failed, limit=limit
-        )
+        return await figures.request_page(connection, destination.number, wanted)
 
 
 @dataclass(frozen=True, slots=True)

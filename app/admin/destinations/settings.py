@@ -16,14 +16,14 @@ from app.admin.destinations import audit_view, changing, find_visible
 from app.admin.incidents import AlertingInput, change_alerting
 from app.admin.mappings.event_names import pin_for_advertiser
 from app.admin.organisations import require_destination_allowance
-from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, RequestRate, State
+from app.domain.destination import DEFAULT_RATE, DestinationSettings, Region, RequestRate
 from app.domain.ids import DestinationId
 from app.domain.incidents import thresholds
 from app.domain.incidents.health import Health, health_of
 from app.store import PipelineConnection, incidents, transaction
 from app.store.audit import AuditAction
 from app.store.destinations import destinations, sign_ins
-from app.store.destinations.destinations import Destination
+from app.store.destinations.destinations import Destination, DestinationFilter
 from app.store.incidents import alerting
 
 
@@ -89,19 +89,12 @@ class SavedDestination(MonitoredDestination):
 
 
 async def list_destinations(
-    context: AppContext,
-    *,
-    limit: int,
-    after: int | None = None,
-    search: str | None = None,
-    state: State | None = None,
+    context: AppContext, wanted: DestinationFilter, *, limit: int, after: int | None = None
 ) -> list[MonitoredDestination]:
     """Return up to `limit` destinations that the caller may see, oldest first."""
+    wanted = replace(wanted, search=(wanted.search or "").strip(), only=context.caller.only)
     async with transaction(context.engine) as (connection, driver):
-        words = search.strip() or None if search else None
-        found = await destinations.page(
-            connection, limit=limit, after=after, search=words, state=state, only=context.caller.only
-        )
+        found = await destinations.page(connection, wanted, limit=limit, after=after)
         return await _monitored(driver, found, context.now())
 
 

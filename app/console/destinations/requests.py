@@ -13,6 +13,7 @@ from app.console.time_range import RangeName, RangeParameter, time_range
 from app.console.visits import PAGE, CurrentDestination, PageRouter, Paging
 from app.console.wording import read_integer
 from app.store.attempts import RESPONSE_DAYS
+from app.store.destinations.figures import RequestQuery
 
 router = PageRouter()
 
@@ -31,9 +32,7 @@ async def page(
         if (number := read_integer(place[1], 18)) is None:
             raise bad_cursor()
         before = (place[0], number)
-    listed = await read_requests(
-        *visit.on, since=chosen.since, before=before, failed=failed, limit=paging.limit
-    )
+    listed = await read_requests(*visit.on, RequestQuery(chosen.since, before, failed, paging.limit))
     following = listed.following
     return await visit.show(
         "requests.html",

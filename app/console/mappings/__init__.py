@@ -29,6 +29,7 @@ from app.domain.event import EventProblem
 from app.domain.mapping.document import FIELDS, MAX_NAME_LENGTH
 from app.domain.observed.backtest import REPEATS_UNKNOWN, Backtest
 from app.domain.suggestions.suggest import fields_by_path
+from app.store.destinations.destinations import DestinationFilter
 from app.store.mappings import StoredMapping
 
 router = PageRouter()
@@ -75,10 +76,8 @@ async def copy_page(visit: CurrentDestination, mapping_id: str, q: SearchText = 
     """Show the form that copies a mapping. `q` searches for the destination of the copy."""
     mapping = (await use_cases.read_mapping(*visit.on, mapping_id)).mapping
     # Besides the targets: this destination, and one that shows that there are more.
-    listed = await list_destinations(visit.context, limit=_TARGETS + 2, search=q)
-    targets = [
-        each for each in listed if each.state is not State.ARCHIVED and each.id != visit.destination.id
-    ]
+    listed = await list_destinations(visit.context, DestinationFilter(q), limit=_TARGETS + 2)
+    targets = [each for each in listed if each.id != visit.destination.id]
     return await visit.show(
         "mapping_copy.html",
         mapping=mapping,

@@ -117,31 +117,34 @@ async def _values(connection: AsyncConnection, settings: DestinationSettings) ->
     return {**flat(settings), "lane": lane}
 
 
-async def page(
-    connection: AsyncConnection,
-    *,
-    limit: int,
-    after: int | None = None,
-    search: str | None = None,
-    state: State | None = None,
-    only: Sequence[str] | None = None,
-) -> list[Destination]:
-    """Return up to `limit` destinations in order of creation, after the number `after`.
+@dataclass(frozen=True, slots=True)
+class DestinationFilter:
+    """Which destinations a list has.
 
     `search` is an id, or a part of a name or an advertiser id, ignoring case. Archived destinations are
-    returned only if `state` selects them. `only` limits the result to these ids.
+    listed only if `state` selects them. `only` limits the list to these ids.
     """
-    statement = _select(_ALIVE if state is None else _COLUMN.state == state.value)
-    if after is not None:
-        statement = statement.where(_COLUMN.number > after)
-    if search is not None:
+
+    search: str | None = None
+    state: State | None = None
+    only: Sequence[str] | None = None
+
+
+async def page(
+    connection: AsyncConnection, wanted: DestinationFilter, *, limit: int, after: int | None
+) -> list[Destination]:
+    """Return up to `limit` destinations in order of creation, after the number `after`."""
+    statement = _select(_ALIVE if wanted.state is None else _COLUMN.state == wanted.state.value)
+    if wanted.search:
         # strpos, not LIKE: in a search, % and _ are not patterns.
-        words = search.lower()
+        words = wanted.search.lower()
         in_name = func.strpos(func.lower(_COLUMN.name), words) > 0
         in_advertiser = func.strpos(func.lower(_COLUMN.advertiser_id), words) > 0
-        statement = statement.where(in_name | in_advertiser | (_COLUMN.id == search))
-    if only is not None:
-        statement = statement.where(_COLUMN.id.in_(only))
+        statement = statement.where(in_name | in_advertiser | (_COLUMN.id == wanted.search))
+    if wanted.only is not None:
+        statement = statement.where(_COLUMN.id.in_(wanted.only))
+    if after is not None:
+        statement = statement.where(_COLUMN.number > after)
     return await read_all(connection, _read, statement.order_by(_COLUMN.number).limit(limit))
 
 

@@ -109,23 +109,27 @@ class RequestPage:
     following: tuple[datetime, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class RequestQuery:
+    """Which requests a page has: with `failed`, those that did not deliver every event."""
+
+    since: datetime
+    before: tuple[datetime, int] | None
+    failed: bool
+    limit: int
+
+
 async def request_page(
-    connection: PipelineConnection,
-    destination: DestinationNumber,
-    *,
-    since: datetime,
-    before: tuple[datetime, int] | None,
-    failed: bool,
-    limit: int,
+    connection: PipelineConnection, destination: DestinationNumber, wanted: RequestQuery
 ) -> RequestPage:
-    """Return a page of the requests of a destination; with `failed`, those that did not deliver every event.
+    """Return a page of the requests of a destination.
 
     A page of failed requests may be short, because it reads a limited number of requests.
     """
-    at, id_ = before or (None, None)
-    rows = await connection.fetch(
-        SQL["request_page"], destination, since, at, id_, failed, limit + 1, MOST_SCANNED
-    )
+    failed, limit = wanted.failed, wanted.limit
+    at, id_ = wanted.before or (None, None)
+    arguments = (wanted.since, at, id_, failed, limit + 1, MOST_SCANNED)
+    rows = await connection.fetch(SQL["request_page"], destination, *arguments)
     items = [read_row(RequestRow, row) for row in rows if row["id"] is not None]
     if len(items) > limit:
         return RequestPage(items[:limit], (items[limit - 1].started_at, items[limit - 1].id))
