@@ -76,24 +76,23 @@ def test_a_plan_ends_with_2_on_wrong_arguments_and_with_1_on_wrong_settings() ->
     assert command("plan", "--help").returncode == 0
 
 
-@pytest.mark.parametrize("address", ["localhost:8000", "elsewhere", "http://", "http://[x", "ftp://x"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("localhost:8000", "elsewhere", "http://", "http://[x", "ftp://x"),
+        *("http://a..b", f"http://{'a' * 64}.example", "http://localhost:99999"),
+    ],
+)
 def test_an_address_that_is_none_is_a_mistake(address: str) -> None:
     """Also for commands that would otherwise wait for the API to return."""
-    for words in (("backfill", "orders.csv"), ("events", "tail"), ("destinations", "list")):
+    others = [("backfill", "orders.csv"), ("events", "tail")] if address == "elsewhere" else []
+    for words in (("destinations", "list"), *others):
         ended = command(*words, "--api", address)
         assert ended.returncode == 2, words
         assert "must be an address such as" in ended.stderr
-    if address != "ftp://x":
+    if len(address) < 15 and address not in ("ftp://x", "http://a..b"):
         ended = command("conformance", address)
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
-
-
-@pytest.mark.parametrize("address", ["http://a..b", f"http://{'a' * 64}.example", "http://localhost:99999"])
-def test_an_address_whose_host_or_port_cannot_be_is_a_mistake(address: str) -> None:
-    """They ended in a traceback, or seemed to be an API that does not respond."""
-    ended = command("destinations", "list", "--api", address)
-    assert ended.returncode == 2
-    assert "must be an address such as" in ended.stderr
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "10000000", "1e3", "9" * 5_000])

@@ -102,7 +102,7 @@ CASES = (
     Case("a password of the workers that is wrong", "database sessions",
          ["workers", "password", "WORKER_DATABASE_URL"],
          {"WORKER_DATABASE_URL": "{worker}"}),
-    Case("the owner's URL for the API", "database role", ["database-roles"],
+    Case("the owner's URL for the API", "database role", ["is a superuser", "database-roles"],
          {"DATABASE_URL": "{owner}"}, code=0),
     Case("too many processes", "max_connections", ["108", "raise it"],
          {"API_PROCESSES": "3", "WORKER_PROCESSES": "2"}, code=0),
