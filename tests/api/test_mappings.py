@@ -39,24 +39,14 @@ async def test_a_draft_may_lack_what_publishing_needs(world: ApiWorld, acme: JSO
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        *(
-            ({"fields": {"email": path}}, "fields.email.path")
-            for path in ("%(email)999999999s", "$..*..*..*", "", "a." * 5000, "${DATABASE_URL}")
-        ),
-        ({"fields": {"email": {"regex": "^(a+)+$"}}}, "fields.email"),
-        ({"fields": {"shoe_size": "user.shoe"}}, "fields.shoe_size"),
-        *(({"event_name": name}, "event_name") for name in ("n" * 5000, "50% off")),
-        ({"event_type": "BUY"}, "event_type"),
-        ({"country_code": "USA"}, "country_code"),
-        ({"action": "delete_all"}, "action"),
+        ({"fields": {"email": "a." * 5000}}, "fields.email.path"),
         *(({"email": value}, "email") for value in ("user.email", None)),
         ({"custom_data": [{"name": "a b", "path": "x"}]}, "custom_data[0].name"),
         *(({"name": name}, "name") for name in ("a\u0007", 5)),
-        ({"consent": {"mode": "maybe"}}, "consent.mode"),
     ],
 )
 async def test_what_a_draft_says_must_be_right(world: ApiWorld, change: dict[str, Any], field: str) -> None:
-    """422 with the place, at POST and at PATCH; nothing is stored."""
+    """422 with the place, at POST and at PATCH; nothing is stored. The rules: tests/domain."""
     made = await world.create_destination()
     path = f"/destinations/{made['id']}/mappings"
     answer = await world.call("POST", path, {**MAPPING, **change}, status=422)

@@ -245,6 +245,20 @@ ACTS: dict[str, Act | dict[str, str]] = {
     "/console/organisations/{id}/resume": {},
     "/console/organisations/{id}/switch": {},
 }  # fmt: skip
+# What the sentence of an action is, where another one could be taken for it.
+SAID = {
+    "/console/destinations/new": "Destination created.",
+    D + "/pause": "Delivery paused.",
+    D + "/resume": "Delivery resumed.",
+    D + "/delete": "Destination deleted.",
+    D + "/currency": "Currency changed",
+    D + "/replay": "0 events queued again",
+    D + "/mappings/new": "Mapping created.",
+    M: "Draft saved.",
+    M + "/delete": "Mapping deleted.",
+    M + "/publish": "Version 2 published.",
+    M + "/rollback": "Rolled back to version 1.",
+}
 # The test event needs the pipeline: tests/console/test_walks.py sends one in a browser.
 ELSEWHERE = {D + "/test", D + "/match-quality/test"}  # the latter: tests/console/test_match_quality_page.py
 
@@ -273,6 +287,7 @@ async def test_an_action_says_what_it_did(case: Case, path: str) -> None:
     assert answer.status_code == 200, answer.text[:2000]
     notice = re.search(r'<(p|section|div) class="notice good" role="status".*?</\1>', answer.text, re.DOTALL)
     assert notice is not None, f"{path} says nothing"
+    assert SAID.get(path, "") in notice[0]
     if (link := re.search(r'href="([^"#]+)', notice[0])) is not None:
         assert (await case.world.client.get(link[1])).status_code == 200, link[1]
     else:
