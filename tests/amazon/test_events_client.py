@@ -79,27 +79,16 @@ async def test_a_request_is_on_the_wire_as_the_contract_says(listen: Listen) -> 
         sent = await send(client, Region.FE)
     assert (sent.reply, sent.status, sent.request_id) == (PerItemReply((ItemAccepted(),)), 207, "r-1")
     [heard] = server.heard
-    lines = heard.head.lower().split("\r\n")
-    assert lines[0] == "post /fe/adsapi/v1/create/events http/1.1"
-    assert {
-        "authorization: bearer atza|t",
-        "amazon-ads-clientid: client-1",
-        "amazon-ads-accountid: 123",
-        "content-type: application/json",
-        "accept: application/json",
-        "accept-encoding: identity",
-    } <= set(lines)
-    # No profile scope, no older client header.
-    common = {"host", "user-agent", "content-length"}
-    names = {line.partition(":")[0] for line in lines[1:] if line} - common
-    assert names == {
-        "authorization",
-        "amazon-ads-clientid",
-        "amazon-ads-accountid",
-        "content-type",
-        "accept",
-        "accept-encoding",
-    }
+    assert heard.head.startswith("POST /fe/adsApi/v1/create/events HTTP/1.1\r\n")
+    common = ("host", "user-agent", "content-length")
+    assert {name: value for name, value in heard.headers.items() if name not in common} == {
+        "authorization": "Bearer Atza|t",
+        "amazon-ads-clientid": "client-1",
+        "amazon-ads-accountid": "123",
+        "content-type": "application/json",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+    }, "no profile scope, no older client header"
     assert heard.body == b'{"events":[{"eventId":"a"}]}'
 
 

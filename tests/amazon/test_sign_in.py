@@ -156,7 +156,6 @@ async def test_a_refused_code_and_a_refused_refresh_differ(
         "a word that only resembles it": (refusal("INVALID_GRANT"), Unavailable("unexpected")),
         "a list": (refusal(["invalid_grant"]), Unavailable("unexpected")),
         "a bare 403": (httpx.Response(403), Unavailable("unreadable")),
-        "a bare 401": (httpx.Response(401), Unavailable("unreadable")),
         "429": (httpx.Response(429), Unavailable("throttled")),
         "a redirect is not followed": (
             httpx.Response(302, headers={"Location": "https://elsewhere.example/"}),

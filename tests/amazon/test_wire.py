@@ -91,12 +91,10 @@ def throttled(now: datetime | None = None, **headers: str) -> object:
         "zero is a wait of nothing": ("0", 0.0),
         "an hour is obeyed": ("3600", 3600.0),
         "more than an hour is a mistake": ("3601", 300.0),
-        "an absurd number is a mistake": ("9" * 18, 300.0),
         "a number without end says nothing": ("9" * 400, None),
         "a negative number says nothing": ("-5, soon", None),
         "a fraction says nothing": ("7.5", None),
         "other digits say nothing": ("٧", None),
-        "words say nothing": ("soon", None),
         "an empty header says nothing": ("", None),
         "a date counts from Amazon's own clock": ("Tue, 24 Nov 2026 12:00:30 GMT", 30.0),
         "a date that has passed is a wait of nothing": ("Tue, 24 Nov 2026 11:00:00 GMT", 0.0),
@@ -155,31 +153,18 @@ def test_a_request_of_none_or_more_than_500_is_the_callers_mistake(count: int) -
 
 
 @pytest.mark.parametrize(
-    ("region", "api", "authorize", "token"),
+    ("region", "api", "sign_in", "token"),
     [
-        (
-            Region.NA,
-            "https://advertising-api.amazon.com",
-            "https://www.amazon.com/ap/oa",
-            "https://api.amazon.com/auth/o2/token",
-        ),
-        (
-            Region.EU,
-            "https://advertising-api-eu.amazon.com",
-            "https://eu.account.amazon.com/ap/oa",
-            "https://api.amazon.co.uk/auth/o2/token",
-        ),
-        (
-            Region.FE,
-            "https://advertising-api-fe.amazon.com",
-            "https://apac.account.amazon.com/ap/oa",
-            "https://api.amazon.co.jp/auth/o2/token",
-        ),
+        (Region.NA, "advertising-api.amazon.com", "www.amazon.com", "api.amazon.com"),
+        (Region.EU, "advertising-api-eu.amazon.com", "eu.account.amazon.com", "api.amazon.co.uk"),
+        (Region.FE, "advertising-api-fe.amazon.com", "apac.account.amazon.com", "api.amazon.co.jp"),
     ],
 )
-def test_each_region_has_its_hosts(region: Region, api: str, authorize: str, token: str) -> None:
+def test_each_region_has_its_hosts(region: Region, api: str, sign_in: str, token: str) -> None:
     """Contract §1 and §5; a stand-in serves all of them under one address."""
-    assert wire.endpoints(region, None) == wire.Endpoints(api, authorize, token)
+    assert wire.endpoints(region, None) == wire.Endpoints(
+        f"https://{api}", f"https://{sign_in}/ap/oa", f"https://{token}/auth/o2/token"
+    )
     root = f"http://stand-in:8001/{region.value.lower()}"
     for base in ("http://stand-in:8001", "http://stand-in:8001/"):
         assert wire.endpoints(region, base) == wire.Endpoints(root, f"{root}/ap/oa", f"{root}/auth/o2/token")

@@ -116,7 +116,6 @@ def test_a_pinned_name_is_the_only_one() -> None:
     ("value", "sent"),
     {
         "alpha-2": ("DE", "DE"),
-        "lower case is raised": ("de", "DE"),
         "the default serves null": (None, "US"),
         "and nothing": ("", "US"),
         "and blanks": ("  ", "US"),

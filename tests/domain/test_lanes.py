@@ -260,16 +260,6 @@ def test_the_rate_beside_other_organisations_is_at_most_the_mean() -> None:
     assert Pace(limit, estimate=own, rates_elsewhere=(3.0, 2.0)).allowed == RequestRate(1.0, 1)
 
 
-@pytest.mark.parametrize("seed", SEEDS[:3])
-def test_a_limit_that_rises_is_found_within_forty_seconds(seed: int) -> None:
-    """From 3 to 8, long after the last change."""
-    stand = Stand(limit=3, burst=2, seed=seed)
-    stand.run(100)
-    stand.limit = 8
-    stand.run(40)
-    assert used(stand.run(40), of=8 * 40) >= 0.75
-
-
 @pytest.mark.parametrize(("limit", "configured"), [(15.0, 20.0), (30.0, 50.0), (40.0, 100.0)])
 @pytest.mark.parametrize("burst", [2, 10])
 def test_a_fast_lane_with_a_second_of_waiting_for_each_429(
@@ -280,15 +270,6 @@ def test_a_fast_lane_with_a_second_of_waiting_for_each_429(
     for stand in stands:
         stand.configured = RequestRate(configured, 5)
     check_use(stands, 60)
-
-
-@pytest.mark.parametrize("retry_after", [1.0, 3.0])
-def test_nothing_is_sent_inside_a_retry_after_window(retry_after: float) -> None:
-    """However many 429s come."""
-    log = Stand(limit=2, burst=1, retry_after=retry_after, latency=(0, 0), seed=1).run(120)
-    refused = [moment for moment, accepted in log if not accepted]
-    assert refused
-    assert not any(0 < moment - one < retry_after for moment, _ in log for one in refused)
 
 
 def test_an_estimate_at_the_configured_limit_is_dropped() -> None:
@@ -310,14 +291,6 @@ def test_a_changed_configured_limit_bounds_the_estimate() -> None:
     stand.run(30)
     assert (stand.pace.estimate.rate or 0) <= 5
     assert stand.pace.allowed.requests_per_second <= 5
-
-
-def test_the_next_owner_starts_with_the_stored_rate() -> None:
-    """Not at the configured limit."""
-    estimate = RateEstimate.from_former_owner(3.0, now=100.0)
-    assert estimate.rate == 3.0
-    assert estimate.answered(100.3, sent_at=100.2, limit=20, throttled=False).rate == 3.0
-    assert Pace(RequestRate(20, 5), estimate=estimate).allowed == RequestRate(3.0, 1)
 
 
 @given(limit=st.floats(0.5, 100), gaps=st.lists(st.floats(0, 2), min_size=1, max_size=200), data=st.data())

@@ -67,28 +67,23 @@ def test_a_request_that_amazon_refuses_is_divided_until_one_conversion_is_left()
     assert settled(reply, 3) == PerItem((Dead("amazon_request_refused", "BAD_REQUEST", "no"),), 0)
 
 
+FAILED = o.ItemFailed("CONFLICT", "later")
+
+
+def later(wait_s: float) -> Retry:
+    return Retry("amazon_item_failed", wait_s, amazon_code="CONFLICT", amazon_message="later")
+
+
 @pytest.mark.parametrize(
     ("item", "tries", "disposition"),
     [
         (o.ACCEPTED, 99, Delivered()),
         (o.ItemRefused("BAD", "no"), 0, Dead("amazon_refused", "BAD", "no")),
         (o.ItemRefused("BAD", "no", "a.b"), 0, Dead("amazon_refused", "BAD", "a.b: no")),
-        (
-            o.ItemFailed("CONFLICT", "later"),
-            0,
-            Retry("amazon_item_failed", 1.0, amazon_code="CONFLICT", amazon_message="later"),
-        ),
-        (
-            o.ItemFailed("CONFLICT", "later"),
-            10,
-            Retry("amazon_item_failed", 150.0, amazon_code="CONFLICT", amazon_message="later"),
-        ),
-        (
-            o.ItemFailed("CONFLICT", "later"),
-            1,
-            Retry("amazon_item_failed", 2.0, amazon_code="CONFLICT", amazon_message="later"),
-        ),
-        (o.ItemFailed("CONFLICT", "later"), 11, Dead("gave_up", "CONFLICT", "later")),
+        (FAILED, 0, later(1.0)),
+        (FAILED, 1, later(2.0)),
+        (FAILED, 10, later(150.0)),
+        (FAILED, 11, Dead("gave_up", "CONFLICT", "later")),
         (o.ItemUnknown("missing_index"), 1, Retry("outcome_unknown", 2.0, amazon_message="missing_index")),
         (o.ItemUnknown("missing_index"), 10, Retry("outcome_unknown", 150.0, amazon_message="missing_index")),
         (o.ItemUnknown("contradictory"), 11, Dead("gave_up", amazon_message="contradictory")),

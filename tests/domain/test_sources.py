@@ -208,28 +208,22 @@ def test_on_error() -> None:
     assert refused({"path": "a", "on_error": "omit"}, on_error=False) == [("x.on_error", "not_allowed")]
 
 
+OMIT, REJECT = ({"path": "t", "on_error": word} for word in ("omit", "reject"))
+
+
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        (
-            {"fields": {"event_timestamp": {"path": "t", "on_error": "omit"}}},
-            "fields.event_timestamp.on_error",
-        ),
-        (
-            {"fields": {"limited_data_use": {"path": "t", "on_error": "reject"}}},
-            "fields.limited_data_use.on_error",
-        ),
-        ({"country_code": {"path": "t", "on_error": "omit"}}, "country_code.on_error"),
-        ({"event_type": {"path": "t", "on_error": "omit"}}, "event_type.on_error"),
-        ({"event_source": {"path": "t", "on_error": "omit"}}, "event_source.on_error"),
-        (
-            {"consent": {"mode": "amazon", "user_data": {"path": "t", "on_error": "omit"}}},
-            "consent.user_data.on_error",
-        ),
-        ({"fields": {"value": {"path": "t", "on_error": "omit"}}}, None),
-        ({"fields": {"email": {"path": "t", "on_error": "reject"}}}, None),
-        ({"fields": {"user_agent": {"path": "t", "on_error": "reject"}}}, None),
-        ({"custom_data": [{"name": "a", "path": "t", "on_error": "reject"}]}, None),
+        ({"fields": {"event_timestamp": OMIT}}, "fields.event_timestamp.on_error"),
+        ({"fields": {"limited_data_use": REJECT}}, "fields.limited_data_use.on_error"),
+        ({"country_code": OMIT}, "country_code.on_error"),
+        ({"event_type": OMIT}, "event_type.on_error"),
+        ({"event_source": OMIT}, "event_source.on_error"),
+        ({"consent": {"mode": "amazon", "user_data": OMIT}}, "consent.user_data.on_error"),
+        ({"fields": {"value": OMIT}}, None),
+        ({"fields": {"email": REJECT}}, None),
+        ({"fields": {"user_agent": REJECT}}, None),
+        ({"custom_data": [{"name": "a", **REJECT}]}, None),
     ],
 )
 def test_fields_that_always_reject_take_no_on_error(change: dict[str, Any], place: str | None) -> None:

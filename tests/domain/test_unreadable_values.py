@@ -179,22 +179,7 @@ def test_the_preview_names_the_same_problems() -> None:
     msgspec.json.encode(shown)
 
 
-FORMS = [
-    "ada@example.com",
-    "mail to <ada@example.com>",
-    "https://shop.example/?email=ada%40example.com",
-    "ada%2540example.com",
-    "ada＠example．com",
-    "ada%EF%BC%A0example.com",
-    "+4915112345678",
-    "call +49 (151) 12.34-5678 now",
-    "%2B4915112345678",
-    "＋４９１５１１２３４５６７８",
-    "mailto:someone",
-    "MAILTO%3Asomeone",
-    "tel:4915112345678",
-    "tel:+1",
-]
+FORMS = ["mail to <ada@example.com>", "ada%2540example.com", "call +49 (151) 12.34-5678 now", "tel:+1"]
 NOT_PERSONAL = ["4915112345678", "a @ b", "SALE@50", "tel:", "+1234567", "100%", "+1234567890123456"]
 
 
