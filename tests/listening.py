@@ -57,6 +57,17 @@ class Listener:
             writer.close()
 
 
+def says(content: bytes, *, and_closes: bool = False) -> Script:
+    """Return the script of a server that writes these bytes, whatever it is asked."""
+
+    async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(content)
+        if and_closes:
+            writer.close()
+
+    return script
+
+
 @asynccontextmanager
 async def listening(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
     """Serve `script` on a free port of this machine."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import gzip
 import json
 import socket
 import time
@@ -27,7 +28,7 @@ from app.domain.outcomes.outcome import (
     Throttled,
     TransportError,
 )
-from tests.listening import Heard, Listen, content_of
+from tests.listening import Heard, Listen, content_of, says
 from tests.tables import cases
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
@@ -48,8 +49,7 @@ async def send(
     )
 
 
-async def respond_accepted(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(content_of(TAKEN, "207 Multi-Status", "x-amzn-RequestId: r-1"))
+respond_accepted = says(content_of(TAKEN, "207 Multi-Status", "x-amzn-RequestId: r-1"))
 
 
 @pytest.mark.parametrize("status", ["207 Multi-Status", "400 Bad Request", "503 Service Unavailable"])
@@ -59,11 +59,8 @@ async def test_a_long_refusal_is_read_beside_the_event_loop(listen: Listen, stat
     refused = {"code": "FIELD_VALUE_IS_INVALID", "message": "The value of this field is not valid. " * 20}
     rows = [{"index": n, "errors": [refused]} for n in range(500)]
     body = json.dumps({"success": [], "error": rows, **refused}).encode()
-
-    async def refuse(_: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(content_of(body, status))
-
-    async with aclosing(EventsClient("client-1", (await listen(refuse)).url)) as client:
+    server = await listen(says(content_of(body, status)))
+    async with aclosing(EventsClient("client-1", server.url)) as client:
         await send(client, conversions=conversions[:1])  # opens the connection
         began = time.thread_time()
         sent = await send(client, conversions=conversions)
@@ -98,23 +95,13 @@ async def reset_at_once(_: Heard, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def close_without_answer(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.close()
-
-
-async def announce_more_than_comes(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 207 X\r\nContent-Length: 500\r\n\r\n" + TAKEN)
-    writer.close()
-
-
-async def end_inside_a_chunk(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 207 X\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n" + TAKEN)
-    writer.close()
-
-
-async def speak_something_else(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"220 mail.example ESMTP\r\n")
-    writer.close()
+close_without_answer = says(b"", and_closes=True)
+speak_something_else = says(b"220 mail.example ESMTP\r\n", and_closes=True)
+announce_more_than_comes = says(b"HTTP/1.1 207 X\r\nContent-Length: 500\r\n\r\n" + TAKEN, and_closes=True)
+end_inside_a_chunk = says(
+    b"HTTP/1.1 207 X\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n" + TAKEN, and_closes=True
+)
+send_gzip = says(content_of(gzip.compress(TAKEN), "207 X", "Content-Encoding: gzip"))
 
 
 async def never_answer(heard: Heard, _: asyncio.StreamWriter) -> None:
@@ -131,12 +118,6 @@ async def drip(start: bytes, _: Heard, writer: asyncio.StreamWriter) -> None:
 
 
 drip_body, drip_headers = partial(drip, b"Content-Length: 100000\r\n\r\n"), partial(drip, b"X-Long: ")
-
-
-async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
-    import gzip
-
-    writer.write(content_of(gzip.compress(TAKEN), "207 X", "Content-Encoding: gzip"))
 
 
 @cases(

@@ -24,7 +24,7 @@ from app.amazon.tokens import (
 )
 from app.amazon.transport import CONNECTIONS
 from app.domain.destination import Region
-from tests.listening import Heard, Listen, content_of
+from tests.listening import Heard, Listen, content_of, says
 from tests.tables import cases
 
 GOOD = {"access_token": "Atza|a", "refresh_token": "Atzr|r", "token_type": "bearer", "expires_in": 3600}
@@ -59,8 +59,7 @@ def answering(*answers: httpx.Response | Exception) -> tuple[httpx.MockTransport
     return httpx.MockTransport(answer), requests
 
 
-async def give_tokens(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(content_of(json.dumps(GOOD).encode(), "200 OK"))
+give_tokens = says(content_of(json.dumps(GOOD).encode(), "200 OK"))
 
 
 @respx.mock
@@ -314,20 +313,14 @@ async def test_a_region_whose_token_server_hangs_holds_up_no_other(listen: Liste
 
 
 async def test_a_reply_that_is_too_long_is_no_token(listen: Listen) -> None:
-    async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(content_of(b" " * 100_000, "200 OK"))
-
-    server = await listen(script)
+    server = await listen(says(content_of(b" " * 100_000, "200 OK")))
     assert await sign_in(base_url=server.url).refresh(Region.NA, "Atzr|r") == Unavailable("cut")
 
 
 async def test_no_cookie_is_ever_sent_back(listen: Listen) -> None:
     """The cookie of one advertiser must not travel with the request of another."""
-
-    async def script(_: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(content_of(json.dumps(GOOD).encode(), "200 OK", "Set-Cookie: session=1; Path=/"))
-
-    server = await listen(script)
+    given = content_of(json.dumps(GOOD).encode(), "200 OK", "Set-Cookie: session=1; Path=/")
+    server = await listen(says(given))
     client = sign_in(base_url=server.url)
     for _ in range(2):
         assert isinstance(await client.refresh(Region.NA, "Atzr|1"), Tokens)

@@ -26,10 +26,11 @@ from app.outbound import Outbound
 from app.webhook_client import WebhookClient
 from dev.postgres.postmaster import free_port
 from tests.commands.tls import Certificates
-from tests.listening import Heard, Listen, Listener, content_of, listening
+from tests.listening import Heard, Listen, Listener, content_of, listening, says
 from tests.tables import cases
 
 BODY = b'{"success":[]}'
+ANSWER = content_of(BODY)
 
 
 @asynccontextmanager
@@ -52,8 +53,7 @@ async def ask(
         return answer.status_code, await answer.aread(), set(answer.headers)
 
 
-async def answer_well(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(content_of(BODY))
+answer_well = says(ANSWER)
 
 
 async def answer_in_chunks(_: Heard, writer: asyncio.StreamWriter) -> None:
@@ -63,42 +63,17 @@ async def answer_in_chunks(_: Heard, writer: asyncio.StreamWriter) -> None:
     writer.write(b"9\r\n" + BODY[5:] + b"\r\n0\r\nX-Trailer: 1\r\n\r\n")
 
 
-async def continue_first(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 100 Continue\r\nX-Interim: 1\r\n\r\n" + content_of(BODY))
-
-
-async def end_with_the_connection(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 207 X\r\n\r\n" + BODY)
-    writer.close()
-
-
-async def say_goodbye(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(content_of(BODY, "207 X", "Connection: close"))
-
-
-async def answer_twice(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(content_of(BODY) + content_of(b"another's"))
-
-
-async def answer_and_babble(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(content_of(BODY) + b"what is this\r\n")
-
-
-async def speak_an_older_version(_: Heard, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.0 207 X\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
-
-
 @cases(
     ("script", "is_kept"),
     {
         "a whole answer": (answer_well, True),
         "an answer in chunks with a trailer": (answer_in_chunks, True),
-        "an interim answer before the answer": (continue_first, True),
-        "an answer that ends with its connection": (end_with_the_connection, False),
-        "an answer that says it is the last": (say_goodbye, False),
-        "HTTP/1.0": (speak_an_older_version, False),
-        "two answers to one request": (answer_twice, False),
-        "something after the answer": (answer_and_babble, False),
+        "an interim answer before the answer": (says(b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER), True),
+        "one that ends with its connection": (says(b"HTTP/1.1 207 X\r\n\r\n" + BODY, and_closes=True), False),
+        "one that says it is the last": (says(content_of(BODY, "207 X", "Connection: close")), False),
+        "HTTP/1.0": (says(b"HTTP/1.0 207 X\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY), False),
+        "two answers to one request": (says(ANSWER + content_of(b"another's")), False),
+        "something after the answer": (says(ANSWER + b"what is this\r\n"), False),
     },
 )
 async def test_a_connection_is_reused_only_after_a_complete_response(
@@ -205,11 +180,7 @@ async def test_a_request_without_a_free_connection_in_time_fails(listen: Listen)
 
 async def test_a_body_is_bounded(listen: Listen) -> None:
     """The rest of a response that is too long is not read, and its connection is closed."""
-
-    async def answer_too_much(_: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(content_of(b"x" * 1001))
-
-    server = await listen(answer_too_much)
+    server = await listen(says(content_of(b"x" * 1001)))
     async with transport() as over:
         for _ in range(2):
             with pytest.raises(BodyTooLong):
@@ -241,11 +212,7 @@ async def test_what_is_no_body_is_bounded_too(listen: Listen, start: bytes) -> N
 
 async def test_cookies_and_the_address_of_a_redirect_are_not_passed_on(listen: Listen) -> None:
     """No caller uses them, and httpx's client refuses a response whose address it cannot read."""
-
-    async def redirect(_: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(content_of(BODY, "302 Found", "Location: gopher:x\r\nSet-Cookie: a=b"))
-
-    server = await listen(redirect)
+    server = await listen(says(content_of(BODY, "302 Found", "Location: gopher:x", "Set-Cookie: a=b")))
     async with httpx.AsyncClient(
         transport=ConnectionPool(ssl.create_default_context(), connections=1, limit=1000)
     ) as client:
