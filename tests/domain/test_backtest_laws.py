@@ -489,12 +489,6 @@ _TOTAL = {"path": "total", "on_error": "reject"}
         ),
         (
             {"lines": _LINES},
-            {"units_sold": {"path": "lines", "pipe": ["count"]}},
-            {"units_sold": {"path": 'lines[*]["$price"]', "pipe": ["count"]}},
-            {"units_sold"},
-        ),
-        (
-            {"lines": _LINES},
             {},
             {"match_id": {"path": "lines", "pipe": [["pluck", '["@type"]'], "first"]}},
             {"match_id"},

@@ -193,25 +193,6 @@ def test_a_delivered_event_has_no_deadline_and_no_next_attempt(rows: EventRows) 
     assert "Amazon accepted it at 2026-11-24 12:00:02 UTC." in shown.explanation
 
 
-def test_the_last_answered_attempt_delivered_it() -> None:
-    (attempt,) = history(batch=SENT).attempts
-    assert attempt.item_outcome == "accepted"
-
-
-def test_attempts_after_its_delivery_did_not_carry_it() -> None:
-    later = replace(ATTEMPT, id=2, started_at=AT + 3 * HOUR)
-    assert [each.id for each in history(batch=SENT, attempts=[ATTEMPT, later]).attempts] == ["1"]
-
-
-@pytest.mark.parametrize("reason", ["amazon_refused", "no such reason"])
-def test_a_dead_event_says_why(reason: str) -> None:
-    shown = history(batch=SENT, exception=failed(status="dead", reason=reason))
-    assert shown.status is Status.DEAD
-    assert (shown.expires_at, shown.next_attempt_at, shown.delivered_at) == (None, None, None)
-    assert "Failed permanently at 2026-11-24 12:00:02 UTC." in shown.explanation
-    assert "The value is not valid" in shown.explanation
-
-
 def test_a_discarded_batch_is_dead_since_it_was_settled() -> None:
     """With the reason of its batch."""
     shown = history(batch=batch(disposition="discarded", settled_at=AT + HOUR, reason="discarded"))
@@ -235,12 +216,6 @@ def test_a_throttled_lane_delays_its_events() -> None:
     assert "after 2026-11-24 12:00:02 UTC" in shown.explanation
     early = replace(DESTINATION, throttled_until=AT)
     assert history(destination=early).next_attempt_at == AT + HOUR
-
-
-@pytest.mark.parametrize(("state", "status"), [("paused", Status.HELD), ("needs_reconnect", Status.PARKED)])
-def test_an_event_on_hold_has_a_deadline_and_no_next_attempt(state: str, status: Status) -> None:
-    shown = history(destination=replace(DESTINATION, state=state))
-    assert (shown.status, shown.next_attempt_at, shown.expires_at) == (status, None, AT - HOUR + AGE)
 
 
 def test_damaged_metadata_is_named_and_hides_nothing_else() -> None:

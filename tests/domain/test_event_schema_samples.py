@@ -171,16 +171,6 @@ def test_a_path_that_a_mapping_reads_stays_whatever_its_name() -> None:
     )
 
 
-def test_a_real_event_and_its_stand_in_carry_the_same_keys() -> None:
-    """What the backtest rests on."""
-    made = synthetic_event(take_sample(EVENT, now=NOW), NOW)
-    real = convert(Event("a", "d", "m", EVENT), "a", mapping(), RULES, now=NOW)
-    ours = convert(Event("a", "d", "m", made), "a", mapping(), RULES, now=NOW)
-    assert isinstance(real, Conversion)
-    assert isinstance(ours, Conversion)
-    assert real.match_keys == ours.match_keys == ("EMAIL", "PHONE")
-
-
 # --- Backtest -------------------------------------------------------------------------------------
 
 DIGEST = partial(fingerprint, key=b"pepper")
@@ -224,11 +214,6 @@ def test_a_broken_phone_path_loses_the_phones_that_were_there() -> None:
     result = tried(**fields(phone="user.fone"))
     assert result.lost == {"PHONE": 8}
     assert float(result.loss) == 0.8
-
-
-def test_a_path_to_another_form_loses_the_key_too() -> None:
-    """An e-mail address is no phone."""
-    assert tried(**fields(phone="user.email")).lost == {"PHONE": 8}
 
 
 def test_a_wrong_type_rejects_and_says_why() -> None:
@@ -532,15 +517,6 @@ def test_everything_that_is_sent_is_compared(changes: dict[str, Any], changed: s
     result = tried([replace(sampled((event, 5))[0], different={"event.name": 5})], **changes)
     assert (set(result.changed), set(result.changed.values()), result.loss) == (changed, {5}, 0)
     assert all(f"5 send a different {name}" in summary(result) for name in changed)
-
-
-@pytest.mark.parametrize("phone", ["+0000000000", "000-000-0000", "N/A", "{{phone}}"])
-def test_a_placeholder_is_no_match_key_in_a_backtest_either(phone: str) -> None:
-    """Without e-mail such events are rejected; they do not only lose a key."""
-    groups = sampled(({**EVENT, "user": {**EVENT["user"], "phone": phone}}, 5))
-    result = tried(groups, fields={"event_timestamp": "event.timestamp", "phone": "user.phone"})
-    assert (result.rejected, result.lost) == ({EventProblem("no_match_key", None, None): 5}, {})
-    assert summary(result) == "Of the last 5: 5 are newly rejected (no_match_key)."
 
 
 def test_a_key_that_the_published_mapping_dropped_is_no_match_key() -> None:

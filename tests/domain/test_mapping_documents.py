@@ -143,6 +143,7 @@ def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], field: str, prob
         "two rows of one name": (["a.x", "b.x"], "custom_data[1].name", "duplicate"),
         "a name with a blank": ([{"name": "a b", "path": "x"}], "custom_data[0].name", "custom_name_invalid"),
         "a row without name": ([{"path": "x"}], "custom_data[0].name", "custom_name_invalid"),
+        "a number as row": ([7], "custom_data[0]", "wrong_type"),
         "a row without source": ([{"name": "x"}], "custom_data[0]", "required"),
         "a trait": ([NOTE | {"path": "user.email"}], "custom_data.note", "personal_in_custom_data"),
         "its path written otherwise": (
