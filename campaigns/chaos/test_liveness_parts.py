@@ -1,5 +1,8 @@
 """The parts of the liveness campaigns: forged records, drawn constants, rare states."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -99,6 +102,24 @@ def test_every_constant_stands_where_the_table_says(name: str) -> None:
     assert len(constant.replaced(source, 3).splitlines()) == len(source.splitlines())
     with pytest.raises(LookupError):
         constant.replaced(source.replace(f"{constant.name}", "OTHER"), 3)
+
+
+def test_a_child_runs_with_the_drawn_constants() -> None:
+    """Importers of a constant see the drawn value too."""
+    ask = "; ".join(
+        (
+            "from campaigns.chaos import constants",
+            "constants.install()",
+            "from app.domain.pacing.lane_limits import TIMES",
+            "from app.delivery.lane_leases import POLL_EVERY_S",
+            "print(TIMES.lease, POLL_EVERY_S)",
+        )
+    )
+    environment = {**os.environ, constants.VARIABLE: '{"lease_s": 7.5, "poll_every_s": 0.2}'}
+    ran = subprocess.run(
+        [sys.executable, "-c", ask], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    assert ran.stdout.split() == ["7.5", "0.2"], ran.stderr
 
 
 PRODUCT = [path.read_text() for path in (ROOT / "app").rglob("*.py")]

@@ -121,19 +121,26 @@ async def test_a_429_costs_no_attempt_and_blocks_the_lane(world: World) -> None:
 
 
 async def test_nothing_leaves_inside_a_window_whoever_owns_the_lane(world: World) -> None:
-    """The next owner reads the end of the window from the database, whose time hardly passed."""
-    dst = await world.destination(event(1))
+    """The next owner reads the end of the window from the database, whose time hardly passed.
+
+    Events that come meanwhile, also of the advertiser's other destination, wait for it.
+    """
+    dst, sibling = [await world.destination(advertiser="77") for _ in range(2)]
+    await world.post(dst, event(0))
     world.amazon.script = once(httpx.Response(429, headers={"Retry-After": "600"}))
     world.stop_clock()
-    for _ in range(3):
+    for number in range(1, 4):
         world.work()
-        await world.advance(590)
+        await world.advance(295)
+        await world.post(dst, event(number))
+        await world.post(sibling, event(number))
+        await world.advance(295)
         assert len(world.amazon.requests) == 1
         await world.stop_workers()
     await world.fetch("UPDATE lanes SET blocked_until = now()")
     world.work()
     await world.advance(1)
-    assert (await world.counts(dst))["delivered"] == 1
+    assert [(await world.counts(one))["delivered"] for one in (dst, sibling)] == [4, 3]
 
 
 async def test_the_pace_of_a_lane_holds(world: World) -> None:
