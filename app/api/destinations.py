@@ -58,7 +58,7 @@ async def list_all(
     """List the destinations that this key can access, oldest first."""
     wanted = DestinationFilter(q, state)
     found = await settings.list_destinations(context, wanted, limit=paging.most, after=paging.number)
-    return paging.page(DestinationPage, found, lambda row: (row.number,))
+    return DestinationPage(**paging.listed(found, lambda row: (row.number,)))
 
 
 @router.get(ONE, Scope.DESTINATIONS_READ, summary="Read a destination")

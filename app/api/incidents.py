@@ -50,7 +50,7 @@ async def list_all(
     """
     wanted, below = IncidentFilter(state, destination_id, kind), paging.record_id
     found = await use_cases.list_incidents(context, wanted, limit=paging.most, below=below)
-    return paging.page(IncidentPage, found, lambda row: (row.number,), public_incident)
+    return IncidentPage(**paging.listed(found, lambda row: (row.number,), public_incident))
 
 
 @router.get("/incidents/{incident_id}", Scope.DESTINATIONS_READ, summary="Read an incident")

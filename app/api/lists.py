@@ -152,26 +152,19 @@ class ListQuery:
         found = self._numbers(2**63, 2**15, 2**63)
         return SearchPosition(BatchId(found[0]), found[1], found[2]) if found else START
 
-    def split(
-        self, found: Sequence[Row], place: Callable[[Row], tuple[object, ...]]
-    ) -> tuple[Sequence[Row], str | None]:
-        """Return up to `limit` of the `most` rows that were read, and the cursor of the next page.
+    def listed(
+        self,
+        found: Sequence[Row],
+        place: Callable[[Row], tuple[object, ...]],
+        item: Callable[[Row], Any] = lambda row: row,
+    ) -> dict[str, Any]:
+        """Return the members of a page: up to `limit` of the `most` rows that were read, and the next cursor.
 
         `place` returns the parts of a row's cursor. Without the additional row there is no next page.
         """
         rows = found[: self.limit]
-        return rows, cursor_of(self.context, *place(rows[-1])) if len(found) > self.limit else None
-
-    def page(
-        self,
-        kind: type[AnyPage],
-        found: Sequence[Row],
-        place: Callable[[Row], tuple[object, ...]],
-        item: Callable[[Row], Any] = lambda row: row,
-    ) -> AnyPage:
-        """Return a page of up to `most` rows. `place` returns the parts of a row's cursor."""
-        rows, next_cursor = self.split(found, place)
-        return kind(items=[item(row) for row in rows], next_cursor=next_cursor)
+        following = cursor_of(self.context, *place(rows[-1])) if len(found) > self.limit else None
+        return {"items": [item(row) for row in rows], "next_cursor": following}
 
     def part(
         self,

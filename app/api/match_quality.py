@@ -68,9 +68,9 @@ async def read_quality(on: OnDestination, paging: Paging) -> MatchQualityPage:
     samples of accepted and rejected events, which hold no values.
     """
     found = await match_keys.read_match_quality(*on, limit=paging.most, after=paging.number)
-    rows, next_cursor = paging.split(found, lambda row: (row[0].number,))
-    items = [_view(mapping, quality) for mapping, quality in rows if quality is not None]
-    return MatchQualityPage(items=items, next_cursor=next_cursor)
+    page = paging.listed(found, lambda row: (row[0].number,))
+    page["items"] = [_view(mapping, quality) for mapping, quality in page["items"] if quality is not None]
+    return MatchQualityPage(**page)
 
 
 DEDUPE = "/destinations/{destination_id}/dedupe"

@@ -69,7 +69,7 @@ async def create(context: Context, body: use_cases.NewOrganisation, response: Re
 async def list_all(context: Context, paging: Paging) -> OrganisationPage:
     """List organisations, oldest first."""
     rows = await use_cases.list_organisations(context, limit=paging.most, after=paging.time_and_id)
-    return paging.page(OrganisationPage, rows, lambda row: (row.created_at.isoformat(), row.id))
+    return OrganisationPage(**paging.listed(rows, lambda row: (row.created_at.isoformat(), row.id)))
 
 
 @router.get("/organisations/self", *Scope, summary="Read the organisation of the key")

@@ -46,7 +46,7 @@ async def rejection_page(destination_id: str, wanted: EventQuery, paging: ListQu
     """Return a page of the rejected events of a destination. Raises Refusal (404, 422)."""
     context, below = paging.context, paging.record_id
     rows = await list_rejections(context, destination_id, wanted, limit=paging.most, below=below)
-    return paging.page(RejectionPage, rows, lambda record: (record.id,))
+    return RejectionPage(**paging.listed(rows, lambda record: (record.id,)))
 
 
 class ConsentRecordPage(BatchPage[ConsentRecord]):
@@ -77,4 +77,4 @@ async def audit_page(wanted: AuditFilter, paging: ListQuery) -> AuditPage:
     """Return a page of the actions that a caller may see, newest first. Raises Refusal (422)."""
     context, below = paging.context, paging.record_id
     rows = await list_audit(context, limit=paging.most, below=below, wanted=wanted)
-    return paging.page(AuditPage, rows, lambda entry: (number_of_entry(context, entry),))
+    return AuditPage(**paging.listed(rows, lambda entry: (number_of_entry(context, entry),)))

@@ -74,7 +74,7 @@ class ReplayPage(Page[ReplayProgress]):
 async def list_replays(on: OnDestination, paging: Paging) -> ReplayPage:
     """List the replays of a destination with their progress, newest first."""
     rows = await use_cases.list_replays(*on, limit=paging.most, below=paging.number)
-    return paging.page(ReplayPage, rows, lambda row: (row.number,))
+    return ReplayPage(**paging.listed(rows, lambda row: (row.number,)))
 
 
 @router.get(ONE + "/replays/{replay_id}", Scope.EVENTS_READ, Scope.REPLAY, summary="Read a replay")

@@ -46,7 +46,7 @@ async def list_page(
     found = await use_cases.list_incidents(visit.context, wanted, limit=paging.most, below=paging.record_id)
     return await visit.show(
         "incidents.html",
-        **visit.listed(found, lambda row: (row.number,), paging),
+        **paging.listed(found, lambda row: (row.number,)),
         now=visit.context.now(),
         present=present,
         state=state,

@@ -21,7 +21,7 @@ async def page(visit: CurrentVisit, paging: Paging) -> Response:
     rows = await organisations.list_organisations(visit.context, limit=paging.most, after=paging.time_and_id)
     return await visit.show(
         "organisations.html",
-        **visit.listed(rows, lambda row: (row.created_at.isoformat(), row.id), paging),
+        **paging.listed(rows, lambda row: (row.created_at.isoformat(), row.id)),
         # The role platform alone may open no page of an organisation.
         may_switch=visit.caller.scopes != {Scope.ORGANISATIONS_ADMIN},
     )

@@ -138,7 +138,7 @@ async def _show(
     rows = await subjects.list_erasures(visit.context, limit=paging.most, below=paging.record_id)
     return await visit.show(
         "privacy.html",
-        **visit.listed(rows, lambda row: (row.number,), paging),
+        **paging.listed(rows, lambda row: (row.number,)),
         kinds=subjects.IDENTIFIERS,
         labels=_LABELS,
         destinations=await destination_names(visit.context),

@@ -110,7 +110,7 @@ async def history(visit: CurrentDestination, paging: Paging) -> Response:
     rows = await list_replays(*visit.on, limit=paging.most, below=paging.number)
     return await visit.show(
         "replays.html",
-        **visit.listed(rows, lambda row: (row.number,), paging),
+        **paging.listed(rows, lambda row: (row.number,)),
         names=await visit.names(row.requested_by for row in rows),
     )
 

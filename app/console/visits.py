@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Self
 from urllib.parse import SplitResult, quote
 
 from fastapi import Depends, Request
@@ -42,8 +42,6 @@ from app.domain.destination import REGION_NAMES, Region, State
 from app.domain.ids import DestinationId
 from app.store import audit
 from app.store.destinations.destinations import Destination
-
-Item = TypeVar("Item")
 
 SIGN_IN = "/console/sign-in"
 BACK_CHANNEL = "/console/oidc/back-channel-logout"
@@ -293,13 +291,6 @@ class Visit:
         """
         address = address.format(**self.request.path_params)
         return confirmations.redirect(self.context, address, action, number)
-
-    def listed(
-        self, rows: Sequence[Item], place: Callable[[Item], tuple[object, ...]], query: ListQuery
-    ) -> dict[str, Any]:
-        """Return the content of a list's page. `rows` has one row more than the page if older rows exist."""
-        items, next_cursor = query.split(rows, place)
-        return {"items": items, "next_cursor": next_cursor}
 
     async def names(self, ids: Iterable[str | None]) -> Mapping[str, str]:
         """Return the names of the keys, people, destinations and mappings with these ids."""

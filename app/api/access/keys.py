@@ -26,7 +26,7 @@ async def create(context: Context, body: NewKey) -> IssuedKey:
 async def list_all(context: Context, paging: Paging) -> KeyPage:
     """List keys, oldest first, including revoked keys. Secrets are never listed."""
     rows = await list_keys(context, limit=paging.most, after=paging.time_and_id)
-    return paging.page(KeyPage, rows, lambda key: (key.created_at.isoformat(), key.id))
+    return KeyPage(**paging.listed(rows, lambda key: (key.created_at.isoformat(), key.id)))
 
 
 @router.delete("/keys/{key_id}", Scope.KEYS_ADMIN, summary="Revoke a key")

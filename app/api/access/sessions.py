@@ -16,7 +16,7 @@ class SessionPage(Page[ConsoleSession]):
 async def list_all(context: Context, paging: Paging) -> SessionPage:
     """List the console sessions of the organisation, oldest first. Expired sessions are not listed."""
     rows = await list_sessions(context, limit=paging.most, after=paging.time_and_id)
-    return paging.page(SessionPage, rows, lambda row: (row.started_at.isoformat(), row.id))
+    return SessionPage(**paging.listed(rows, lambda row: (row.started_at.isoformat(), row.id)))
 
 
 @router.delete("/sessions/{session_id}", Scope.KEYS_ADMIN, summary="End a session")

@@ -142,8 +142,7 @@ async def create(on: OnDestination, body: NewDraftBody) -> MappingResponse:
 async def list_all(on: OnDestination, paging: Paging) -> Annotated[Response, MappingPage]:
     """List the mappings of a destination, oldest first. Deleted mappings are not listed."""
     found = await use_cases.list_mappings(*on, limit=paging.most, after=paging.number)
-    items, next_cursor = paging.split(found, lambda details: (details.mapping.number,))
-    return ExactJsonResponse({"items": [_mapping_body(item) for item in items], "next_cursor": next_cursor})
+    return ExactJsonResponse(paging.listed(found, lambda each: (each.mapping.number,), _mapping_body))
 
 
 @router.get(MAPPING, Scope.DESTINATIONS_READ, summary="Read a mapping")
@@ -188,8 +187,7 @@ async def versions(on: OnMapping, paging: Paging) -> Annotated[Response, Mapping
     Each version has its document and its changes from the previous version.
     """
     found = await use_cases.list_versions(*on, limit=paging.most, below=paging.number)
-    items, next_cursor = paging.split(found, lambda each: (each.version,))
-    return ExactJsonResponse({"items": items, "next_cursor": next_cursor})
+    return ExactJsonResponse(paging.listed(found, lambda each: (each.version,)))
 
 
 @router.post(MAPPING + "/rollback", Scope.DESTINATIONS_WRITE, summary="Roll back to a published version")

@@ -61,7 +61,7 @@ async def _page(visit: Visit, paging: ListQuery, created: IssuedKey | None = Non
     found = await list_keys(visit.context, limit=paging.most, after=paging.time_and_id)
     return await visit.show(
         "keys.html",
-        **visit.listed(found, lambda key: (key.created_at.isoformat(), key.id), paging),
+        **paging.listed(found, lambda key: (key.created_at.isoformat(), key.id)),
         now=visit.context.now(),
         purpose_of=_purpose,
         destinations=await destination_names(visit.context),
@@ -84,7 +84,7 @@ _SESSIONS = "/console/sessions"
 async def sessions_page(visit: CurrentVisit, paging: Paging) -> Response:
     """List the sessions, oldest first."""
     rows = await list_sessions(visit.context, limit=paging.most, after=paging.time_and_id)
-    content = visit.listed(rows, lambda row: (row.started_at.isoformat(), row.id), paging)
+    content = paging.listed(rows, lambda row: (row.started_at.isoformat(), row.id))
     return await visit.show("sessions.html", **content)
 
 

@@ -44,7 +44,7 @@ SearchText = Annotated[str, Query(max_length=200)]
 async def list_all(visit: CurrentDestination, paging: Paging) -> Response:
     """List the destination's mappings, one page at a time."""
     found = await use_cases.list_mappings(*visit.on, limit=paging.most, after=paging.number)
-    content = visit.listed(found, lambda details: (details.mapping.number,), paging)
+    content = paging.listed(found, lambda details: (details.mapping.number,))
     return await visit.show("mappings.html", statements=statements, **content)
 
 
@@ -277,7 +277,7 @@ async def versions_page(
     in_use = mapping.published
     return await visit.show(
         "mapping_versions.html",
-        **visit.listed(found, lambda each: (each.version,), paging),
+        **paging.listed(found, lambda each: (each.version,)),
         mapping=mapping,
         names=await visit.names(each.published_by for each in found),
         selected=selected,
@@ -311,7 +311,7 @@ async def list_names(visit: CurrentVisit, paging: Paging, q: SearchText = "") ->
         raise bad_cursor()
     after, search = (place[0], place[1]) if place else None, q.strip() or None
     found = await event_names.list_pinned_names(visit.context, limit=paging.most, after=after, search=search)
-    content = visit.listed(found, lambda pin: (pin.advertiser_id, pin.event_type), paging)
+    content = paging.listed(found, lambda pin: (pin.advertiser_id, pin.event_type))
     return await visit.show("event_names.html", **content, q=q)
 
 
