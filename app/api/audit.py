@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.admin import Scope
 from app.admin.inputs import AuditActionName, AuditKindName, Instant
 from app.api.access.secured_route import SecuredRouter
-from app.api.lists import Listing, exportable
+from app.api.lists import Listing
 from app.api.pages import AuditPage, audit_page
 from app.store.audit import AuditEntry, AuditFilter
 
@@ -38,7 +38,7 @@ class AuditQuery(BaseModel):
     """Only actions before this time."""
 
 
-@router.get("/audit", Scope.KEYS_ADMIN, summary="List administrative actions", **exportable(AuditPage))
+@router.get("/audit", Scope.KEYS_ADMIN, summary="List administrative actions")
 async def list_all(wanted: Annotated[AuditQuery, Query()], listing: Listing) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
     page_at = partial(audit_page, AuditFilter(**wanted.model_dump()))

@@ -199,13 +199,6 @@ _INNER_CELL: Final = re.compile(r"([;\t\r\n][\s\0\"]*)([=+\-@＝＋－＠])?")
 _AFTER_SIGN: Final = re.compile(r"(?<=[;\t\r\n])")
 
 
-def exportable(page: type[Page[Any]]) -> dict[str, Any]:
-    """Return the settings of a route that returns a page or, with the parameter `format`, an export."""
-    text = {"schema": {"type": "string"}}
-    media_types = {"text/csv": text, "application/x-ndjson": text}
-    return {"response_model": page, "responses": {200: {"content": media_types}}}
-
-
 class ExportFormat(StrEnum):
     """The format of an export."""
 

@@ -14,7 +14,7 @@ from app.admin.privacy.consent_records import ConsentRecord, blocked_by_consent
 from app.admin.privacy.hash_value import HashRequest, HashResult, hash_value
 from app.api.access.secured_route import OF_DESTINATIONS, ONE, Context, SecuredRouter
 from app.api.http.responses import ResponseBody
-from app.api.lists import Listing, ListQuery, cursor_of, exportable
+from app.api.lists import Listing, ListQuery, cursor_of
 from app.api.pages import ConsentRecordPage, consent_page
 from app.domain.privacy.erasure import HASH, IDENTIFYING_FIELDS
 
@@ -23,13 +23,7 @@ identity_router = SecuredRouter("identity")
 subject_router = SecuredRouter("subjects")
 
 
-@router.get(
-    ONE + "/consent-records",
-    Scope.EVENTS_READ,
-    Scope.ERASE,
-    summary="List consent records",
-    **exportable(ConsentRecordPage),
-)
+@router.get(ONE + "/consent-records", Scope.EVENTS_READ, Scope.ERASE, summary="List consent records")
 async def list_consent(
     context: Context,
     destination_id: str,

@@ -6,11 +6,11 @@ no route is public by mistake.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope as ASGIScope
 
 from app.admin import Caller, ErrorCode, FieldProblem, Problem, Refusal, Scope
@@ -28,6 +28,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _SCOPES = "__scopes__"
 OF_DESTINATIONS: Final = (Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 """The scopes of routes that help to set up a destination: one of them is enough."""
+_EXPORTS: Final = ("text/csv", "application/x-ndjson")
 
 
 def public(endpoint: Endpoint) -> Endpoint:
@@ -111,9 +112,14 @@ class SecuredRouter(APIRouter):
         def add(endpoint: Endpoint) -> Endpoint:
             if any_of:
                 setattr(endpoint, _SCOPES, any_of)
+            returned = endpoint.__annotations__["return"]
             # `Annotated[Response, Model]`: a finished response, and the model of its body.
-            if model := getattr(endpoint.__annotations__["return"], "__metadata__", None):
+            if model := getattr(returned, "__metadata__", None):
                 settings["response_model"] = model[0]
+            # `Model | StreamingResponse`: a page or, with the parameter `format`, an export.
+            elif StreamingResponse in get_args(returned):
+                content = {each: {"schema": {"type": "string"}} for each in _EXPORTS}
+                settings.update(response_model=get_args(returned)[0], responses={200: {"content": content}})
             self.add_api_route(path, endpoint, methods=[method], **settings)
             return endpoint
 

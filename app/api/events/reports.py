@@ -13,7 +13,7 @@ from app.admin.events.history import read_event_history
 from app.admin.events.summary import REJECTED, EventHistory, EventSummary
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter
 from app.api.events.filters import JourneyFilter, MixedFilter, RecordFilter, RejectionFilter, SearchFilter
-from app.api.lists import Listing, Page, Paging, exportable
+from app.api.lists import Listing, Page, Paging
 from app.api.pages import EventSummaryPage, RejectionPage, event_page, rejection_page
 from app.store.events.rejections import RejectionRecord, RejectionSummary
 
@@ -33,7 +33,7 @@ async def read_event(
     return await read_event_history(context, destination_id, event_id, mapping_id)
 
 
-@router.get(ONE + "/events", Scope.EVENTS_READ, summary="List events", **exportable(EventSummaryPage))
+@router.get(ONE + "/events", Scope.EVENTS_READ, summary="List events")
 async def list_events(
     destination_id: str, wanted: Annotated[MixedFilter, Query()], listing: Listing
 ) -> EventSummaryPage | StreamingResponse:
@@ -46,7 +46,7 @@ async def list_events(
     return await listing.answer(EventSummary, page_at, name="events")
 
 
-@router.get("/event-search", Scope.EVENTS_READ, summary="Search events", **exportable(EventSummaryPage))
+@router.get("/event-search", Scope.EVENTS_READ, summary="Search events")
 async def search(
     wanted: Annotated[SearchFilter, Query()], listing: Listing
 ) -> EventSummaryPage | StreamingResponse:
@@ -78,9 +78,7 @@ async def rejection_summary(
     return paging.part(RejectionSummaryPage, rows)
 
 
-@router.get(
-    ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events", **exportable(RejectionPage)
-)
+@router.get(ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events")
 async def list_rejections(
     destination_id: str, wanted: Annotated[RecordFilter, Query()], listing: Listing
 ) -> RejectionPage | StreamingResponse:
