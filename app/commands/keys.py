@@ -47,7 +47,7 @@ async def run(settings: Settings, asked: argparse.Namespace) -> None:
 
 async def _list(engine: AsyncEngine, _asked: argparse.Namespace) -> None:
     async with engine.connect() as connection:
-        found = await keys.page(connection, limit=_MAX_LISTED)
+        found = await keys.page(connection, keys.KeyFilter(), limit=_MAX_LISTED)
     if not found:
         print("This organisation has no keys.")
     for key in found:

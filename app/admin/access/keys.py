@@ -82,15 +82,11 @@ async def list_keys(
 
     With `sends_to`, only keys that can send events to this destination now.
     """
+    without = None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN
+    usable = None if sends_to is None else (Scope.EVENTS_WRITE, sends_to)
+    wanted = keys.KeyFilter(context.caller.only, without, usable)
     async with context.engine.connect() as connection:
-        return await keys.page(
-            connection,
-            limit=limit,
-            after=after,
-            only=context.caller.only,
-            without_scope=None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN,
-            usable=None if sends_to is None else (Scope.EVENTS_WRITE, sends_to),
-        )
+        return await keys.page(connection, wanted, limit=limit, after=after)
 
 
 async def create_key(context: AppContext, body: NewKey) -> IssuedKey:

@@ -89,27 +89,30 @@ async def note_use(connection: AsyncConnection, used: Sequence[KeyId]) -> None:
     await execute(connection, SQL["note_use"], list(used))
 
 
-async def page(
-    connection: AsyncConnection,
-    *,
-    limit: int,
-    after: tuple[datetime, str] | None = None,
-    only: Sequence[str] | None = None,
-    without_scope: str | None = None,
-    usable: tuple[str, DestinationId] | None = None,
-) -> list[ApiKey]:
-    """Return up to `limit` keys in order of creation, revoked ones included, after (created_at, id).
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """Which keys a list has.
 
     Keys with the scope `without_scope` are left out. `only` selects the keys that may use no destination
     outside this list. `usable` selects the keys that can act with a scope on a destination now.
     """
+
+    only: Sequence[str] | None = None
+    without_scope: str | None = None
+    usable: tuple[str, DestinationId] | None = None
+
+
+async def page(
+    connection: AsyncConnection, wanted: KeyFilter, *, limit: int, after: tuple[datetime, str] | None = None
+) -> list[ApiKey]:
+    """Return up to `limit` keys in order of creation, revoked ones included, after (created_at, id)."""
     statement = paged(select_own(API_KEYS, _COLUMNS), (_COLUMN.created_at, _COLUMN.id), after, limit)
-    if only is not None:
-        statement = statement.where(_COLUMN.destination_ids.contained_by(list(only)))
-    if without_scope is not None:
-        statement = statement.where(~_COLUMN.scopes.contains([without_scope]))
-    if usable is not None:
-        scope, destination = usable
+    if wanted.only is not None:
+        statement = statement.where(_COLUMN.destination_ids.contained_by(list(wanted.only)))
+    if wanted.without_scope is not None:
+        statement = statement.where(~_COLUMN.scopes.contains([wanted.without_scope]))
+    if wanted.usable is not None:
+        scope, destination = wanted.usable
         reaches = or_(_COLUMN.destination_ids.is_(None), _COLUMN.destination_ids.contains([destination]))
         statement = statement.where(_ALIVE, _COLUMN.scopes.contains([scope]), reaches)
     return await read_all(connection, _read, statement)
