@@ -142,9 +142,9 @@ def test_a_finding_of_damage_says_what_to_do() -> None:
         damaged_batches=[DamagedBatch(BatchId(7), "missing")],
         checked_batches=9,
     )
-    said = {subject: text for grade, text, subject in examine(damaged) if grade is Grade.FAILURE}
-    assert said.keys() == {"damaged rows", "stored batches"}
-    for text in said.values():
+    sentences = {subject: text for grade, text, subject in examine(damaged) if grade is Grade.FAILURE}
+    assert sentences.keys() == {"damaged rows", "stored batches"}
+    for text in sentences.values():
         assert "fail over to a replica or restore a backup" in text
         assert ".md" not in text
 
