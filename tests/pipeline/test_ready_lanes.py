@@ -193,7 +193,7 @@ def test_destinations_take_turns_also_beside_the_retries_of_one() -> None:
     assert served[1, WorkKind.RETRY] == 12
 
 
-IDLE = 300
+IDLE = 100
 WATCHED_S = 20
 
 
@@ -229,7 +229,7 @@ async def own(world: World, number: int) -> None:
 
 @pytest.mark.campaign
 async def test_idle_lanes_cost_no_statements(world: World) -> None:
-    """Three hundred idle lanes cost as few statements as one: the worker's background jobs."""
+    """A hundred idle lanes cost as few statements as one: the worker's background jobs."""
     await own(world, IDLE)
     before = await transactions(world)
     asked = await transactions(world) - before
@@ -237,7 +237,7 @@ async def test_idle_lanes_cost_no_statements(world: World) -> None:
     await world.advance(WATCHED_S)
     ended = await transactions(world) - before - asked
     # About five a second for leases, erasures, overdue attempts and maintenance; one statement per lane and
-    # second would be 300.
+    # second would be 100.
     assert ended <= 10 * WATCHED_S, f"{ended} transactions in {WATCHED_S} s with {IDLE} idle lanes"
     assert ended >= WATCHED_S, "the worker's own polls were not counted"
 
