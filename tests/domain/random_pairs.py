@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -87,6 +87,16 @@ def random_value(rng: random.Random, depth: int = 0) -> Any:
     if choice < 0.97:
         return [random_value(rng, depth + 1) for _ in range(rng.randrange(4))]
     return {rng.choice("abc"): random_value(rng, depth + 1) for _ in range(rng.randrange(3))}
+
+
+def nested_value(rng: random.Random, names: Sequence[str], depth: int = 0) -> Any:
+    """Return a value of any JSON type, whose members have some of these names."""
+    choice = rng.random()
+    if depth > 4 or choice < 0.5:
+        return random_value(rng)
+    if choice < 0.65:
+        return [nested_value(rng, names, depth + 1) for _ in range(rng.randrange(4))]
+    return {rng.choice(names): nested_value(rng, names, depth + 1) for _ in range(rng.randrange(6))}
 
 
 def random_event(rng: random.Random) -> dict[str, Any]:
