@@ -60,15 +60,12 @@ async def list_sessions(
     """
     if context.caller.destination_ids is not None:
         return []
+    if context.caller.is_platform:
+        wanted = sessions.SessionFilter(session, context.bootstrap_key_digest, None)
+    else:
+        wanted = sessions.SessionFilter(session, None, Scope.ORGANISATIONS_ADMIN)
     async with context.engine.connect() as connection:
-        found = await sessions.page(
-            connection,
-            limit=limit,
-            after=after,
-            session=session,
-            bootstrap=context.bootstrap_key_digest if context.caller.is_platform else None,
-            without_scope=None if context.caller.is_platform else Scope.ORGANISATIONS_ADMIN,
-        )
+        found = await sessions.page(connection, wanted, limit=limit, after=after)
     return [view_of(each) for each in found]
 
 

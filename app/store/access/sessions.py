@@ -118,22 +118,25 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
     return found
 
 
-async def page(
-    connection: AsyncConnection,
-    *,
-    limit: int,
-    after: tuple[datetime, str] | None,
-    session: str | None,
-    bootstrap: bytes | None,
-    without_scope: str | None,
-) -> list[StoredSession]:
-    """Return up to `limit` valid sessions of the acting organisation, oldest first, or only `session`.
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions a list has: all, or only `session`.
 
     `bootstrap` is the digest of the bootstrap key if its sessions are listed too. Sessions of keys with
     `without_scope` are left out.
     """
+
+    session: str | None
+    bootstrap: bytes | None = field(repr=False)
+    without_scope: str | None
+
+
+async def page(
+    connection: AsyncConnection, wanted: SessionFilter, *, limit: int, after: tuple[datetime, str] | None
+) -> list[StoredSession]:
+    """Return up to `limit` valid sessions of the acting organisation, oldest first."""
     position = after or (None, None)
-    arguments = (IDLE, ABSOLUTE, bootstrap, without_scope, *position, session, limit)
+    arguments = (IDLE, ABSOLUTE, wanted.bootstrap, wanted.without_scope, *position, wanted.session, limit)
     return await read_all(connection, _read, SQL["page"], *arguments)
 
 
