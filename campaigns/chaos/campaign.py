@@ -114,7 +114,6 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="liveness: kinds of damage, separated by commas")
     parser.add_argument("--states", action="store_true", help="liveness: demand every rare state")
-    parser.add_argument("--states-file", type=Path, help="liveness: add the states met to this file")
     options = parser.parse_args()
 
     began = time.monotonic()
@@ -131,7 +130,7 @@ def main() -> int:
     is_broken = any(report.objections and report.is_judged for report in reports)
     if is_liveness:
         met = set[str]().union(*(report.states for report in reports))
-        is_broken |= bool(rare_states.report(met, options.states_file)) and options.states
+        is_broken |= bool(rare_states.report(met)) and options.states
     return int(is_broken)
 
 

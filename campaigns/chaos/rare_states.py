@@ -239,11 +239,8 @@ async def _rows(stage: "Installation", destinations: Sequence[str]) -> list[str]
     return [row["what"] for row in rows if row["n"]]
 
 
-def report(met: set[str], file: Path | None) -> list[str]:
-    """Say which states were met, here and by earlier commands with this file. Returns the rest."""
-    if file is not None:
-        met |= set(file.read_text().splitlines()) if file.exists() else set()
-        file.write_text("\n".join(sorted(met)) + "\n")
+def report(met: set[str]) -> list[str]:
+    """Say which states were met. Returns the rest."""
     missing = [state for state in STATES if state not in met]
     say(f"rare states: {len(STATES) - len(missing)} of {len(STATES)} met; not met: {missing or 'none'}")
     return missing
