@@ -200,6 +200,7 @@ def counted(text: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("two", ["row-level security"], indirect=True)
 async def test_no_response_contains_a_number_that_all_organisations_share(two: Two) -> None:
     """Two of them, read at two times, would tell how much all others did meanwhile."""
     assert counted('{"id": "910000001"}'), "a plain number"
