@@ -10,7 +10,6 @@ from tests.api.world import DESTINATION, MAPPING, ApiWorld
 EMAIL, PHONE = "for ada@example.com", "call +1 (206) 555-0142"
 
 
-@pytest.mark.parametrize("text", [EMAIL, PHONE])
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
@@ -32,15 +31,17 @@ EMAIL, PHONE = "for ada@example.com", "call +1 (206) 555-0142"
     ],
 )
 async def test_is_refused(
-    world: ApiWorld, method: str, path: str, body: dict[str, Any], field: str, text: str, acme_id: str
+    world: ApiWorld, method: str, path: str, body: dict[str, Any], field: str, acme_id: str
 ) -> None:
     """With the field and the problem `personal`."""
     saved = (await world.call("POST", f"/destinations/{acme_id}/mappings", MAPPING)).json()["id"]
     await opened(world, acme_id)
-    answer = await world.call(method, path.format(dst=acme_id, map=saved), _filled(body, text), status=422)
-    assert answer.json()["fields"] == [{"field": field, "problem": "personal"}]
-    assert "ada" not in answer.text
-    assert "555" not in answer.text
+    address = path.format(dst=acme_id, map=saved)
+    for text in (EMAIL, PHONE):
+        answer = await world.call(method, address, _filled(body, text), status=422)
+        assert answer.json()["fields"] == [{"field": field, "problem": "personal"}]
+        assert "ada" not in answer.text
+        assert "555" not in answer.text
 
 
 def _filled(value: Any, text: str) -> Any:

@@ -80,31 +80,25 @@ async def test_a_wrong_key_opens_nothing(world: ApiWorld) -> None:
     assert not world.client.cookies
 
 
-@pytest.mark.parametrize(
-    ("charset", "status"),
-    [
-        ("; charset=UTF-8", 401),
-        ("; charset=utf8", 401),
-        ("", 401),
-        *(
-            (f"; charset={name}", 415)
-            for name in ("punycode", "undefined", "unicode_escape", "utf-16", "latin-1")
-        ),
-        ("; charset*=utf-8''punycode", 401),
-        ("; charset*0=puny; charset*1=code", 401),
-        ("; CHARSET=punycode", 415),
-    ],
-)
+CHARSETS = {
+    **dict.fromkeys(("; charset=UTF-8", "; charset=utf8", "", "; charset*=utf-8''punycode"), 401),
+    "; charset*0=puny; charset*1=code": 401,
+    "; CHARSET=punycode": 415,
+    **{f"; charset={name}": 415 for name in ("punycode", "undefined", "unicode_escape", "utf-16", "latin-1")},
+}
+
+
 @pytest.mark.parametrize("path", ["/console/sign-in", "/console/oidc/back-channel-logout"])
-async def test_a_form_is_in_utf_8(world: ApiWorld, path: str, charset: str, status: int) -> None:
+async def test_a_form_is_in_utf_8(world: ApiWorld, path: str) -> None:
     """Anybody can send these. Of punycode, 200 KB stopped the process for eight seconds."""
     body = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\na-%b\r\n--x--\r\n' % (b"a" * 200_000)
-    headers = {"Content-Type": f"multipart/form-data; boundary=x{charset}"}
-    began = process_time()
-    answer = await world.client.post(path, content=body, headers=headers)
-    expected = 404 if status == 401 and path.endswith("logout") else status  # there is no provider
-    assert answer.status_code == expected, answer.text
-    assert process_time() - began < 1
+    for charset, status in CHARSETS.items():
+        headers = {"Content-Type": f"multipart/form-data; boundary=x{charset}"}
+        began = process_time()
+        answer = await world.client.post(path, content=body, headers=headers)
+        expected = 404 if status == 401 and path.endswith("logout") else status  # there is no provider
+        assert answer.status_code == expected, (charset, answer.text)
+        assert process_time() - began < 1, charset
 
 
 async def test_a_journeys_key_does_not_open_the_console(world: ApiWorld) -> None:
