@@ -20,8 +20,7 @@ from app.admin import Caller, require_found
 from app.admin.context import AppContext
 from app.admin.destinations import changing, lock_visible, reading_row
 from app.admin.events.scan import require_mapping
-from app.amazon.wire import MAX_EVENTS
-from app.domain.batch import EventMetadata, read_shapes
+from app.domain.batch import MAX_EVENTS, EventMetadata, read_shapes
 from app.domain.event import event_key
 from app.domain.event_query import EventQuery
 from app.domain.ids import BatchId, LaneId

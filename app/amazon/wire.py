@@ -17,12 +17,11 @@ import msgspec
 
 from app.amazon import messages
 from app.amazon.messages import objects, read_json
+from app.domain.batch import MAX_EVENTS
 from app.domain.destination import Region
 from app.domain.outcomes import outcome
 from app.domain.privacy.personal_text import holds_personal_text
 
-MAX_EVENTS = 500  # the limit of Amazon's schema (P12)
-MAX_BYTES = 1_000_000  # our limit, because Amazon publishes none (P12)
 MAX_RETRY_AFTER_S = 3_600.0
 # A longer Retry-After is assumed to be a mistake. After this time a single request tries again.
 MISTAKEN_RETRY_AFTER_S = 300.0

@@ -9,7 +9,6 @@ from datetime import date, datetime
 
 import msgspec
 
-from app.amazon.wire import MAX_EVENTS
 from app.crypto import open_batch
 from app.delivery.access_tokens import Access
 from app.delivery.lane import Lane, Selection
@@ -169,7 +168,7 @@ async def read_batches(
         queue.number,
         queue=QUEUES[selection.kind],
         in_flight=list(lane.batches_in_flight),
-        max_events=MAX_EVENTS,
+        max_events=packing.MAX_EVENTS,
         max_bytes=packing.MAX_BYTES,
         watermark=selection.watermarks.get(key),
     )
@@ -219,7 +218,7 @@ async def read_exceptions(
         selection.queue.number,
         queue=QUEUES[selection.kind],
         in_flight=list(lane.exceptions_in_flight),
-        max_events=MAX_EVENTS,
+        max_events=packing.MAX_EVENTS,
     )
     if not due:
         return Claim(None)

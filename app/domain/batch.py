@@ -26,7 +26,8 @@ from app.domain.event import JOURNEY_IDS
 from app.domain.ids import BatchId
 
 MAX_EVENTS = 500  # Amazon's limit for a request (P12); a batch must fit into one request
-# Amazon limits a request to 1 MB (P12). `{"events":[…]}` and the commas need some of these bytes.
+# Our limit for a request is 1 MB, because Amazon publishes none (P12). `{"events":[…]}` and the commas need
+# some of these bytes.
 MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
 _YEAR_9999_MS = 253_370_764_800_000
 

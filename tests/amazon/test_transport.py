@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.amazon.transport import BodyTooLong, ConnectionPool
-from app.amazon.wire import MAX_BYTES
 from app.domain.callback import Acknowledged, NotAcknowledged
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import TransportError
@@ -101,7 +100,7 @@ async def test_a_response_before_the_end_of_the_request_is_read(listen: Listen) 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1024)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with transport() as over:
-        assert (await ask(over, url, b"x" * MAX_BYTES))[:2] == (413, b"{}")
+        assert (await ask(over, url, b"x" * 1_000_000))[:2] == (413, b"{}")
     server.close()
 
 
