@@ -98,11 +98,11 @@ async def test_a_lane_that_waits_for_a_slot_costs_hardly_anything() -> None:
 
 @pytest.mark.parametrize("busy", [0, CAPACITY.region - 5])
 async def test_ready_lanes_get_the_free_slots(busy: int) -> None:
-    """Each start counts for the lanes after it."""
+    """Each start counts for the lanes after it, and the lanes that have waited longest come first."""
     dispatcher = dispatcher_with(100, busy=busy)
     dispatcher._serve_ready()
-    started = [task for task in dispatcher._tasks if isinstance(task, asyncio.Task)]
-    assert len(started) == CAPACITY.region - busy
+    started = {task: lane for task, lane in dispatcher._tasks.items() if isinstance(task, asyncio.Task)}
+    assert [lane.lease.id for lane in started.values()] == list(range(busy, CAPACITY.region))
     for task in started:
         task.cancel()
 
