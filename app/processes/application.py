@@ -42,12 +42,27 @@ TITLE = "Amazon Conversions destination"
 # A router that is added here is part of the application, of its OpenAPI description and of the tests. The
 # description has the same order: `POST /events` comes first.
 ROUTERS: tuple[APIRouter, ...] = (
-    *(intake.router, destinations.router, destinations.sign_in_router),
-    *(mappings.router, trials.router, advertisers.router, catalog.router),
-    *(privacy.router, privacy.identity_router, privacy.subject_router),
-    *(match_quality.identity_router, match_quality.router),
-    *(keys.router, sessions.router, audit.router, organisations.router),
-    *(reports.router, replays.router, incidents.router, health.router, openapi.router),
+    intake.router,
+    destinations.router,
+    destinations.sign_in_router,
+    mappings.router,
+    trials.router,
+    advertisers.router,
+    catalog.router,
+    privacy.router,
+    privacy.identity_router,
+    privacy.subject_router,
+    match_quality.identity_router,
+    match_quality.router,
+    keys.router,
+    sessions.router,
+    audit.router,
+    organisations.router,
+    reports.router,
+    replays.router,
+    incidents.router,
+    health.router,
+    openapi.router,
     console_router,
 )
 
