@@ -127,6 +127,8 @@ async def serving(server: Server) -> AsyncIterator[int]:
 def serving_in_a_thread(config: uvicorn.Config) -> Iterator[str]:
     """Run an application with an event loop of its own; yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Connections inherit it: head and body are two writes, and the second would wait 40 ms for an ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
         thread.start()
