@@ -101,6 +101,13 @@ async def test_a_form_is_in_utf_8(world: ApiWorld, path: str) -> None:
         assert process_time() - began < 1, charset
 
 
+@pytest.mark.parametrize("form", [{"key": "a\0"}, {"key": "a", "no\0te": ""}])
+async def test_a_form_with_the_character_nul_is_refused(world: ApiWorld, form: dict[str, str]) -> None:
+    """Postgres cannot store it, so a form that would be stored would end in a 500."""
+    answer = await world.client.post("/console/sign-in", data=form)
+    assert (answer.status_code, "contains the character NUL" in answer.text) == (400, True)
+
+
 async def test_a_journeys_key_does_not_open_the_console(world: ApiWorld) -> None:
     """It may send events; the console takes reading."""
     answer = await sign_in(world, await world.key("events:write"))
