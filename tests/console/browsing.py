@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 from tests.pipeline.processes import ADMIN, Product
 
@@ -26,6 +26,7 @@ ARGUMENTS = (
     "--no-first-run",
 )
 PATIENCE_MS = 60_000  # ends a test that hangs; what is asked for comes much sooner
+PHONE: ViewportSize = {"width": 390, "height": 844}
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 
 
@@ -100,6 +101,21 @@ class Site:
 
 
 @contextmanager
+def new_profile(
+    browser: Browser, size: tuple[int, int] = (1280, 900), **settings: Any
+) -> Iterator[BrowserContext]:
+    """A profile in Berlin whose windows have this size. The settings are those of the browser's context."""
+    width, height = size
+    usual = {"timezone_id": "Europe/Berlin", "locale": "en-GB"}
+    made = browser.new_context(viewport={"width": width, "height": height}, **{**usual, **settings})
+    made.set_default_timeout(PATIENCE_MS)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
 def window(
     browser: Browser,
     product: Product,
@@ -108,15 +124,9 @@ def window(
     signed_in: bool = True,
     **settings: Any,
 ) -> Iterator[Site]:
-    """A visitor's window of this size. The settings are those of the browser's context."""
-    width, height = size
-    usual = {"timezone_id": "Europe/Berlin", "locale": "en-GB"}
-    made = browser.new_context(viewport={"width": width, "height": height}, **{**usual, **settings})
-    made.set_default_timeout(PATIENCE_MS)
-    try:
-        site = Site(product, made.new_page())
+    """A visitor's window of this size, in a profile of its own."""
+    with new_profile(browser, size, **settings) as profile:
+        site = Site(product, profile.new_page())
         if signed_in:
             site.start_session()
         yield site
-    finally:
-        made.close()

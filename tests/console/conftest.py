@@ -16,7 +16,7 @@ __all__ = ["acme", "acme_id", "case", "world"]  # fixtures of several modules
 
 # Imported by the fixtures that need it: it takes half a second, and fast tests open no browser.
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
     from tests.console.browsing import Site
 
@@ -50,13 +50,29 @@ def browser(product: Product) -> Iterator["Browser"]:
         yield made
 
 
-@pytest.fixture
-def anonymous(product: Product, browser: "Browser") -> Iterator["Site"]:
-    """A visitor's window. What the page complains about, or fetches elsewhere, fails the test at its end."""
-    from tests.console.browsing import window
+@pytest.fixture(scope="module")
+def profile(browser: "Browser") -> Iterator["BrowserContext"]:
+    """What the windows of a file share: a cache, and a blank page, without which chromium starts anew.
 
-    with window(browser, product, signed_in=False) as made:
+    A new profile costs as much as four pages.
+    """
+    from tests.console.browsing import new_profile
+
+    with new_profile(browser) as made:
+        made.new_page()
         yield made
+
+
+@pytest.fixture
+def anonymous(product: Product, profile: "BrowserContext") -> Iterator["Site"]:
+    """A visitor's window. What the page complains about, or fetches elsewhere, fails the test at its end."""
+    from tests.console.browsing import Site
+
+    profile.clear_cookies()
+    made = Site(product, profile.new_page())
+    yield made
+    for page in profile.pages[1:]:
+        page.close()
     assert made.complaints == []
 
 

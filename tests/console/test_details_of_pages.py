@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Route, expect
 
-from tests.console.browsing import Site, window
+from tests.console.browsing import PHONE, Site
 from tests.console.showcase import opened
 from tests.pipeline.processes import Product
 from tests.pipeline.world import event
@@ -42,19 +42,19 @@ def shop(product: Product) -> str:
         "/console/sessions",
     ],
 )
-def test_a_list_is_cards_on_a_phone(browser: Browser, product: Product, shop: str, page: str) -> None:
+def test_a_list_is_cards_on_a_phone(site: Site, shop: str, page: str) -> None:
     """Each cell has the label of its column, and nothing is cut off at the right."""
-    with window(browser, product, (390, 844)) as site:
-        site.open(page if page.startswith("/") else f"/console/destinations/{shop}/{page}")
-        table = site.page.locator("main .scroll > table").first
-        if table.count():
-            expect(table).to_have_attribute("data-cards", "")
-            assert site.page.locator("td[data-label]").count() > 0
-            for cell in table.locator("tbody tr:first-child > *").all():
-                place = cell.bounding_box()
-                assert place is None or place["x"] + place["width"] <= 390, cell.inner_text()
-        else:
-            assert page == "/console/incidents"
+    site.page.set_viewport_size(PHONE)
+    site.open(page if page.startswith("/") else f"/console/destinations/{shop}/{page}")
+    table = site.page.locator("main .scroll > table").first
+    if table.count():
+        expect(table).to_have_attribute("data-cards", "")
+        assert site.page.locator("td[data-label]").count() > 0
+        for cell in table.locator("tbody tr:first-child > *").all():
+            place = cell.bounding_box()
+            assert place is None or place["x"] + place["width"] <= 390, cell.inner_text()
+    else:
+        assert page == "/console/incidents"
 
 
 def test_a_search_of_destinations_survives_a_reload(site: Site, shop: str) -> None:

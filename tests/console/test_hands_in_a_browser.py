@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.console.browsing import Site, window
+from tests.console.browsing import PHONE, Site, window
 from tests.console.showcase import opened
 from tests.console.test_pages_in_a_browser import Seeded, seeded
 from tests.pipeline.world import event
@@ -120,10 +120,11 @@ def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, seeded: Seede
 
 def test_tabs_in_the_back_leave_the_connections_to_the_one_in_front(site: Site, seeded: Seeded) -> None:
     """Browsers open six to a host; with as many pages left open, the seventh loads, and goes live."""
-    site.page.context.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.away})")
+    hidden = "Object.defineProperty(document, 'hidden', {get: () => window.away})"
     address = site.product.api + seeded.pages["destination"]
     for _ in range(6):
         tab = site.page.context.new_page()
+        tab.add_init_script(hidden)
         tab.goto(address)
         expect(tab.locator("#live")).to_have_text("Live")
         tab.evaluate("window.away = true; document.dispatchEvent(new Event('visibilitychange'))")
@@ -175,14 +176,14 @@ def test_an_events_page_follows_the_event_to_its_end(site: Site, seeded: Seeded)
 
 
 @pytest.mark.parametrize("page", ["destination", "activate"])
-def test_every_tab_is_in_sight_on_a_phone(browser: Browser, seeded: Seeded, page: str) -> None:
+def test_every_tab_is_in_sight_on_a_phone(site: Site, seeded: Seeded, page: str) -> None:
     """A tab that is only found by sliding the row aside is not found."""
-    with window(browser, seeded.product, (390, 844)) as site:
-        site.open(seeded.pages[page])
-        for row in (".tabs a", ".top nav a"):
-            right = site.page.locator(row).last.bounding_box()
-            assert right is not None
-            assert right["x"] + right["width"] <= 390, row
+    site.page.set_viewport_size(PHONE)
+    site.open(seeded.pages[page])
+    for row in (".tabs a", ".top nav a"):
+        right = site.page.locator(row).last.bounding_box()
+        assert right is not None
+        assert right["x"] + right["width"] <= 390, row
 
 
 def test_copying_works_where_browsers_offer_no_clipboard(site: Site, seeded: Seeded) -> None:

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.console.browsing import Site, window
+from tests.console.browsing import PHONE, Site
 from tests.console.showcase import MAPPING, Showcase, opened
 from tests.pipeline.processes import Product
 
@@ -162,7 +162,7 @@ def test_ten_kilobytes_of_markup_in_every_field_of_every_form(
     assert "Something broke" not in site.page.content()
 
 
-def test_a_name_without_blanks_sticks_out_of_no_page(browser: Browser, hostile: Hostile) -> None:
+def test_a_name_without_blanks_sticks_out_of_no_page(site: Site, hostile: Hostile) -> None:
     """On a phone. The choice of the destination of a copy was as wide as the longest name."""
     case, word = hostile.case, "W" * 100
     made = case.destination(word, ADVERTISER, "NA", "USD")
@@ -170,18 +170,18 @@ def test_a_name_without_blanks_sticks_out_of_no_page(browser: Browser, hostile: 
     mapping = case.publish(made, {**MAPPING, "name": word, "event_name": f"name \" ' {RTL}"})
     here = f"/console/destinations/{made}"
     wide = []
-    with window(browser, case.product, (390, 844)) as site:
-        for path in (
-            "/console",
-            "/console/privacy",
-            here,
-            *(
-                f"{here}/{page}"
-                for page in ("activate", "mappings", "settings", "notifications", "match-quality")
-            ),
-            *(f"{here}/mappings/{mapping}{page}" for page in ("", "/publish", "/versions", "/copy")),
-        ):
-            site.open(path)
-            over = site.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            wide += [(path, over)] if over > 0 else []
+    site.page.set_viewport_size(PHONE)
+    for path in (
+        "/console",
+        "/console/privacy",
+        here,
+        *(
+            f"{here}/{page}"
+            for page in ("activate", "mappings", "settings", "notifications", "match-quality")
+        ),
+        *(f"{here}/mappings/{mapping}{page}" for page in ("", "/publish", "/versions", "/copy")),
+    ):
+        site.open(path)
+        over = site.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        wide += [(path, over)] if over > 0 else []
     assert wide == []
