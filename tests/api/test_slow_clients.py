@@ -317,6 +317,8 @@ async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(ser
         while not server.server.server_state.connections:
             await asyncio.sleep(0)
         (connection,) = server.server.server_state.connections
+        sending = connection.transport.get_extra_info("socket")
+        sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the kernel would take megabytes
         while not connection.transport.get_write_buffer_size():  # below the level at which writing pauses
             await loop.sock_sendall(client, b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
             await asyncio.sleep(0.01)

@@ -4,9 +4,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.store import transactions
 from tests.api.description import check_responses
 from tests.pipeline.service import Service, serving
 from tests.pipeline.world import World, make_world
+
+
+@pytest.fixture
+def short_lock_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sessions give up a lock sooner, in a test that waits for that. Needed before `world`."""
+    monkeypatch.setattr(transactions, "LOCK_TIMEOUT_S", 0.5)
 
 
 @pytest.fixture

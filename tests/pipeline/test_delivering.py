@@ -110,10 +110,10 @@ async def test_one_bad_event_is_isolated_in_logarithmic_rounds(world: World, sta
 async def test_a_429_costs_no_attempt_and_blocks_the_lane(world: World) -> None:
     """Nothing leaves inside the window; the events stay queued, never retrying."""
     dst = await world.destination(event(1))
-    world.amazon.script = once(httpx.Response(429, headers={"Retry-After": "600"}))
+    world.amazon.script = once(httpx.Response(429, headers={"Retry-After": "120"}))
     world.stop_clock()
     world.work()
-    await world.advance(600)
+    await world.advance(120)
     assert len(world.amazon.requests) == 1
     assert (await world.counts(dst))["queued"] == 1
     await world.advance(60)
@@ -127,14 +127,14 @@ async def test_nothing_leaves_inside_a_window_whoever_owns_the_lane(world: World
     """
     dst, sibling = [await world.destination(advertiser="77") for _ in range(2)]
     await world.post(dst, event(0))
-    world.amazon.script = once(httpx.Response(429, headers={"Retry-After": "600"}))
+    world.amazon.script = once(httpx.Response(429, headers={"Retry-After": "120"}))
     world.stop_clock()
     for number in range(1, 4):
         world.work()
-        await world.advance(295)
+        await world.advance(55)
         await world.post(dst, event(number))
         await world.post(sibling, event(number))
-        await world.advance(295)
+        await world.advance(55)
         assert len(world.amazon.requests) == 1
         await world.stop_workers()
     await world.fetch("UPDATE lanes SET blocked_until = now()")
@@ -219,6 +219,7 @@ async def test_a_token_server_that_is_away_parks_nothing(world: World, dst: str)
     await world.until(dst, delivered=1, seconds=30)
 
 
+@pytest.mark.usefixtures("short_lock_timeout")
 async def test_refreshed_tokens_are_stored_when_a_foreign_lock_ends(
     world: World, caplog: pytest.LogCaptureFixture, dst: str
 ) -> None:
@@ -250,6 +251,7 @@ async def test_refreshed_tokens_are_stored_when_a_foreign_lock_ends(
     assert world.resources.vault.open(row["refresh_token"], place=refresh_place(dst)) == b"Atzr|1"
 
 
+@pytest.mark.usefixtures("short_lock_timeout")
 async def test_a_token_in_its_last_minutes_is_used_while_another_session_locks_its_row(world: World) -> None:
     """It cannot be refreshed early, but is valid."""
     dst = await world.destination(event(1))
@@ -261,6 +263,7 @@ async def test_a_token_in_its_last_minutes_is_used_while_another_session_locks_i
     await foreign.close()
 
 
+@pytest.mark.usefixtures("short_lock_timeout")
 @cases(
     "status, table, reason",
     {
@@ -535,6 +538,7 @@ async def test_a_database_that_stood_still_is_worked_on_soon_after(world: World)
     assert (await world.counts(second))["delivered"] == 1
 
 
+@pytest.mark.usefixtures("short_lock_timeout")
 async def test_a_locked_sign_in_lets_no_accepted_event_leave_again(world: World) -> None:
     """That Amazon accepts the refreshed token cannot be noted then; what it accepted is stored.
 
