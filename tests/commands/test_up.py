@@ -230,14 +230,19 @@ time.sleep(600)
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder with another file in it, below one that is closed to everybody else."""
-    closed = tmp_path / "closed above"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a stopped cluster and another file, below one that is closed to everybody else.
+
+    A cluster takes a second to create: the tests share it, and each leaves it stopped.
+    """
+    closed = tmp_path_factory.mktemp("up") / "closed above"
     inside = closed / "kept here"
     inside.mkdir(parents=True)
     (inside / "somebody's file").write_text("stays")
     closed.chmod(0o700)
+    with running(throwaway(inside)) as created:
+        assert not created.adopted
     yield inside
     assert (inside / "somebody's file").read_text() == "stays"
     shutil.rmtree(closed, ignore_errors=True)
@@ -293,9 +298,6 @@ async def test_a_postmaster_that_outlived_its_launcher_is_adopted(folder: Path) 
 )
 async def test_a_stale_pid_file_is_no_obstacle(folder: Path, left_behind: str) -> None:
     """Whatever a pid file says, only a live process of this cluster counts."""
-    cluster = throwaway(folder)
-    cluster.start()
-    cluster.stop()
     home = folder / "postgres"
     owner = home.stat()
     # Of the server's own account: Postgres itself would take it for a postmaster and refuse to start.
@@ -304,10 +306,8 @@ async def test_a_stale_pid_file_is_no_obstacle(folder: Path, left_behind: str) -
     try:
         (home / "postmaster.pid").write_text(left_behind.format(stranger=stranger.pid))
         os.chown(home / "postmaster.pid", owner.st_uid, owner.st_gid)
-        cluster = throwaway(folder)
-        cluster.start()
-        assert not cluster.adopted
-        cluster.stop()
+        with running(throwaway(folder)) as cluster:
+            assert not cluster.adopted
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -355,22 +355,22 @@ async def test_a_port_in_use_is_replaced_by_another(folder: Path) -> None:
         assert await execute(cluster.url, "SELECT 1") == [(1,)]
 
 
-def test_a_folder_of_somebody_elses_files_is_refused(folder: Path) -> None:
+def test_a_folder_of_somebody_elses_files_is_refused(tmp_path: Path) -> None:
     """Files where the cluster would be are not overwritten."""
-    (folder / "postgres").mkdir()
-    (folder / "postgres" / "precious").write_text("stays")
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "precious").write_text("stays")
     with pytest.raises(EmbeddedError, match="contains files but no Postgres cluster"):
-        throwaway(folder).start()
-    assert (folder / "postgres" / "precious").read_text() == "stays"
+        throwaway(tmp_path).start()
+    assert (tmp_path / "postgres" / "precious").read_text() == "stays"
 
 
-async def test_secrets_are_readable_by_their_owner_only_and_the_server_is_durable(folder: Path) -> None:
+async def test_secrets_are_readable_by_their_owner_only_and_the_server_is_durable(tmp_path: Path) -> None:
     """The default settings are the durable ones; the password is in a file of mode 0600."""
-    with running(Cluster(folder, lock_timeout=0)) as cluster:
+    with running(Cluster(tmp_path, lock_timeout=0)) as cluster:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             assert await execute(cluster.url, f"SHOW {name}") == [("on",)]
-        assert (folder / "postgres.json").stat().st_mode & 0o777 == 0o600
-        assert (folder / "postgres.log").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "postgres.json").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "postgres.log").stat().st_mode & 0o777 == 0o600
         wrong = cluster.url.replace(":" + cluster.url.split(":")[2].partition("@")[0] + "@", ":wrong@")
         with pytest.raises(asyncpg.InvalidPasswordError):
             await execute(wrong, "SELECT 1")
