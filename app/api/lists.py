@@ -26,7 +26,7 @@ from app.admin.context import AppContext
 from app.admin.events.search import START, SearchPosition
 from app.admin.inputs import DIGITS
 from app.api.access.secured_route import Context
-from app.api.http.responses import ResponseBody
+from app.api.http.responses import CSV, NDJSON, ResponseBody
 from app.crypto import CannotDecrypt
 from app.domain.ids import BatchId
 from app.telemetry import describe_exception
@@ -229,9 +229,9 @@ async def export(
     adapter = TypeAdapter(row)
     columns = list(adapter.json_schema(mode="serialization")["properties"])
     if format_ is ExportFormat.CSV:
-        media_type, header = "text/csv; charset=utf-8", csv_lines([columns])
+        media_type, header = f"{CSV}; charset=utf-8", csv_lines([columns])
     else:
-        media_type, header = "application/x-ndjson", b""
+        media_type, header = NDJSON, b""
 
     def encode(rows: Sequence[Any]) -> bytes:
         if format_ is ExportFormat.CSV:

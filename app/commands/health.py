@@ -83,8 +83,8 @@ def running_role(lines: Iterable[Sequence[str]]) -> str:
     Process 1 is that of the container. On a developer's machine other commands, such as `test`, do not count.
     """
     commands = [command_of(line) for line in lines]
-    listening = [command for command in commands if command in LISTENING]
-    return (listening or commands or [None])[0] or "serve"
+    candidates = (*(command for command in commands if command in LISTENING), *commands[:1])
+    return next(filter(None, candidates), "serve")
 
 
 def command_of(line: Sequence[str]) -> str | None:

@@ -23,6 +23,7 @@ from app.api.access.inbound_limits import OrganisationCache, too_fast
 from app.api.access.secured_route import acting_in, authorize, check_media_type, scopes_of
 from app.api.errors import STATUSES, error_response, problem_of
 from app.api.events import intake
+from app.api.http.responses import NDJSON
 from app.domain.admission import ShedReason
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
@@ -154,7 +155,7 @@ class EventsEndpoint:
         The body is not read if the headers or full queues already cause a refusal.
         """
         context, admission = self.context, self.admission
-        media_type = check_media_type(permit.head.headers, "application/json", intake.NDJSON)
+        media_type = check_media_type(permit.head.headers, "application/json", NDJSON)
         ids, late = caller.destination_ids, context.late.get(caller.organisation)
         if late and ids is not None:
             late = late & ids  # hides other destinations from the key

@@ -1,6 +1,6 @@
 """The preflight checklist of a destination: its use cases, and a pure function for each check."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -257,21 +257,26 @@ def _mapping(facts: PreflightFacts) -> Verdict:
     return Verdict("failed", "Publish a mapping.")
 
 
-_STATES: Mapping[State, Verdict] = {
-    State.ACTIVE: Verdict("ok", "Delivery is active."),
-    State.PAUSED: Verdict("failed", "Delivery is paused and events wait. Resume it."),
-    State.ARCHIVED: Verdict("failed", "The destination was deleted. Create a new one."),
-    State.DRAFT: Verdict("failed", "The destination is not connected yet. It accepts no events."),
-    State.CONNECTED: Verdict("failed", "No mapping is published. The destination accepts no events."),
-    State.NEEDS_RECONNECT: Verdict("failed", "Events are accepted and wait for Amazon's access."),
-}
-
-
 def _state(facts: PreflightFacts) -> Verdict:
-    if facts.destination.state is State.PAUSED and facts.destination.suspended:
-        detail = "The organisation is suspended and events wait. The operator can resume it."
-        return Verdict("failed", detail, "operator")
-    return _STATES[facts.destination.state]
+    match facts.destination.state:
+        case State.ACTIVE:
+            return Verdict("ok", "Delivery is active.")
+        case State.PAUSED if facts.destination.suspended:
+            return Verdict(
+                "failed",
+                "The organisation is suspended and events wait. The operator can resume it.",
+                "operator",
+            )
+        case State.PAUSED:
+            return Verdict("failed", "Delivery is paused and events wait. Resume it.")
+        case State.ARCHIVED:
+            return Verdict("failed", "The destination was deleted. Create a new one.")
+        case State.DRAFT:
+            return Verdict("failed", "The destination is not connected yet. It accepts no events.")
+        case State.CONNECTED:
+            return Verdict("failed", "No mapping is published. The destination accepts no events.")
+        case State.NEEDS_RECONNECT:
+            return Verdict("failed", "Events are accepted and wait for Amazon's access.")
 
 
 def _first_event(facts: PreflightFacts) -> Verdict:

@@ -21,6 +21,7 @@ from app.api.access.inbound_limits import OrganisationCache
 from app.api.errors import error_response, malformed_body
 from app.api.http.headers import FirstHeaders, RawHeaders
 from app.api.http.query_parameters import of_keyed_route, parameters_of, refused_parameters, take_organisation
+from app.api.http.responses import CSV, NDJSON
 from app.domain import strict_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -28,7 +29,6 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _SCOPES = "__scopes__"
 OF_DESTINATIONS: Final = (Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 """The scopes of routes that help to set up a destination: one of them is enough."""
-_EXPORTS: Final = ("text/csv", "application/x-ndjson")
 
 
 def public(endpoint: Endpoint) -> Endpoint:
@@ -118,7 +118,7 @@ class SecuredRouter(APIRouter):
                 settings["response_model"] = model[0]
             # `Model | StreamingResponse`: a page or, with the parameter `format`, an export.
             elif StreamingResponse in get_args(returned):
-                content = {each: {"schema": {"type": "string"}} for each in _EXPORTS}
+                content = {each: {"schema": {"type": "string"}} for each in (CSV, NDJSON)}
                 settings.update(response_model=get_args(returned)[0], responses={200: {"content": content}})
             self.add_api_route(path, endpoint, methods=[method], **settings)
             return endpoint

@@ -21,7 +21,7 @@ from app.api.http.query_parameters import (
     refused_parameters,
     unreadable_target,
 )
-from app.api.http.responses import exact_json
+from app.api.http.responses import NDJSON, exact_json
 from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.event import BodyProblem, Event, EventProblem, Rejection, journey_ids, read_events, read_lines
@@ -30,8 +30,6 @@ from app.ingest.intake import EventResult
 from app.store.events.rejections import ALSO
 
 router = SecuredRouter("events")
-
-NDJSON = "application/x-ndjson"
 
 # Limits of a body. Parsed values need more memory than their JSON: an empty list 20 times as much, a short
 # decimal 30 times. At the maximum number of events, each event may have 50 containers and 100 values.

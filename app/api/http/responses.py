@@ -17,6 +17,9 @@ from starlette.responses import Response
 from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
 
+CSV: Final = "text/csv"
+NDJSON: Final = "application/x-ndjson"
+
 exact_json: Final = msgspec.json.Encoder(decimal_format="number").encode
 """Encode plain values as JSON. Decimals become exact numbers."""
 

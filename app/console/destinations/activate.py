@@ -18,6 +18,7 @@ from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
 from app.admin.mappings.mappings import list_published
 from app.admin.mappings.trials import send_sample_event
+from app.api.http.responses import NDJSON
 from app.console.events.history import timeline
 from app.console.live_updates import streamed
 from app.console.visits import PAGE, CurrentDestination, DestinationVisit, Form, PageRouter
@@ -147,7 +148,7 @@ def body_forms(
         BodyForm("one", url, _pretty(complete)),
         BodyForm("array", url, _pretty([complete, second])),
         BodyForm("events", url, _pretty(listed)),
-        BodyForm("ndjson", url, lines, "application/x-ndjson"),
+        BodyForm("ndjson", url, lines, NDJSON),
         BodyForm("webhook", f"{url}?{urlencode(ids)}", _pretty(bare)),
     )
 
