@@ -16,6 +16,7 @@ from app.ingest.intake import QueueAgeMonitor, _results
 from tests.databases import execute
 from tests.event_loop import pauses, turns
 from tests.pipeline.rows import LABORIOUS, MAPPING, publish, request_of
+from tests.pipeline.service import Service
 from tests.pipeline.world import World, event, laborious_event, stamp
 
 OTHER = "map_other000000000000000"
@@ -54,6 +55,15 @@ async def test_what_was_refused_is_refused_by_the_current_version_only(world: Wo
     await world.fetch("UPDATE destinations SET sign_in = 'valid', version = version + 1 WHERE id = $1", dst)
     (taken,) = await world.post(dst, event(1))
     assert taken.status == "accepted"
+
+
+async def test_a_new_draft_is_known_at_once_where_the_destination_is_cached(service: Service) -> None:
+    """An event for it is refused because the draft is not published, not because it does not exist."""
+    dst = await service.world.destination()
+    await service.post(dst, event(1))
+    draft = (await service.do(f"/destinations/{dst}/mappings", {**MAPPING, "name": "Second"}))["id"]
+    (refused,) = await service.post(dst, event(2, mapping_id=draft))
+    assert (refused["code"], refused["reason"]) == ("ENDPOINT_NOT_FOUND", "mapping_not_published")
 
 
 async def test_an_archived_destination_takes_nothing_and_says_why(world: World, dst: str) -> None:

@@ -173,8 +173,12 @@ async def copy_mapping(
 async def create_mapping(
     change: Update, destination: DestinationId, mapping: MappingId, draft: Document
 ) -> None:
-    """Create an unpublished mapping under a new id."""
+    """Create an unpublished mapping under a new id.
+
+    The destination gets a new version, so that every process rejects events for the draft as unpublished.
+    """
     await mappings.create(change.connection, mapping, destination, draft)
+    await destinations.touch(change.connection, destination)
     await schema_samples.close_paths(change.connection, destination, match_key_paths(draft))
     await change.record(AuditAction.MAPPING_CREATED, mapping, after=draft)
 
