@@ -5,7 +5,7 @@ For an ordinary event the service calls these functions in this order (checked b
 
     received    app.server.connection.HttpConnection.on_headers_complete     admission, before the body
                 app.server.fast_events.EventsEndpoint.__call__               authentication, response
-                app.domain.event.read_events                                 one result for each event
+                app.domain.event.read_events                                 unparsed until evaluated
     matched     app.ingest.evaluate.match_mapping                            destination and mapping
     converted   app.domain.conversion.convert.ConversionPlan.convert         the hashed event
     stored      app.ingest.flush_writer.FlushWriter.write_in_one_round_trip  one commit for many posts

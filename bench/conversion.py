@@ -13,7 +13,7 @@ from typing import Any
 from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, ConversionPlan, Rules, Work
 from app.domain.destination import Region
-from app.domain.event import Event, read_events
+from app.domain.event import Event, Events, read_events
 from app.domain.identity.keys import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from bench.events import MAPPING, bodies
@@ -42,7 +42,7 @@ def events() -> list[Event]:
     """Return events that both mappings can read."""
     (body,) = bodies("conversion", EVENTS, EVENTS, ["dst_bench"])
     read = read_events(strict_json.parse(body), default_destination=None, default_mapping=None)
-    assert isinstance(read, list)
+    assert isinstance(read, Events)
     now, found = datetime.now(UTC), [event for event in read if isinstance(event, Event)]
     for number, event in enumerate(found):
         event.content["user"]["work_email"] = "none"

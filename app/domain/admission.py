@@ -32,7 +32,7 @@ RESERVE: Final = 32 * 1024
 KEY_CONNECTIONS: Final = 1 / 3
 ORGANISATION_CONNECTIONS: Final = 2 / 3
 
-# The memory of a post in progress (parsed, evaluated and encoded), in bytes for each byte of its cost.
+# The memory of a post in progress (its text, Amazon events and batch), in bytes for each byte of its cost.
 MEMORY_PER_COST: Final = 16
 # The allocator keeps memory after a flood, and new posts use it again. So high resident memory alone is no
 # reason to shed: the requests in progress may use this part of the limit.

@@ -6,10 +6,10 @@ catalogue data, which mappings read. Source: interface §2.
 
 import hashlib
 import re
-from collections.abc import Sized
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -106,64 +106,105 @@ class BodyProblem:
 
 
 Read = Event | Rejection
+
+
+class MalformedBody(Exception):
+    """A member of a body's list is malformed, so `strict_json.parse` refuses the body."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Events:
+    """The events of a body, in order. Reading one raises MalformedBody.
+
+    An event is read whenever it is needed, and only its bytes are kept: the values of an event take five to
+    ten times as much memory.
+    """
+
+    members: Sequence[Any]
+    read: Callable[[Any], Read]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def reader(self, index: int) -> Callable[[], Event]:
+        """Return a function that reads an event which is not rejected when it is read."""
+        return cast("Callable[[], Event]", partial(self.read, self.members[index]))
+
+    def __iter__(self) -> Iterator[Read]:
+        return map(self.read, self.members)
+
+
+LISTS: Final = ("events", "rows")
+"""The names of a list of events in a body."""
 _EMPTY: Final = BodyProblem("empty_batch", "The batch contains no event.")
 _TOO_MANY: Final = BodyProblem("too_many_events", f"A request may have at most {MAX_EVENTS:,} events.")
 
 
 def read_events(
     body: Any, *, default_destination: str | None, default_mapping: str | None
-) -> list[Read] | BodyProblem:
-    """Read the events of a parsed body: one event, an array, or a list under `events` or `rows`.
+) -> Events | BodyProblem:
+    """Return the events of a parsed body: one event, an array, or a list under `events` or `rows`.
 
-    Routing ids are read from the event, else from the members next to the list, else from the query, which
-    gives the defaults. A list member that is not an object is rejected; the others are read. `events` or
-    `rows` counts as catalogue data if it is not a list.
+    The events may be unparsed (`strict_json.parse_outside`). Routing ids are read from the event, else from
+    the members next to the list, else from the query, which gives the defaults. A list member that is not an
+    object is rejected; the others are read. `events` or `rows` counts as catalogue data if it is not a list.
     """
     if type(body) is list:
-        return _read_batch(body, default_destination, default_mapping)
-    if type(body) is not dict:
+        return _events(body, partial(_read_member, default_destination, default_mapping, 1))
+    if type(body) is dict:
+        lists = [name for name in LISTS if type(body.get(name)) is list]
+        if len(lists) == 2:
+            return BodyProblem("malformed_body", "The body has a list under events and another under rows.")
+        if lists:
+            destination, mapping = body.get("destination_id"), body.get("mapping_id")
+            destination = default_destination if destination is None else destination
+            mapping = default_mapping if mapping is None else mapping
+            return _events(body[lists[0]], partial(_read_member, destination, mapping, 2))
+    elif type(body) is not bytes:
         return BodyProblem("malformed_body", "The body is neither an event nor a list of events.")
-    lists = [name for name in ("events", "rows") if type(body.get(name)) is list]
-    if len(lists) == 2:
-        return BodyProblem("malformed_body", "The body has a list under events and another under rows.")
-    if lists:
-        destination, mapping = body.get("destination_id"), body.get("mapping_id")
-        destination = default_destination if destination is None else destination
-        return _read_batch(body[lists[0]], destination, default_mapping if mapping is None else mapping)
-    return [_read_one(body, default_destination, default_mapping)]
+    return Events([body], partial(_read_member, default_destination, default_mapping, 0))
 
 
 def read_lines(
     body: bytes, *, default_destination: str | None, default_mapping: str | None
-) -> list[Read] | BodyProblem:
-    """Read the events of NDJSON, one in each line. Ignore blank lines; reject only the invalid lines."""
-    lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
-    ids = default_destination, default_mapping
-    return _size_problem(lines) or [_read_line(number, line, *ids) for number, line in lines]
+) -> Events | BodyProblem:
+    """Return the events of NDJSON, one in each line. Ignore blank lines; reject only the invalid lines."""
+    lines = [each for each in enumerate(body.split(b"\n"), start=1) if each[1].strip()]
+    return _events(lines, partial(_read_line, default_destination, default_mapping))
 
 
-def _size_problem(members: Sized) -> BodyProblem | None:
+def reject_late(events: Events, late: Set[str]) -> Events | None:
+    """Replace each event of a destination in `late` with a rejection that tells the sender to try again
+    later. Return None if that concerns all events.
+    """
+    if all(isinstance(event, Event) and event.destination_id in late for event in events):
+        return None
+    detail = "The oldest event in the advertiser's queue has waited for three quarters of the age limit."
+
+    def read(member: Any) -> Read:
+        event = events.read(member)
+        if isinstance(event, Rejection) or event.destination_id not in late:
+            return event
+        id_, destination, journey = event.event_id, event.destination_id, journey_ids(event.content)
+        reason, field = "backlog_too_long", "destination_id"
+        return Rejection(reason, field, None, detail, id_, destination_id=destination, journey=journey)
+
+    return Events(events.members, read)
+
+
+def _events(members: list[Any], read: Callable[[Any], Read]) -> Events | BodyProblem:
     if not members:
         return _EMPTY
-    return _TOO_MANY if len(members) > MAX_EVENTS else None
+    return _TOO_MANY if len(members) > MAX_EVENTS else Events(members, read)
 
 
-def _read_batch(members: list[Any], destination: Any, mapping: Any) -> list[Read] | BodyProblem:
-    return _size_problem(members) or [_read_member(member, destination, mapping) for member in members]
-
-
-def _read_line(number: int, line: bytes, destination: str | None, mapping: str | None) -> Read:
+def _read_line(destination: str | None, mapping: str | None, numbered: tuple[int, bytes]) -> Read:
+    number, line = numbered
     value = strict_json.parse(line)
     if not isinstance(value, strict_json.MalformedJson):
-        return _read_member(value, destination, mapping)
+        return _read_member(destination, mapping, 0, value)
     sentence = strict_json.SENTENCES[value.why].replace("The body", "The line")
     return _unread("malformed_line", f"Line {number}: {sentence}", destination)
-
-
-def _read_member(member: Any, destination: Any, mapping: Any) -> Read:
-    if type(member) is not dict:
-        return _unread("not_an_object", "The event is not a JSON object.", destination)
-    return _read_one(member, destination, mapping)
 
 
 def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
@@ -175,8 +216,18 @@ def _unread(reason: str, detail: str, destination_id: Any) -> Rejection:
     return Rejection(reason, None, None, detail, None, destination_id=known)
 
 
-def _read_one(content: dict[str, Any], destination_id: Any, mapping_id: Any) -> Read:
-    """Read an event. Its routing ids, which may have any type, precede those from outside."""
+def _read_member(destination_id: Any, mapping_id: Any, depth: int, content: Any) -> Read:
+    """Read an event, which may be unparsed. Raises MalformedBody.
+
+    Its routing ids, which may have any type, precede those from outside. `depth` is the number of arrays and
+    objects around it.
+    """
+    if type(content) is msgspec.Raw or type(content) is bytes:
+        content = strict_json.parse(bytes(content), max_depth=strict_json.MAX_DEPTH - depth)
+        if type(content) is strict_json.MalformedJson:
+            raise MalformedBody
+    if type(content) is not dict:
+        return _unread("not_an_object", "The event is not a JSON object.", destination_id)
     event_id = content.get("event_id")
     if (own := content.get("destination_id")) is not None:
         destination_id = own

@@ -8,6 +8,7 @@ nesting, and numbers outside the range of a double. Numbers stay exact: integers
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -64,8 +65,11 @@ def _exact(text: str) -> Decimal:
 
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=_exact)
+_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _A_FEW_EVENTS: Final = 2048
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{"))
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)$")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -77,8 +81,6 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
     The value consists of dict, list, str, int, Decimal, bool and None. `max_depth` is the greatest number of
     arrays and objects within each other.
     """
-    if body.startswith(_BYTE_ORDER_MARKS):
-        return MalformedJson("byte_order_mark", 0)
     try:
         value = _DECODER.decode(body)
     except msgspec.ValidationError:  # the decoder validates nothing else
@@ -90,17 +92,53 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
     except RecursionError:
         return MalformedJson("too_deep")
 
-    if _deeper_than(max_depth, value, body):
+    # Most small bodies have fewer brackets than the limit, which are counted faster than members are visited.
+    is_small = len(body) <= _A_FEW_EVENTS and len(body.translate(None, _NO_BRACKETS)) <= max_depth
+    if not is_small and _deeper_than(max_depth, value):
         return MalformedJson("too_deep")
-    if _names_a_key_twice(value, body):
+    if _ENCODER.encode(value) != body and _names_a_key_twice(value, body):
         return MalformedJson("duplicate_key")
     # The decoder refuses NUL itself, but not its escape sequence. Escaped backslashes are no part of it.
-    if b"\\u0000" in body and b"\\u0000" in body.replace(b"\\\\", b"--"):
+    if b"\\" in body and b"\\u0000" in body.replace(b"\\\\", b"--"):
         return MalformedJson("nul_character")
     return value
 
 
+def parse_outside(body: bytes, lists: Collection[str]) -> Any | MalformedJson:
+    """Parse a body like `parse`, but leave each member of its list unparsed, as a `msgspec.Raw`.
+
+    The list is the body itself, or has one of the names `lists` in the body's object. An object without such
+    a list is returned as it is. `parse` refuses the body if it refuses what is left unparsed.
+    """
+    start = body.lstrip()[:1]
+    try:
+        if start == b"[":
+            return _LIST.decode(body)
+        if start != b"{":
+            return parse(body)
+        if not any(f'"{name}"'.encode() in body for name in lists) and b"\\u" not in body:
+            return body
+        members = _OBJECT.decode(body)
+        if _names_a_key_twice(members, body):
+            return MalformedJson("duplicate_key")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return parse(body)
+    found = {name for name in lists if name in members and memoryview(members[name])[0] == ord("[")}
+    if not found:
+        return body
+    parsed: dict[str, Any] = {}
+    for name, member in members.items():
+        parsed[name] = (
+            _LIST.decode(member) if name in found else parse(bytes(member), max_depth=MAX_DEPTH - 1)
+        )
+        if isinstance(parsed[name], MalformedJson):
+            return parse(body)
+    return parsed
+
+
 def _not_json(body: bytes, message: str) -> MalformedJson:
+    if body.startswith(_BYTE_ORDER_MARKS):
+        return MalformedJson("byte_order_mark", 0)
     where = _AT_BYTE.search(message)
     offset = int(where.group(1)) if where else None
     if "surrogate" in message or (offset is None and _SURROGATE_ESCAPE.search(body)):
@@ -112,10 +150,7 @@ def _not_json(body: bytes, message: str) -> MalformedJson:
     return MalformedJson("not_json", offset)
 
 
-def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
-    # Most small bodies have fewer brackets than the limit, and counting brackets takes a nanosecond per byte.
-    if len(body) <= _A_FEW_EVENTS and body.count(b"{") + body.count(b"[") <= limit:
-        return False
+def _deeper_than(limit: int, value: Any) -> bool:
     level: list[Any] = [[value]]
     depth = -1
     while level:

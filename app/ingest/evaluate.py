@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 import msgspec
 
@@ -16,6 +17,7 @@ from app.domain.destination import State
 from app.domain.event import (
     NO_JOURNEY,
     Event,
+    Events,
     JourneyIds,
     Rejection,
     amazon_key,
@@ -95,7 +97,7 @@ class PendingRequest(msgspec.Struct, eq=False):
     repeat the request.
     """
 
-    events: Sequence[Event | Rejection]
+    events: Events
     access: SenderAccess
     trace: RequestTrace
     low_priority: bool = False  # its events are sent after live events, like replays
@@ -128,7 +130,7 @@ class Evaluator:
         """Evaluate the events of a request, a large one in slices: one for each event-loop iteration.
 
         Records in the request what the evaluation depends on: the clock's offset, the destinations and their
-        versions.
+        versions. Raises MalformedBody.
         """
         now, request.clock_offset = self.clock.now(), self.clock.offset
         request.versions = {}
@@ -138,10 +140,11 @@ class Evaluator:
         nodes: set[JourneyNode] = set()
         is_plain, work = True, Work()
         pause_below = work.left - SLICE_STEPS
+        events = iter(request.events)
         for start in range(0, len(request.events), SLICE_EVENTS):
             if start:
                 await asyncio.sleep(0)
-            for event in request.events[start : start + SLICE_EVENTS]:
+            for event in islice(events, SLICE_EVENTS):
                 if work.left < pause_below:
                     pause_below = work.left - SLICE_STEPS
                     await asyncio.sleep(0)

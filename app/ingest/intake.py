@@ -154,9 +154,7 @@ def _results(request: PendingRequest) -> list[EventResult]:
         EventResult(index, each.conversion.event_id, "accepted", None, each.warnings)
         if result is DedupResult.ACCEPTED and type(each) is Candidate
         else _result(index, each, result)
-        for index, (_, each, result) in enumerate(
-            zip(request.events, request.evaluated, request.dedup, strict=True)
-        )
+        for index, (each, result) in enumerate(zip(request.evaluated, request.dedup, strict=True))
     ]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -29,7 +29,7 @@ from app.domain.observed.schema_sample import EVENT_ID, SampleGroup, SchemaSampl
 from app.domain.outcomes.reasons import JourneyCode
 from app.domain.suggestions.amounts import divisor_of
 from app.ingest.destination_cache import CachedDestination, DestinationLookup, PublishedMapping
-from app.ingest.evaluate import Candidate, DedupResult, Evaluated, PendingRequest
+from app.ingest.evaluate import Candidate, DedupResult, PendingRequest
 from app.store import PipelineConnection, transactions
 from app.store.destinations import schema_samples
 from app.store.errors import DRIVER_ERRORS
@@ -158,7 +158,7 @@ class _Group:
 class _WaitingEvent:
     """An event to sample. Contains personal data; it waits for the next pause of the event loop."""
 
-    content: dict[str, Any]
+    read: Callable[[], Event]
     mapping: _SampledMapping
     group: GroupKey
     purchase: bytes | None  # the finished Amazon event of a purchase
@@ -195,11 +195,9 @@ class SchemaSampler:
         if not self._process_budget.is_available(now):
             return  # the usual case under load
         exhausted: set[MappingNumber] = set()
-        for event, evaluated, dedup_result in zip(
-            request.events, request.evaluated, request.dedup, strict=True
-        ):
-            found = _mapping_of(event, evaluated, dedup_result, find)
-            if found is None or found[1].number in exhausted:
+        for index, evaluated in enumerate(request.evaluated):
+            number = evaluated.mapping if isinstance(evaluated, Rejection) else evaluated.mapping.number
+            if number in exhausted or (found := _mapping_of(request, index, find)) is None:
                 continue
             destination, published = found
             mapping = self._sampled_mapping(destination, published, now)
@@ -208,7 +206,6 @@ class SchemaSampler:
                 continue
             if not self._process_budget.take(now):
                 break
-            assert isinstance(event, Event)
             purchase, event_id = None, None
             if isinstance(evaluated, Rejection):
                 facts = refused_fields(evaluated)
@@ -218,7 +215,9 @@ class SchemaSampler:
                 purchase = conversion.body if conversion.event_type == PURCHASE else None
                 event_id = conversion.amazon_event_id if mapping.maps_event_id else None
             key = (published.number, published.version, isinstance(evaluated, Candidate), facts)
-            self._waiting.append(_WaitingEvent(event.content, mapping, key, purchase, event_id))
+            self._waiting.append(
+                _WaitingEvent(request.events.reader(index), mapping, key, purchase, event_id)
+            )
         if self._waiting:
             self._arrived.set()
 
@@ -274,25 +273,27 @@ class SchemaSampler:
         if self._waiting:
             self._has_samples.set()
         while self._waiting:
-            event = self._waiting.popleft()
-            mapping = event.mapping
-            if (group := self._groups.get(event.group)) is None:
-                group = self._groups[event.group] = _Group(mapping, mapping.counter.id)
-            mapping.counter.begin_event()
-            sample = take_sample(
-                event.content,
-                mapping.paths,
-                now=now,
-                fingerprint=partial(fingerprint, key=fingerprint_key(self.pepper, mapping.destination)),
-                note_value=group.note_value,
-            )
-            group.samples[sample] += 1
-            if event.event_id is not None:
-                group.different[EVENT_ID] += 0  # says that the ids of the group are counted
-                mapping.counter.count(group.different, EVENT_ID, event.event_id)
-            mapping.window.note(sample, mapping.paths, event.purchase, event.content)
+            self._sample_one(self._waiting.popleft(), now)
             if len(self._waiting) % _SLICE == 0:
                 await asyncio.sleep(0)
+
+    def _sample_one(self, event: _WaitingEvent, now: datetime) -> None:
+        mapping, content = event.mapping, event.read().content
+        if (group := self._groups.get(event.group)) is None:
+            group = self._groups[event.group] = _Group(mapping, mapping.counter.id)
+        mapping.counter.begin_event()
+        sample = take_sample(
+            content,
+            mapping.paths,
+            now=now,
+            fingerprint=partial(fingerprint, key=fingerprint_key(self.pepper, mapping.destination)),
+            note_value=group.note_value,
+        )
+        group.samples[sample] += 1
+        if event.event_id is not None:
+            group.different[EVENT_ID] += 0  # says that the ids of the group are counted
+            mapping.counter.count(group.different, EVENT_ID, event.event_id)
+        mapping.window.note(sample, mapping.paths, event.purchase, content)
 
     async def write(self) -> None:
         """Write the samples of the events observed so far; return when they can be read."""
@@ -375,21 +376,19 @@ def _is_in_cents(amount: Source) -> bool:
 
 
 def _mapping_of(
-    event: Event | Rejection, evaluated: Evaluated, dedup_result: DedupResult | None, find: DestinationLookup
+    request: PendingRequest, index: int, find: DestinationLookup
 ) -> tuple[CachedDestination, PublishedMapping] | None:
     """Return the mapping that read an event, or None if the event must not be sampled.
 
     A repetition is not sampled, and neither is an event whose person does not consent.
     """
+    evaluated = request.evaluated[index]
     if isinstance(evaluated, Candidate):
-        is_new = dedup_result in (DedupResult.ACCEPTED, DedupResult.AMAZON_ID_CONFLICT)
+        is_new = request.dedup[index] in (DedupResult.ACCEPTED, DedupResult.AMAZON_ID_CONFLICT)
         return (evaluated.destination, evaluated.mapping) if is_new else None
-    if (
-        isinstance(event, Rejection)
-        or evaluated.mapping is None
-        or evaluated.code is JourneyCode.CONSENT_NOT_PROVIDED
-        or (destination := find(DestinationId(event.destination_id))) is None
-    ):
+    if evaluated.mapping is None or evaluated.code is JourneyCode.CONSENT_NOT_PROVIDED:
+        return None
+    if (destination := find(DestinationId(request.events.reader(index)().destination_id))) is None:
         return None
     found = (each for each in destination.published if each.number == evaluated.mapping)
     return next(((destination, mapping) for mapping in found), None)

@@ -55,7 +55,7 @@ class _ChosenEvent:
 
     shadow: _Shadow
     destination: CachedDestination
-    event: Event
+    read: Callable[[], Event]
     published: Conversion | Rejection
     chosen_at: float
 
@@ -83,9 +83,7 @@ class ShadowRunner:
             if number is not None and (shadow := active.get(number)) and random() < shadow.running.share
         ]
         for place, shadow in chosen:
-            event, evaluated = request.events[place], request.evaluated[place]
-            if not isinstance(event, Event):
-                continue
+            read, evaluated = request.events.reader(place), request.evaluated[place]
             published: Conversion | Rejection
             destination: CachedDestination | None
             if isinstance(evaluated, Candidate):
@@ -94,13 +92,15 @@ class ShadowRunner:
                 published, destination = evaluated.conversion, evaluated.destination
             else:
                 is_read = evaluated.mapping == shadow.running.mapping
-                published, destination = evaluated, find(DestinationId(event.destination_id))
+                published, destination = evaluated, None
+                if is_read:
+                    destination = find(DestinationId(read().destination_id))
             if not is_read or destination is None:
                 continue
             if len(self._waiting) >= _MOST_WAITING:
                 shadow.counts.skipped += 1
             else:
-                self._waiting.append(_ChosenEvent(shadow, destination, event, published, self.monotonic()))
+                self._waiting.append(_ChosenEvent(shadow, destination, read, published, self.monotonic()))
         if len(self._waiting) >= _SLICE:
             self._arrived.set()
 
@@ -146,7 +146,7 @@ class ShadowRunner:
             if plan is None:
                 each.shadow.counts.skipped += 1
                 continue
-            draft = plan.convert(each.event, each.published.event_id or "shadow", now, work=work)
+            draft = plan.convert(each.read(), each.published.event_id or "shadow", now, work=work)
             each.shadow.counts.add(each.published, draft)
             if number % _SLICE == 0 or work.left < 0:
                 work = Work(SLICE_STEPS)

@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry, Gauge
 from app.admin import Caller, ErrorCode, Problem
 from app.api.http.headers import RawHeaders
 from app.domain.admission import (
-    MEMORY_PER_COST,
     POST_COST,
     RESERVE,
     SHED_SPECS,
@@ -42,8 +41,6 @@ MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # Additional body bytes for administrative requests: an operator must be able to pause a destination while
 # posts of events use the complete limit.
 _ADMIN_RESERVE_BYTES: Final = 4 * 1024 * 1024
-# The parsed size is estimated for bodies of at least this length.
-ESTIMATE_PARSED_SIZE_FROM: Final = 1024 * 1024
 _COMPLETED_STATUSES: Final = frozenset({202, 207, 422})  # of posts whose events were all processed
 
 _SENTENCES: Final = {
@@ -193,7 +190,9 @@ class AdmissionController:
         if permit.read > permit.reserved:
             self._reserve(permit, permit.read)
         if permit.is_events and (extra := permit.read + POST_COST - permit.cost) > 0:
-            self._charge(permit, extra)
+            permit.cost += extra
+            for level in permit.levels:
+                level.cost += extra
         if complete:
             # The complete body is in memory: a refusal would save nothing.
             permit.read_at = self.monotonic()
@@ -214,26 +213,6 @@ class AdmissionController:
             for level in permit.levels:
                 level.body_bytes += size - permit.reserved
             permit.reserved = size
-
-    def _charge(self, permit: Permit, cost: int) -> None:
-        permit.cost += cost
-        for level in permit.levels:
-            level.cost += cost
-
-    def memory_problem(self, permit: Permit, body: bytes) -> Problem | None:
-        """Return the error response if a large body would exceed the memory limit when it is parsed.
-
-        It is large from `ESTIMATE_PARSED_SIZE_FROM` bytes on: a megabyte of numbers becomes 30 MB of objects,
-        which stay in memory until the events are stored. A post is never refused while it is the only post in
-        progress.
-        """
-        parsed_size = parsed_size_of(body)
-        self._charge(permit, parsed_size // MEMORY_PER_COST)
-        self._resident = self.resident_bytes()
-        exceeds = self._resident + parsed_size > self.bounds.resident_bytes
-        if exceeds and self._posts > 1 and self._process.cost > self.bounds.retained_cost:
-            return self.refusal(ShedReason.MEMORY)
-        return None
 
     def release(self, permit: Permit, status: int) -> None:
         """End a request that was answered with this status or whose client disconnected."""
@@ -286,15 +265,6 @@ def demand_of(head: RequestHead) -> Demand:
     return Demand(
         cost and cost + (length or 0), reserved, has_body=has_body, spare_bytes=_ADMIN_RESERVE_BYTES
     )
-
-
-def parsed_size_of(body: bytes) -> int:
-    """Return an upper bound of the memory that parsed JSON takes besides its text, in bytes.
-
-    Measured on CPython 3.11: a decimal takes 104 bytes and its slot in a list 8 bytes. An empty list takes 64
-    bytes, an object with a single member 232 bytes.
-    """
-    return 112 * body.count(b",") + 72 * body.count(b"[") + 240 * body.count(b"{")
 
 
 _STATM: Final = Path("/proc/self/statm")

@@ -21,14 +21,16 @@ from app.admin.context import AppContext
 from app.api.access.auth import KeyRing
 from app.api.access.inbound_limits import OrganisationCache, too_fast
 from app.api.access.secured_route import acting_in, authorize, check_media_type, scopes_of
-from app.api.errors import STATUSES, error_response, problem_of
+from app.api.errors import STATUSES, error_response, malformed_body, problem_of
 from app.api.events import intake
 from app.api.http.responses import NDJSON
+from app.domain import strict_json
 from app.domain.admission import ShedReason
+from app.domain.event import MalformedBody, reject_late
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
 from app.ingest.evaluate import PendingRequest, SenderAccess
-from app.server.admission import ESTIMATE_PARSED_SIZE_FROM, REFUSAL_DELAY_S, AdmissionController, Permit
+from app.server.admission import REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
     FIXED_HEADERS,
@@ -164,22 +166,21 @@ class EventsEndpoint:
         own = None if ids is None else frozenset(map(DestinationId, ids))
         access = SenderAccess(caller.organisation, own)
         body = await RequestBodyReader(receive, permit, admission).read()
-        is_estimated = len(body) >= ESTIMATE_PARSED_SIZE_FROM
-        if is_estimated and (problem := admission.memory_problem(permit, body)) is not None:
-            raise Refusal.of(problem)
         large = len(body) > _LARGE_BODY_BYTES
         async with context.intake.evaluating_large() if large else nullcontext():
             read = intake.read_body(body, media_type, query.destination_id, query.mapping_id)
-            del body
-            events = intake.reject_late(read, late) if late else read
-            if events is None:
-                raise Refusal.of(admission.refusal(ShedReason.LANE))
-            if not query.dry_run:
-                wait_s = self.organisations.limits.charge(caller.organisation, len(events))
-                if wait_s > 0:
-                    raise Refusal.of(too_fast(wait_s))
-            request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)
-            await context.intake.evaluate(request)
+            try:
+                events = reject_late(read, late) if late else read
+                if events is None:
+                    raise Refusal.of(admission.refusal(ShedReason.LANE))
+                if not query.dry_run:
+                    wait_s = self.organisations.limits.charge(caller.organisation, len(events))
+                    if wait_s > 0:
+                        raise Refusal.of(too_fast(wait_s))
+                request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)
+                await context.intake.evaluate(request)
+            except MalformedBody:
+                raise Refusal.of(malformed_body(strict_json.parse(body))) from None
         results = await (context.intake.dry_run if query.dry_run else context.intake.store)(request)
         if results is None:
             # A random delay spreads the retries of many clients over some seconds.

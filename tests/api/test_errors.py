@@ -44,21 +44,21 @@ async def test_an_unknown_path_is_404(world: ApiWorld, path: str) -> None:
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
-@cases(
-    ("body", "reason"),
-    {
-        "half an object": (b"{", "not_json"),
-        "NaN": (b'{"name": NaN}', "not_json"),
-        "a number beyond a double": (b'{"name": 1e999}', "number_out_of_range"),
-        "a key twice": (b'{"name": "a", "name": "b"}', "duplicate_key"),
-        "half a surrogate pair": (b'{"name": "\\ud800"}', "lone_surrogate"),
-        "NUL": (b'{"name": "a\\u0000"}', "nul_character"),
-        "not UTF-8": (b'{"name": "\xff"}', "not_utf8"),
-        "a byte order mark": (b"\xef\xbb\xbf{}", "byte_order_mark"),
-        "100 levels": (b'{"name":' + b"[" * 100 + b"]" * 100 + b"}", "too_deep"),
-        "100,000 open brackets": (b'{"name":' + b"[" * 100_000, "not_json"),
-    },
-)
+MALFORMED = {
+    "half an object": (b"{", "not_json"),
+    "NaN": (b'{"name": NaN}', "not_json"),
+    "a number beyond a double": (b'{"name": 1e999}', "number_out_of_range"),
+    "a key twice": (b'{"name": "a", "name": "b"}', "duplicate_key"),
+    "half a surrogate pair": (b'{"name": "\\ud800"}', "lone_surrogate"),
+    "NUL": (b'{"name": "a\\u0000"}', "nul_character"),
+    "not UTF-8": (b'{"name": "\xff"}', "not_utf8"),
+    "a byte order mark": (b"\xef\xbb\xbf{}", "byte_order_mark"),
+    "100 levels": (b'{"name":' + b"[" * 100 + b"]" * 100 + b"}", "too_deep"),
+    "100,000 open brackets": (b'{"name":' + b"[" * 100_000, "not_json"),
+}
+
+
+@cases(("body", "reason"), MALFORMED)
 async def test_a_body_without_a_single_reading_is_400(world: ApiWorld, body: bytes, reason: str) -> None:
     """`malformed`, with a stable reason, on every kind of administrative body."""
     made = await world.create_destination()
@@ -73,6 +73,19 @@ async def test_a_body_without_a_single_reading_is_400(world: ApiWorld, body: byt
         assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
         if len(body) < 10_000:
             assert answer.json()["reason"] == reason
+
+
+@pytest.mark.reads_only
+@cases(("event", "reason"), MALFORMED)
+async def test_a_list_with_an_event_without_a_single_reading_is_400(
+    world: ApiWorld, event: bytes, reason: str
+) -> None:
+    """None of its events is stored, also those before it."""
+    for outside in (b"[{}, %b]", b'{"destination_id": "d", "events": [{}, %b]}'):
+        answer = await world.call("POST", "/events", outside % event)
+        assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
+        inside = "not_json" if reason == "byte_order_mark" else reason
+        assert answer.json()["reason"] == inside or len(event) > 10_000
 
 
 @pytest.mark.reads_only

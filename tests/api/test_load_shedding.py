@@ -16,7 +16,6 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.ingest.evaluate import PendingRequest
 from app.ingest.intake import EventResult
-from app.processes import application
 from app.processes.application import create_application
 from app.server.admission import Permit, resident_bytes
 from app.server.request_head import read_head
@@ -209,24 +208,6 @@ async def test_memory_that_the_allocator_retains_sheds_nothing(crowd: Callable[.
     await crowded.hold(of_size(100))
     assert await crowded.let_go() == [202] * 3
     assert (await Sender(crowded.app).post(of_size(MIB // 5))).status == 202
-
-
-@pytest.mark.reads_only
-@pytest.mark.parametrize("body_length", [-1, None], ids=["a length that is declared", "no declared length"])
-async def test_a_body_must_have_room_for_what_it_becomes(
-    crowd: Callable[..., Crowd], body_length: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A megabyte of numbers is thirty of objects: beside others it is not read where so much is not left."""
-    monkeypatch.setattr(application, "resident_bytes", lambda: 290 * MIB)
-    crowded = crowd(resident_bytes=300 * MIB)
-    await crowded.hold(of_size(100))
-    numbers = b'{"destination_id": "d", "x": [' + b"1.5," * 300_000 + b"1.5]}"
-    sending = Sender(crowded.app).post(numbers, body_length=body_length, chunks=4)
-    assert (await asyncio.wait_for(sending, 20)).status == 503
-    assert crowded.shed("memory") == 1
-    await crowded.hold(of_size(len(numbers)))  # as long a text becomes nothing larger
-    assert await crowded.let_go() == [202, 202]
-    assert (await Sender(crowded.app).post(numbers)).status == 202  # a lone one is taken
 
 
 @pytest.mark.reads_only

@@ -12,6 +12,7 @@ from app.domain import strict_json
 from app.domain.batch import EventMetadata, may_hold_id, pack, read_shapes
 from app.domain.event import (
     BodyProblem,
+    Events,
     Rejection,
     amazon_event_id,
     content_digest,
@@ -28,7 +29,8 @@ B = {"event_id": "b", "destination_id": "own", "mapping_id": "own-map"}
 
 def read(body: Any, destination: str | None = "query", mapping: str | None = None) -> Any:
     """Read a body with the ids of the query."""
-    return read_events(body, default_destination=destination, default_mapping=mapping)
+    outcome = read_events(body, default_destination=destination, default_mapping=mapping)
+    return list(outcome) if isinstance(outcome, Events) else outcome
 
 
 def routes(outcome: Any) -> list[tuple[str | None, str, str | None]]:
@@ -185,16 +187,17 @@ def test_lines_are_judged_one_by_one() -> None:
     """A bad line, blank lines and carriage returns harm no neighbour; the line is named by number."""
     body = b'\n{"event_id":"a"}\r\n  \n{"a":1,"a":2}\n[1]\n{"x":"\xff"}\n{"event_id":"b"}'
     outcome = read_lines(body, default_destination="d", default_mapping=None)
-    assert isinstance(outcome, list)
-    assert [getattr(o, "reason", o.event_id) for o in outcome] == [
+    assert isinstance(outcome, Events)
+    events = list(outcome)
+    assert [getattr(o, "reason", o.event_id) for o in events] == [
         "a",
         "malformed_line",
         "not_an_object",
         "malformed_line",
         "b",
     ]
-    assert isinstance(outcome[1], Rejection)
-    assert outcome[1].detail.startswith("Line 4: ")
+    assert isinstance(events[1], Rejection)
+    assert events[1].detail.startswith("Line 4: ")
 
 
 def test_a_line_that_holds_a_list_under_events_is_one_event() -> None:
@@ -216,7 +219,7 @@ def test_lines_without_events(body: bytes, problem: str) -> None:
 
 def test_a_body_of_5000_lines_is_read() -> None:
     read = read_lines(b"{}\n" * 5000, default_destination="d", default_mapping=None)
-    assert isinstance(read, list)
+    assert isinstance(read, Events)
     assert len(read) == 5000
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.strict_json import SENTENCES, MalformedJson, parse
+from app.domain.strict_json import MAX_DEPTH, SENTENCES, MalformedJson, parse, parse_outside
 from tests.tables import cases
 
 REFUSED = [
@@ -202,6 +202,58 @@ def test_the_fast_parser_agrees_with_the_slow_one() -> None:
             assert not isinstance(outcome, MalformedJson), (body, outcome)
             assert repr(outcome) == repr(expected), body
     assert 3_000 < read < 12_000
+
+
+def parsed_apart(body: bytes) -> Any:
+    """Parse a body without its members, then each member; return a problem only where a part has one."""
+
+    def member(raw: Any, depth: int) -> Any:
+        return parse(bytes(raw), max_depth=MAX_DEPTH - depth)
+
+    outside = parse_outside(body, ("events", "rows"))
+    if type(outside) is bytes:
+        return member(outside, 0)
+    if isinstance(outside, MalformedJson):
+        return outside
+    members = []
+    if isinstance(outside, list):
+        outside = members = [member(raw, 1) for raw in outside]
+    elif isinstance(outside, dict):
+        for name in {"events", "rows"} & outside.keys():
+            if isinstance(outside[name], list):
+                outside[name] = [member(raw, 2) for raw in outside[name]]
+                members += outside[name]
+    return next((each for each in members if isinstance(each, MalformedJson)), outside)
+
+
+OUTSIDES = (
+    b"%b",
+    b" [%b]",
+    b'[{"event_id":"a"},{"user":%b}]',
+    b'{"events":%b}',
+    b'{"destination_id" : "d", "events": [{}, %b]}',
+    b'{"events":[{"a":%b}],"rows":[{}]}',
+    b'{"events":[{}],"events":[%b]}',
+    b'{"events":[{}],"\\u0065vents":[%b]}',
+    b'{"rows":[{}],"beside":%b}',
+    b'{"rows":{"a":1},"beside:\\u003a":[%b]}',
+    b'{"events":[%b]',
+)
+
+
+def test_a_body_has_one_reading_whether_its_members_are_parsed_with_it_or_apart() -> None:
+    """Both give the same value, or refuse the body."""
+    rng, same = random.Random(2), 0
+    inside = [each.values[0] for each in REFUSED] + [near_json(rng) for _ in range(1_000)]
+    inside += [b"[" * depth + b"]" * depth for depth in (61, 62, 63, 64)]
+    for body in [outside % part for part in inside for outside in OUTSIDES]:
+        together, apart = parse(body), parsed_apart(body)
+        if isinstance(together, MalformedJson):
+            assert isinstance(apart, MalformedJson), body
+        else:
+            same += 1
+            assert repr(apart) == repr(together), body
+    assert 2_000 < same < 3_000
 
 
 @pytest.mark.parametrize("length", range(6))

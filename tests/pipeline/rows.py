@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from app.crypto import Vault
-from app.domain.event import read_events
+from app.domain.event import Events, read_events
 from app.domain.ids import DEFAULT_ORGANISATION, BatchId, DestinationId, DestinationNumber, OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.evaluate import PendingRequest, SenderAccess
@@ -114,7 +114,7 @@ def request_of(
 ) -> PendingRequest:
     """Return a request with these events, of a sender that may send to all destinations or to some."""
     read = read_events(list(events), default_destination=destination, default_mapping=None)
-    assert isinstance(read, list), read
+    assert isinstance(read, Events), read
     access = SenderAccess(OrganisationId(organisation), destinations)
     return PendingRequest(read, access, RequestTrace(), low_priority=low_priority)
 

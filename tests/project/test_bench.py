@@ -9,7 +9,7 @@ from app.amazon.wire import read_reply, request_body
 from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, Rules
 from app.domain.destination import Region
-from app.domain.event import Event, read_events
+from app.domain.event import Event, Events, read_events
 from app.domain.identity.keys import Profile
 from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
 from bench import outbox, reference
@@ -26,7 +26,7 @@ def conversions(events: int) -> list[Conversion]:
     mapping = compiled(MAPPING)
     (body,) = bodies("run", events, events, ["dst_1"])
     read = read_events(strict_json.parse(body), default_destination=None, default_mapping=None)
-    assert isinstance(read, list)
+    assert isinstance(read, Events)
     made = []
     for event in read:
         assert isinstance(event, Event)

@@ -1,7 +1,7 @@
 """POST /events: read the query and every form of body, and return one result per event."""
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired
 
@@ -24,7 +24,7 @@ from app.api.http.query_parameters import (
 from app.api.http.responses import NDJSON, exact_json
 from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason
-from app.domain.event import BodyProblem, Event, EventProblem, Rejection, journey_ids, read_events, read_lines
+from app.domain.event import LISTS, BodyProblem, EventProblem, Events, Rejection, read_events, read_lines
 from app.domain.outcomes.reasons import JourneyCode, WarningView
 from app.ingest.intake import EventResult
 from app.store.events.rejections import ALSO
@@ -261,32 +261,7 @@ NOT_STORED: Final = Problem(
 )
 
 
-def reject_late(events: list[Event | Rejection], late: Set[str]) -> list[Event | Rejection] | None:
-    """Replace each event of a destination in `late` with a rejection that tells the sender to try again
-    later. Return None if that concerns all events.
-    """
-    if all(isinstance(event, Event) and event.destination_id in late for event in events):
-        return None
-    detail = "The oldest event in the advertiser's queue has waited for three quarters of the age limit."
-    return [
-        Rejection(
-            "backlog_too_long",
-            "destination_id",
-            None,
-            detail,
-            event.event_id,
-            destination_id=event.destination_id,
-            journey=journey_ids(event.content),
-        )
-        if isinstance(event, Event) and event.destination_id in late
-        else event
-        for event in events
-    ]
-
-
-def read_body(
-    body: bytes, media_type: str, destination: str | None, mapping: str | None
-) -> list[Event | Rejection]:
+def read_body(body: bytes, media_type: str, destination: str | None, mapping: str | None) -> Events:
     """Return the events of a body. A malformed event becomes a rejection. Raises Refusal."""
     if len(body) > MOST_CONTAINERS and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
         raise Refusal(ErrorCode.TOO_LARGE, "The body contains more than 250,000 arrays and objects.")
@@ -295,7 +270,7 @@ def read_body(
     if media_type == NDJSON:
         read = read_lines(body, default_destination=destination, default_mapping=mapping)
     else:
-        parsed = strict_json.parse(body)
+        parsed = strict_json.parse_outside(body, LISTS)
         if isinstance(parsed, strict_json.MalformedJson):
             raise Refusal.of(malformed_body(parsed))
         read = read_events(parsed, default_destination=destination, default_mapping=mapping)
