@@ -297,13 +297,17 @@ async def test_a_pause_survives_a_reconnect(world: ApiWorld, acme: JSON) -> None
 
 
 async def test_an_action_takes_no_body_but_an_empty_one(world: ApiWorld, acme: JSON) -> None:
-    """A POST without a body needs no Content-Type; an unknown field is refused as everywhere."""
+    """A POST without a body needs no Content-Type; what is refused is named as everywhere."""
     for action in ("replay", "dead-letters/dismiss", "pause"):
         path = f"/destinations/{acme['id']}/{action}"
         assert (await world.call("POST", path)).status_code == 200
         assert (await world.call("POST", path, {})).status_code == 200
-    answer = await world.call("POST", path, {"until": "tomorrow"}, status=422)
-    assert answer.json()["fields"] == [{"field": "until", "problem": "unknown_field"}]
+    for body, field in (
+        ({"until": "tomorrow"}, {"field": "until", "problem": "unknown_field"}),
+        ([], {"field": "body", "problem": "not_an_object"}),
+    ):
+        answer = await world.call("POST", path, body, status=422)
+        assert answer.json()["fields"] == [field]
 
 
 async def test_disconnect_gives_draft_when_nothing_waits(world: ApiWorld, acme: JSON) -> None:

@@ -170,7 +170,7 @@ async def _read_body(request: Request, *, has_body: bool) -> None:
         fields = (
             [FieldProblem(request_path([name]), "unknown_field") for name in value]
             if isinstance(value, dict)
-            else []
+            else [FieldProblem("body", "not_an_object")]
         )
         raise Refusal(ErrorCode.INVALID, "This address accepts no body.", *fields[:20])
     request._json = value
