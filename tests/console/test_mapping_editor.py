@@ -380,6 +380,17 @@ async def test_a_problem_of_a_name_stands_at_the_name(world: ApiWorld) -> None:
         assert 'id="p-name"' in answer.text
 
 
+@pytest.mark.parametrize("then", ["suggest", "preview", "sample-example", "open-email"])
+async def test_a_name_is_asked_for_only_when_the_mapping_is_saved(world: ApiWorld, then: str) -> None:
+    """A button that only shows something does not complain that nothing was saved."""
+    here = await begun(world)
+    form = FORM | {"name": "", "sample": "[]", "then": then}
+    answer = await submit(world, f"{here}/mappings/new", **form)
+    assert answer.status_code == 200
+    assert "Not saved." not in answer.text
+    assert 'id="p-name"' not in answer.text
+
+
 async def test_a_version_says_what_it_is_and_what_rolling_back_changes(world: ApiWorld) -> None:
     """In words, with note and author; the button comes after."""
     await sign_in(world)

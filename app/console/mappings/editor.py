@@ -59,6 +59,8 @@ _STALE = (
 )
 
 
+# The buttons that save; without JavaScript, others send the form to show something.
+_SAVING = ("", "publish", "review")
 # Why there is no suggestion, by the button that asked for it.
 _NO_EVENTS = {
     "suggest": "There is no suggestion: the sample is not one event as a JSON object.",
@@ -252,6 +254,8 @@ async def _show(
     sentences, refused_status = visit.problems
     of_form = sentences.pop("", None)
     problems = check_draft(dict(document)) if found or form else []
+    if then not in _SAVING:
+        problems = [each for each in problems if each.path != "name"]
     fields = to_form(document, problems)
     custom = {row.name: number for number, row in enumerate(fields.custom)}
     mapping_id = found.mapping.id if found else None
