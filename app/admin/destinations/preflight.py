@@ -173,8 +173,8 @@ def _account(facts: PreflightFacts) -> Verdict:
         case CannotTell():
             return Verdict("unknown", "Amazon is not reachable at the moment. Check again.", "nobody")
         case None if facts.account is not None:
-            suffix = f"{_name_suffix(facts.account.name)} on {facts.account.seen_at:%Y-%m-%d}"
-            return Verdict("ok", f"Amazon confirmed access to this advertiser{suffix}.")
+            day, suffix = f"{facts.account.seen_at:%Y-%m-%d}", _name_suffix(facts.account.name)
+            return Verdict("ok", f"On {day} Amazon confirmed access to this advertiser{suffix}.")
         case None:
             return Verdict("unknown", "This is checked when the destination is connected.")
 
@@ -206,7 +206,9 @@ def _region(facts: PreflightFacts) -> Verdict:
 
 def _currency(facts: PreflightFacts) -> Verdict:
     configured = facts.destination.currency
-    actual = facts.account.currency if facts.account else None
+    if facts.account is None:
+        return Verdict("unknown", f"The currency {configured} is checked when connecting.")
+    actual = facts.account.currency
     if actual is None:
         detail = f"Amazon did not report the account's currency. Check that it is {configured}."
         return Verdict("unknown", detail)
