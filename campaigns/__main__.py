@@ -34,6 +34,8 @@ def main(words: Sequence[str]) -> int:
     if name == LONG_TESTS:
         return int(pytest.main(["-m", "long", *rest]))
     if name not in CAMPAIGNS:
+        if name:
+            print(f"There is no campaign {name}.", file=sys.stderr)
         print("campaigns:", *sorted([*CAMPAIGNS, LONG_TESTS]), sep="\n  ")
         return 2 if name else 0
     module, *given = CAMPAIGNS[name].split()

@@ -93,7 +93,8 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
         )
         for title, tallies in (("Rejected", self.rejected), ("With a warning", self.warned)):
             for reason, tally in sorted(tallies.items(), key=lambda item: -item[1].rows):
-                yield f"  {title}: {reason}: {tally.rows:,} (row {tally.describe()})"
+                row = "row" if tally.rows == 1 else "rows"
+                yield f"  {title}: {reason}: {tally.rows:,} ({row} {tally.describe()})"
 
 
 def checkpoint_path(folder: Path, file: Path, destination: str | None, mapping: str | None) -> Path:

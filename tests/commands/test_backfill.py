@@ -124,7 +124,7 @@ def test_a_report_lists_rows_in_spans_and_no_more_than_fit() -> None:
         filled.reject(number, "BAD_REQUEST timestamp_missing at event.timestamp")
     (_, line) = filled.report(dry_run=False)
     assert line.startswith(
-        "  Rejected: BAD_REQUEST timestamp_missing at event.timestamp: 504 (row 2-4, 9, 1001"
+        "  Rejected: BAD_REQUEST timestamp_missing at event.timestamp: 504 (rows 2-4, 9, 1001"
     )
     assert line.endswith(" and 302 more)")
 
@@ -341,6 +341,6 @@ async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(
     assert totals is not None, ended.stdout
     assert int(totals[1].replace(",", "")) + int(totals[2].replace(",", "")) == rows - 2 * bad
     assert "BAD_REQUEST no_match_key" in ended.stdout
-    assert "cell_not_a_number in column event.total: 20 (row 8, 1008, 2008" in ended.stdout
+    assert "cell_not_a_number in column event.total: 20 (rows 8, 1008, 2008" in ended.stdout
     assert "person" not in ended.stdout + ended.stderr
     assert not list((tmp_path / "backfill").iterdir())
