@@ -146,10 +146,6 @@ class Administrator:
             return None
         return Sample(destination.number, time.time(), answer.json()["counts"])
 
-    async def ready(self) -> int:
-        """Ask once whether an API process is ready, and return the status."""
-        return (await self._client.get("/health/ready", timeout=2)).status_code
-
     async def listed(self, destination: Destination) -> dict[str, list[str]]:
         """Return what the API lists: the statuses under each event id."""
         found: dict[str, list[str]] = {}

@@ -9,7 +9,7 @@ import contextlib
 import random
 import time
 
-from campaigns.chaos import liveness_judge, rare_states, records
+from campaigns.chaos import liveness_judge, records
 from campaigns.chaos.actions import HANGING, Step
 from campaigns.chaos.administrator import Destination
 from campaigns.chaos.damage import RETRIED, damage, with_postgres_stopped
@@ -37,7 +37,6 @@ class LivenessRun(Run):
         self.seen = LivenessEvidence(
             lease_s=schedule.constants["lease_s"], request_deadline_s=schedule.constants["request_deadline_s"]
         )
-        self.log_offsets = rare_states.offsets(stage.folder)
         self._broken = contextlib.AsyncExitStack()
 
     @property
@@ -155,14 +154,12 @@ class LivenessRun(Run):
 
     async def heal(self) -> None:
         """Repair what was broken and let everything drain."""
-        self.report.states = await rare_states.gather(self.stage, self)
         await self._broken.aclose()
         await self.stage.heal()
         await self.stage.drain([one.number for one in self.destinations], seconds=DRAIN_S)
 
     async def repair(self) -> None:
         """Repair the pages that were damaged, for the next run on this stage."""
-        self.report.states |= await rare_states.gather(self.stage, self)
         for one in self.damages:
             if one.page is not None:
                 await with_postgres_stopped(self.stage, one.page)

@@ -33,7 +33,6 @@ class Report:
     objections: list[Objection]
     counts: Counter[str] = field(default_factory=Counter)
     measures: dict[str, float] = field(default_factory=dict)
-    states: set[str] = field(default_factory=set)
     replays: int = 0
     is_judged: bool = True  # else the machine had no core to spare, twice
 
@@ -60,7 +59,6 @@ class Run:
         self.guilty: set[str] = set()
         self.erased: set[str] = set()
         self.samples: list[Sample] = []
-        self.readiness: set[int] = set()
         self.report = Report(schedule, [])
 
     @property
@@ -129,7 +127,7 @@ class Run:
     async def beside(
         self, posts: Coroutine[Any, Any, None], every_s: float
     ) -> "AsyncIterator[asyncio.Task[None]]":
-        """Post, read counts and readiness again and again, and measure how late timers are."""
+        """Post, read counts again and again, and measure how late timers are."""
         tasks = [asyncio.create_task(each) for each in (posts, self._sample(every_s), self._tick())]
         try:
             yield tasks[0]
@@ -144,7 +142,6 @@ class Run:
                 with contextlib.suppress(Exception):
                     sample = await self.scene.operator.sample(destination)
                     self.samples += [sample] if sample is not None else []
-                    self.readiness.add(await self.scene.operator.ready())
                 await asyncio.sleep(every_s)
 
     async def _tick(self) -> None:

@@ -51,7 +51,6 @@ class Process:
     arguments: Sequence[str]
     keep_open: Sequence[int] = ()
     running: subprocess.Popen[bytes] | None = None
-    starts: int = 0
 
     @property
     def alive(self) -> bool:
@@ -85,7 +84,6 @@ class Installation:
     ready_path: str = "/health/ready"
     apis: list[Process] = field(default_factory=list)
     workers: list[Process] = field(default_factory=list)
-    metrics: dict[str, int] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)  # batches that earlier runs on this stage damaged
     frozen: list[Process] = field(default_factory=list)  # stopped for ever: neither killed nor started anew
 
@@ -336,7 +334,6 @@ class Installation:
             await asyncio.sleep(0.2)
 
     def _run(self, process: Process, role: str) -> None:
-        process.starts += 1
         within = () if process is self.standin else self.staff.within
         with (self.folder / f"{process.name}.log").open("ab") as log:
             process.running = subprocess.Popen(
@@ -345,7 +342,7 @@ class Installation:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
-                env=self._environment(role) | self._clock(process.name) | self._metrics(process.name),
+                env=self._environment(role) | self._clock(process.name),
                 pass_fds=(self._lifeline, *process.keep_open),
                 start_new_session=True,
             )
@@ -372,14 +369,6 @@ class Installation:
 
     def _clock(self, name: str) -> dict[str, str]:
         return clocks.environment(self.staff.clocks[name]) if name in self.staff.clocks else {}
-
-    def _metrics(self, name: str) -> dict[str, str]:
-        """Give each process of a liveness campaign a port on which it shows its metrics."""
-        if not self.staff.constants or name == "standin":
-            return {}
-        if name not in self.metrics:
-            self.metrics[name] = free_port()
-        return {"METRICS_PORT": str(self.metrics[name])}
 
 
 def kill_server(home: Path) -> list[int]:

@@ -42,7 +42,6 @@ class Proxy:
         self.latency = 0.0  # seconds each way
         self.drip: int | None = None  # bytes a second each way
         self.cuts: list[Cut] = []
-        self.cuts_made = 0
 
     def address(self, direct: str) -> str:
         """Return the address by which a client of the target comes through here."""
@@ -146,7 +145,6 @@ class Proxy:
                 if writer.transport.is_closing():
                     return False
                 if self._cuts_at(tail + chunk, len(tail), towards_client=towards_client):
-                    self.cuts_made += 1
                     return True
                 tail = chunk[-32:]
                 await self._write(writer, chunk)
