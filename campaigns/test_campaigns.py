@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app import cli
 from app.domain.outcomes.outcome import OUTCOMES
-from campaigns import database_roles
 from campaigns.__main__ import CAMPAIGNS, LONG_TESTS, main
 from campaigns.agreement import compare
 from campaigns.attacks.mutation import PARTS
@@ -28,14 +26,6 @@ def test_a_campaign_describes_its_options(name: str, capsys: pytest.CaptureFixtu
         main([name, "--help"])
     assert ended.value.code == 0
     assert f"run campaign {name}" in capsys.readouterr().out
-
-
-def test_every_command_runs_with_each_role() -> None:
-    """A new command is added to the campaign, or to the commands that use no database."""
-    named = {command.split()[0] for command in database_roles.COMMANDS}
-    assert named | {*database_roles.WITHOUT_DATABASE, *database_roles.OF_THE_API} == {
-        command.name for command in cli.COMMANDS
-    }
 
 
 def test_every_module_of_a_mutation_and_its_tests_exist() -> None:

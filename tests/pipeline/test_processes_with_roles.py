@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app import cli
 from app.api.privacy import SubjectSearchView
 from app.store.database import privileges
 from dev.postgres.postmaster import free_port
@@ -17,14 +18,14 @@ from tests.databases import ROLES, acting_as
 from tests.pipeline.processes import Operator, Product, running_product
 from tests.pipeline.world import event, eventually
 
-# Commands that succeed beside running processes, as those of `_COMPARED` do. `backup` has a role of its own
-# (tests/commands/test_backup.py).
+# Commands that succeed beside running processes, as those of `_COMPARED` do.
 _SUCCESSFUL = (
     "migrate",
     "rotate-keys",
     "keys create campaign events:write",
     "example",
     "database-roles",
+    "database-roles --sql",
 )
 # Those that print the same with the roles as with the owner's URL alone.
 _COMPARED = (
@@ -39,6 +40,19 @@ _COMPARED = (
     "replay {destination} --dry-run",
     "scan-personal-data --canary person3@example.com",
 )
+# Commands without a database, that start or test the service, or that are requests to the API; and `backup`,
+# which has a role of its own (tests/commands/test_backup.py).
+_WITHOUT_A_ROLE = (
+    "up", "serve", "work", "health", "sandbox", "restore", "drill", "schema", "sbom", "conformance", "test",
+    "campaign", "check", "bench", "lock", "docs", "backfill", "destinations", "mappings", "events",
+    "rejections", "stats", "incidents", "sessions", "erase", "backup",
+)  # fmt: skip
+
+
+def test_every_command_is_tried_with_the_roles() -> None:
+    """A new command is added to a list above."""
+    tried = {command.split()[0] for command in (*_SUCCESSFUL, *_COMPARED, *_WITHOUT_A_ROLE)}
+    assert tried == {command.name for command in cli.COMMANDS}
 
 
 def _random_key(name: str) -> str:
@@ -137,30 +151,34 @@ async def test_each_command_reads_what_the_owner_reads(operator: Operator, tmp_p
 async def test_a_command_that_its_role_may_not_run_names_the_place_where_it_may(
     operator: Operator, tmp_path: Path
 ) -> None:
-    """A worker's container has only the URL of workers."""
+    """The container of an API and that of a worker have only the URL of their own role."""
     advertiser = "5000000002"
     await operator.advertisers(advertiser)
     dst = await operator.destination(advertiser)
     file = tmp_path / "configuration.yaml"
     file.write_text(operator.product.run("export").stdout)
+    api = Product(operator.product.database_url, tmp_path / "log of the API")
     worker = Product(operator.product.more["WORKER_DATABASE_URL"], tmp_path / "log")
-    worker.more |= {"ENCRYPTION_KEYS": operator.product.more["ENCRYPTION_KEYS"]}
-    for command, remedy in (
-        (f"plan {file}", "run it where the API runs"),
-        (f"apply {file}", "run it where the API runs"),
-        ("export", "run it where the API runs"),
-        (f"replay {dst}", "run it where the API runs"),
-        ("keys list", "run it where the API runs"),
-        ("audit verify", "set MIGRATION_DATABASE_URL"),
-        ("rotate-keys", "set MIGRATION_DATABASE_URL"),
-        ("scan-personal-data", "set MIGRATION_DATABASE_URL"),
+    for container in (api, worker):
+        container.more |= {"ENCRYPTION_KEYS": operator.product.more["ENCRYPTION_KEYS"]}
+    for container, command, remedy in (
+        (worker, f"plan {file}", "run it where the API runs"),
+        (worker, f"apply {file}", "run it where the API runs"),
+        (worker, "export", "run it where the API runs"),
+        (worker, f"replay {dst}", "run it where the API runs"),
+        (worker, "keys list", "run it where the API runs"),
+        (worker, "audit verify", "set MIGRATION_DATABASE_URL"),
+        (worker, "rotate-keys", "set MIGRATION_DATABASE_URL"),
+        (worker, "scan-personal-data", "set MIGRATION_DATABASE_URL"),
+        (api, "balance", "set MIGRATION_DATABASE_URL"),
     ):
-        ended = await asyncio.to_thread(worker.run, *command.split())
+        ended = await asyncio.to_thread(container.run, *command.split())
         sentence = (
             f"The role of the database URL lacks privileges for {command.split()[0]}: {remedy}, "
             "or run `migrate` to grant them.\n"
         )
-        assert (ended.returncode, ended.stderr) == (1, sentence)
+        assert (ended.returncode, ended.stderr) == (1, sentence), command
+    api.close()
     worker.close()
 
 
