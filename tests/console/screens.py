@@ -1,14 +1,9 @@
-"""Photographs of the product: those in docs/screens, or every page for somebody to look at.
-
-    python -m tests.console.screens                # makes docs/screens anew
-    python -m tests.console.screens --look FOLDER  # every page, at a desk and dark on a phone, as PNG
+"""Photographs of the product for docs/screens: `python -m tests.console.screens` makes them anew.
 
 It takes chromium, and starts an instance of its own with synthetic data.
 """
 
-import argparse
 import base64
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -118,33 +113,8 @@ def make_pictures(browser: Browser, product: Product, cast: Cast) -> None:
             print(f"{name}.webp {(SCREENS / f'{name}.webp').stat().st_size:,} bytes", flush=True)
 
 
-def capture_all(browser: Browser, product: Product, cast: Cast, folder: Path) -> None:
-    """Write every page whole, for eyes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sandbox = {"sandbox": "/", "sandbox-events": "/events-manager", "sandbox-faults": "/faults"}
-    for where, size, scheme in (("desk", DESK, "light"), ("phone", PHONE, "dark")):
-        with window(browser, product, size, signed_in=False, color_scheme=scheme, **CALM) as site:
-            site.open("/console/sign-in")
-            site.page.screenshot(path=folder / f"{where}-sign-in.png", full_page=True)
-        with window(browser, product, size, color_scheme=scheme, **CALM) as site:
-            for name, path in cast.pages.items():
-                site.open(path)
-                settled(site.page)
-                site.page.screenshot(path=folder / f"{where}-{name}.png", full_page=True)
-            _signing_in(site, cast)
-            site.page.screenshot(path=folder / f"{where}-sandbox-sign-in.png", full_page=True)
-            for name, path in sandbox.items():
-                site.page.goto(product.amazon + path)
-                site.page.screenshot(path=folder / f"{where}-{name}.png", full_page=True)
-        for complaint in site.complaints:
-            print(f"{where}: {complaint}", file=sys.stderr)
-
-
 def main() -> None:
     """Start an instance, fill it, take the pictures."""
-    asked = argparse.ArgumentParser(prog="python -m tests.console.screens", description=__doc__)
-    asked.add_argument("--look", type=Path, metavar="FOLDER")
-    folder = asked.parse_args().look
     if CHROMIUM is None:
         raise SystemExit("no chromium on this machine")
     with (
@@ -154,10 +124,7 @@ def main() -> None:
     ):
         cast = furnish(product, cluster.url.replace("+asyncpg", "", 1))
         with chromium() as browser:
-            if folder is None:
-                make_pictures(browser, product, cast)
-            else:
-                capture_all(browser, product, cast, folder)
+            make_pictures(browser, product, cast)
 
 
 if __name__ == "__main__":
