@@ -444,8 +444,7 @@ async def test_the_list_says_where_an_event_type_comes_from(
     """Every form of a source that the API takes."""
     page = await begun(world)
     destination = page.removeprefix("/console")
-    made = await world.call("POST", f"{destination}/mappings", MAPPING | {"event_type": event_type})
-    assert made.status_code == 201
+    await world.call("POST", f"{destination}/mappings", MAPPING | {"event_type": event_type}, status=201)
     answer = await world.client.get(f"{page}/mappings")
     assert answer.status_code == 200
     assert f"<td><bdi>{words}</bdi></td>" in answer.text
