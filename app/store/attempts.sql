@@ -5,7 +5,7 @@ WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
 -- The destination, if it may send. The token of an earlier sign-in, which has another generation, must not
 -- be used.
 ready AS (SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
-  WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d)
+  WHERE d.number = $3 AND d.state IN ('connected', 'active') AND s.generation = $8 FOR SHARE OF d)
 INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, places, events, generation)
 SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4,
   $5, $6, $7, $8

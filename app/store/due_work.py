@@ -116,12 +116,14 @@ _NOTHING: Mapping[str, Any] = dict.fromkeys((*WorkKind, "due_at"))
 # Whether the next probe of a destination `d` is due. `d` waits because Amazon does not know its endpoint.
 PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
             AND d.endpoint_probe_at <= clock_timestamp())"""
-# Whether the rate limit of a destination `d` holds for its lane. A draft, for example, limits no other
-# destination.
-IS_LIMITING = f"(d.state IN ('connected', 'active') OR {PROBE_DUE})"
+# Whether a destination `d` sends its events. Without a published mapping, those of deleted ones are left.
+_IS_SENDING = "d.state IN ('connected', 'active')"
+# Whether the rate limit of a destination `d` holds for its lane, because `d` sends events or a probe. A
+# draft, for example, limits no other destination.
+IS_LIMITING = f"({_IS_SENDING} OR {PROBE_DUE})"
 # What the poll of a lane `l` reads, with a row for each of its destinations `d`.
 _POLL_COLUMNS = f"""l.erasures, elsewhere.rates AS rates_elsewhere, d.number, d.id, d.requests_per_second,
-          d.burst, d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe"""
+          d.burst, {PROBE_DUE} AS is_probe"""
 _POLL_TABLES = f"""lanes l CROSS JOIN LATERAL (
           -- The rates of other organisations that Amazon limits on this account: with a 429 within a minute.
           -- A lane with a longer Retry-After sends nothing, so it needs no share.
@@ -173,7 +175,7 @@ _OWED = f"""RECURSIVE {_heads("batch_heads", "batch_states", "settled_at IS NULL
     -- The next due time of each lane, from the destinations that may send or probe.
     owed AS (SELECT d.lane, min(h.due_at) AS due_at
       FROM (SELECT * FROM batch_heads UNION ALL SELECT * FROM exception_heads) h
-      JOIN destinations d ON d.number = h.destination AND (d.state = 'active' OR {PROBE_DUE})
+      JOIN destinations d ON d.number = h.destination AND {IS_LIMITING}
       GROUP BY d.lane)"""
 
 
@@ -234,7 +236,6 @@ async def poll(
     for row in rows:
         if row["number"] is not None:
             limits.append(RequestRate(row["requests_per_second"], row["burst"]))
-        if row["is_active"] or row["is_probe"]:
             due_in = {kind: row[kind.value] for kind in WorkKind if row[kind.value] is not None}
             queues.append(DestinationQueue(row["number"], row["id"], due_in, row["is_probe"]))
     unread = tuple([queue for queue in queues if queue.number in damaged])
@@ -248,8 +249,7 @@ _POLL = f"""
         LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
           ON watermark.number = d.number
         LEFT JOIN LATERAL ({_heads_of("d.number")}) q
-          -- A destination that may not send has no due times.
-          ON d.state = 'active' OR {PROBE_DUE}
+          ON true
         WHERE l.id = $1 ORDER BY d.number
         """
 
@@ -272,7 +272,7 @@ async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, da
     owed: dict[LaneId, datetime] = {}
     async with connection.transaction():
         now: datetime = await transactions.started_at(connection)
-        for row in await connection.fetch("SELECT number, lane FROM destinations WHERE state = 'active'"):
+        for row in await connection.fetch(f"SELECT number, lane FROM destinations d WHERE {_IS_SENDING}"):
             found = await _due_times(connection, row["number"], InFlight([], [], []))
             due_at = now if found is None else found["due_at"]
             if due_at is not None:
@@ -291,7 +291,7 @@ async def _poll_around_damage(
             f"SELECT {_POLL_COLUMNS} FROM {_POLL_TABLES} WHERE l.id = $1 ORDER BY d.number", lane
         ):
             found: Mapping[str, Any] | None = _NOTHING
-            if row["is_active"] or row["is_probe"]:
+            if row["number"] is not None:
                 found = await _due_times(connection, row["number"], in_flight)
             if found is None:
                 damaged.add(DestinationNumber(row["number"]))

@@ -29,4 +29,4 @@ FROM destinations d, LATERAL (
   SELECT accepted_at FROM batch_states
   WHERE settled_at IS NULL AND destination = d.number AND queue = 0
   ORDER BY due_at LIMIT 1) front
-WHERE d.state = 'active'
+WHERE d.state IN ('connected', 'active')

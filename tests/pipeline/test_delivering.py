@@ -20,6 +20,7 @@ from app.store import PipelineConnection
 from app.store.encryption import refresh_place
 from tests.databases import SESSIONS_HERE
 from tests.pipeline.amazon import Hanging, Request, items
+from tests.pipeline.service import Service
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
 from tests.tables import cases
 
@@ -64,6 +65,17 @@ async def test_events_that_amazon_did_not_confirm_are_sent_again_with_the_same_b
     assert second.events
     assert all(again in first.events for again in second.events)
     assert all(len(hashes) == 1 for hashes in world.amazon.accepted.values())
+
+
+async def test_events_of_a_deleted_mapping_are_still_delivered(service: Service) -> None:
+    """Their destination becomes `connected`. It accepts no events, but sends those that wait."""
+    world = service.world
+    dst = await world.destination(event(1))
+    [mapping] = await service.all_items(f"/destinations/{dst}/mappings")
+    deleted = await service.client.delete(f"/destinations/{dst}/mappings/{mapping['id']}")
+    assert deleted.status_code == 200
+    assert (await service.get(f"/destinations/{dst}"))["state"] == "connected"
+    await world.work_until(dst, delivered=1)
 
 
 async def test_a_refused_item_is_dead_with_amazons_words_and_its_neighbours_are_delivered(

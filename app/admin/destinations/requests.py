@@ -99,7 +99,8 @@ async def retry_now(context: AppContext, destination_id: str) -> None:
     """
     async with context.transaction() as change:
         found = await find_visible(change.connection, context.caller, destination_id)
-        if found.state != State.ACTIVE and found.sign_in_reason != "endpoint_not_found":
+        is_sending = found.state in (State.CONNECTED, State.ACTIVE)
+        if not is_sending and found.sign_in_reason != "endpoint_not_found":
             raise Refusal(ErrorCode.NOT_CONNECTED, "Nothing is sent while the destination is not active.")
         await replays.make_due(change.driver, found.number)
         await lanes.notify_retry(change.driver, found.lane)

@@ -94,7 +94,7 @@ LEFT JOIN amazon_accounts a ON a.destination = d.id
 WHERE d.organisation_id = acting_organisation() AND d.number = $1
 
 -- name: next_attempt_at
-SELECT CASE WHEN d.state = 'active' THEN greatest(waiting.due_at, l.probe_at, l.blocked_until)
+SELECT CASE WHEN d.state IN ('connected', 'active') THEN greatest(waiting.due_at, l.probe_at, l.blocked_until)
   ELSE d.endpoint_probe_at END AS at
 FROM destinations d JOIN lanes l ON l.id = d.lane
 -- The first due events, with one index probe for each queue.

@@ -1,7 +1,7 @@
 -- name: watched
 SELECT d.number, d.id, d.organisation_id AS organisation, d.lane, d.sign_in_reason, l.breaker,
   coalesce(l.blocked_until > now(), false) AS is_blocked, d.state = 'paused' AS is_paused,
-  CASE WHEN d.state = 'active' AND s.refresh_until IS NOT NULL
+  CASE WHEN d.state IN ('connected', 'active') AND s.refresh_until IS NOT NULL
     AND coalesce(s.access_until, s.connected_at) < now()
     THEN coalesce(s.access_until, s.connected_at) END AS no_token_since,
   a.alerting::text AS alerting, a.channels, a.kinds, a.min_severity
@@ -140,7 +140,7 @@ SELECT EXISTS (SELECT FROM lanes WHERE leased_until BETWEEN now() AND now() + $1
    LATERAL (SELECT accepted_at FROM batch_states
      WHERE settled_at IS NULL AND destination = d.number AND events > 0 AND due_at <= now()
      ORDER BY queue, due_at LIMIT 1) front
-   WHERE d.state = 'active') AS oldest_sendable_at
+   WHERE d.state IN ('connected', 'active')) AS oldest_sendable_at
 
 -- name: record_intake
 WITH totals AS (
