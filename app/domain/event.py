@@ -85,7 +85,8 @@ class Rejection(msgspec.Struct, frozen=True):
     detail: str
     event_id: str | None
     basis: str | None = None
-    # `destination_id` and `journey` are set if no Event was created. Otherwise the Event has them.
+    # `destination_id` and `journey` are set if no Event was created, or if a mapping applies to the event.
+    # Otherwise the Event has them.
     destination_id: str | None = None
     journey: JourneyIds | None = None
     mapping: int | None = None  # the number of the mapping that applies to the event
@@ -109,7 +110,14 @@ Read = Event | Rejection
 
 
 class MalformedBody(Exception):
-    """A member of a body's list is malformed, so `strict_json.parse` refuses the body."""
+    """An event of a body is malformed, so `strict_json.parse` refuses the body.
+
+    `found` is why, or None if the event is only a part of the body.
+    """
+
+    def __init__(self, found: strict_json.MalformedJson | None) -> None:
+        super().__init__()
+        self.found = found
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -127,8 +135,13 @@ class Events:
         return len(self.members)
 
     def reader(self, index: int) -> Callable[[], Event]:
-        """Return a function that reads an event which is not rejected when it is read."""
-        return cast("Callable[[], Event]", partial(self.read, self.members[index]))
+        """Return a function that reads an event which is not rejected when it is read.
+
+        It keeps only the bytes of the event, not those of the body.
+        """
+        member = self.members[index]
+        kept = member.copy() if type(member) is msgspec.Raw else member
+        return cast("Callable[[], Event]", partial(self.read, kept))
 
     def __iter__(self) -> Iterator[Read]:
         return map(self.read, self.members)
@@ -169,7 +182,7 @@ def read_lines(
     body: bytes, *, default_destination: str | None, default_mapping: str | None
 ) -> Events | BodyProblem:
     """Return the events of NDJSON, one in each line. Ignore blank lines; reject only the invalid lines."""
-    lines = [each for each in enumerate(body.split(b"\n"), start=1) if each[1].strip()]
+    lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
     return _events(lines, partial(_read_line, default_destination, default_mapping))
 
 
@@ -225,7 +238,7 @@ def _read_member(destination_id: Any, mapping_id: Any, depth: int, content: Any)
     if type(content) is msgspec.Raw or type(content) is bytes:
         content = strict_json.parse(bytes(content), max_depth=strict_json.MAX_DEPTH - depth)
         if type(content) is strict_json.MalformedJson:
-            raise MalformedBody
+            raise MalformedBody(None if depth else content)
     if type(content) is not dict:
         return _unread("not_an_object", "The event is not a JSON object.", destination_id)
     event_id = content.get("event_id")

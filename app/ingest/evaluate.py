@@ -11,6 +11,7 @@ from enum import StrEnum
 from itertools import islice
 
 import msgspec
+from msgspec import structs
 
 from app.domain.conversion.convert import ID_DERIVED, Conversion, EventWarning, Work
 from app.domain.destination import State
@@ -223,8 +224,9 @@ def evaluate(
         conversion = mapping.plan.convert(event, event_id, now, work=work)
     else:
         conversion = Rejection("too_much_work", None, None, _TOO_MUCH_WORK, event_id)
+    journey = journey_ids(event.content)
     if isinstance(conversion, Rejection):
-        return msgspec.structs.replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
+        return structs.replace(conversion, destination_id=stored.id, journey=journey, mapping=mapping.number)
     keys: tuple[bytes, ...] = (event_key(stored.id, mapping.id, event_id),)
     is_plain = conversion.event_type in stored.pins
     if "event_id" in mapping.plan.mapping.by_field:
@@ -235,7 +237,6 @@ def evaluate(
     warnings = conversion.warnings
     if event.event_id is None:
         warnings = (ID_DERIVED, *warnings)
-    journey = journey_ids(event.content)
     return Candidate(destination, mapping, conversion, content, keys, warnings, journey, is_plain)
 
 

@@ -140,12 +140,12 @@ class Intake:
     async def _add_previews(self, request: PendingRequest, results: list[EventResult]) -> None:
         """Add the preview of each event to its result, with pauses for other requests of this process."""
         now, work = self.evaluator.clock.now(), Work(SLICE_STEPS)
-        for index, (event, evaluated) in enumerate(zip(request.events, request.evaluated, strict=True)):
+        for index, evaluated in enumerate(request.evaluated):
             if index % SLICE_EVENTS == 0 or work.left < 0:
                 work = Work(SLICE_STEPS)
                 await asyncio.sleep(0)
-            result = results[index]
-            results[index] = structs.replace(result, preview=_preview(event, evaluated, result, now, work))
+            result, read = results[index], request.events.reader(index)
+            results[index] = structs.replace(result, preview=_preview(read, evaluated, result, now, work))
 
 
 def _results(request: PendingRequest) -> list[EventResult]:
@@ -185,14 +185,13 @@ def _conflict(candidate: Candidate, dedup_result: DedupResult) -> Rejection:
 
 
 def _preview(
-    event: Event | Rejection, evaluated: Evaluated, result: EventResult, now: datetime, work: Work
+    read: Callable[[], Event], evaluated: Evaluated, result: EventResult, now: datetime, work: Work
 ) -> ConversionPreview | RejectionPreview:
     if result.rejection is not None:
         return rejection_view(result.rejection)
-    assert isinstance(event, Event)
     assert isinstance(evaluated, Candidate)
     assert evaluated.mapping.plan is not None
-    return preview(event, evaluated.conversion.event_id, evaluated.mapping.plan, now=now, work=work)
+    return preview(read(), evaluated.conversion.event_id, evaluated.mapping.plan, now=now, work=work)
 
 
 @dataclass(slots=True)

@@ -39,7 +39,6 @@ from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 1.0
 _TRIM_EVERY: Final = 20  # writes of a mapping's samples
-_SLICE: Final = 10  # events that are sampled without a pause
 _MOST_MAPPINGS: Final = 10_000
 _MOST_VALUES: Final = 100_000  # values that the counters of a process remember together: 10 MB
 
@@ -215,9 +214,8 @@ class SchemaSampler:
                 purchase = conversion.body if conversion.event_type == PURCHASE else None
                 event_id = conversion.amazon_event_id if mapping.maps_event_id else None
             key = (published.number, published.version, isinstance(evaluated, Candidate), facts)
-            self._waiting.append(
-                _WaitingEvent(request.events.reader(index), mapping, key, purchase, event_id)
-            )
+            read = request.events.reader(index)
+            self._waiting.append(_WaitingEvent(read, mapping, key, purchase, event_id))
         if self._waiting:
             self._arrived.set()
 
@@ -274,8 +272,7 @@ class SchemaSampler:
             self._has_samples.set()
         while self._waiting:
             self._sample_one(self._waiting.popleft(), now)
-            if len(self._waiting) % _SLICE == 0:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a large event takes long to read
 
     def _sample_one(self, event: _WaitingEvent, now: datetime) -> None:
         mapping, content = event.mapping, event.read().content
@@ -388,7 +385,7 @@ def _mapping_of(
         return (evaluated.destination, evaluated.mapping) if is_new else None
     if evaluated.mapping is None or evaluated.code is JourneyCode.CONSENT_NOT_PROVIDED:
         return None
-    if (destination := find(DestinationId(request.events.reader(index)().destination_id))) is None:
+    if (destination := find(DestinationId(evaluated.destination_id or ""))) is None:
         return None
     found = (each for each in destination.published if each.number == evaluated.mapping)
     return next(((destination, mapping) for mapping in found), None)

@@ -29,6 +29,7 @@ _MOST_WAITING: Final = 500
 _LONGEST_WAIT_S: Final = 0.5  # an event that waits longer shows that the process is busy
 _GATHER_S: Final = 0.25  # converting many events in a row costs less than waking up for each request
 _SLICE: Final = 50  # events that are converted without a pause
+_LONGEST_S: Final = 0.005  # of an event without a pause after it
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class ShadowRunner:
             if number is not None and (shadow := active.get(number)) and random() < shadow.running.share
         ]
         for place, shadow in chosen:
-            read, evaluated = request.events.reader(place), request.evaluated[place]
+            evaluated = request.evaluated[place]
             published: Conversion | Rejection
             destination: CachedDestination | None
             if isinstance(evaluated, Candidate):
@@ -92,14 +93,13 @@ class ShadowRunner:
                 published, destination = evaluated.conversion, evaluated.destination
             else:
                 is_read = evaluated.mapping == shadow.running.mapping
-                published, destination = evaluated, None
-                if is_read:
-                    destination = find(DestinationId(read().destination_id))
+                published, destination = evaluated, find(DestinationId(evaluated.destination_id or ""))
             if not is_read or destination is None:
                 continue
             if len(self._waiting) >= _MOST_WAITING:
                 shadow.counts.skipped += 1
             else:
+                read = request.events.reader(place)
                 self._waiting.append(_ChosenEvent(shadow, destination, read, published, self.monotonic()))
         if len(self._waiting) >= _SLICE:
             self._arrived.set()
@@ -141,13 +141,14 @@ class ShadowRunner:
         waiting, self._waiting = self._waiting, []
         now, work = self.now(), Work(SLICE_STEPS)
         for number, each in enumerate(waiting, 1):
-            is_late = self.monotonic() - each.chosen_at > _LONGEST_WAIT_S
+            started_at = self.monotonic()
+            is_late = started_at - each.chosen_at > _LONGEST_WAIT_S
             plan = None if is_late else each.shadow.plan_for(each.destination)
             if plan is None:
                 each.shadow.counts.skipped += 1
                 continue
             draft = plan.convert(each.read(), each.published.event_id or "shadow", now, work=work)
             each.shadow.counts.add(each.published, draft)
-            if number % _SLICE == 0 or work.left < 0:
+            if number % _SLICE == 0 or work.left < 0 or self.monotonic() - started_at > _LONGEST_S:
                 work = Work(SLICE_STEPS)
                 await asyncio.sleep(0)

@@ -169,18 +169,21 @@ class EventsEndpoint:
         large = len(body) > _LARGE_BODY_BYTES
         async with context.intake.evaluating_large() if large else nullcontext():
             read = intake.read_body(body, media_type, query.destination_id, query.mapping_id)
+            charged = 0
             try:
                 events = reject_late(read, late) if late else read
                 if events is None:
                     raise Refusal.of(admission.refusal(ShedReason.LANE))
                 if not query.dry_run:
-                    wait_s = self.organisations.limits.charge(caller.organisation, len(events))
-                    if wait_s > 0:
+                    if (wait_s := self.organisations.limits.charge(caller.organisation, len(events))) > 0:
                         raise Refusal.of(too_fast(wait_s))
+                    charged = len(events)
                 request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)
                 await context.intake.evaluate(request)
-            except MalformedBody:
-                raise Refusal.of(malformed_body(strict_json.parse(body))) from None
+            except MalformedBody as error:
+                self.organisations.limits.refund(caller.organisation, charged)
+                await asyncio.sleep(0)  # reading its events took long, if the body is large
+                raise Refusal.of(malformed_body(error.found or strict_json.parse(body))) from None
         results = await (context.intake.dry_run if query.dry_run else context.intake.store)(request)
         if results is None:
             # A random delay spreads the retries of many clients over some seconds.

@@ -223,3 +223,17 @@ def test_requests_that_waited_together_are_not_all_admitted() -> None:
     admitted = [limits.charge(ACME, 5) <= 0 for _ in range(50)]
     assert 2 <= sum(admitted) <= 3
     assert admitted == sorted(admitted, reverse=True)
+
+
+async def test_a_malformed_body_uses_nothing_of_the_limit(database_url: str) -> None:
+    """Its events are counted before the last of them is read."""
+    malformed = b"[" + b"{}," * 1_000 + b'{"a":1,"a":2}]'
+    async with serving(database_url) as service:
+        change = {"limits": {"events_per_second": 10}}
+        assert (await service.client.patch("/organisations/default", json=change)).status_code == 200
+        destination = await service.world.destination()
+        for _ in range(2):
+            answer = await service.client.post(f"/events?destination_id={destination}", content=malformed)
+            assert (answer.status_code, answer.json()["reason"]) == (400, "duplicate_key")
+        (result,) = await service.post(destination, event(1))
+        assert result["status"] == "accepted"

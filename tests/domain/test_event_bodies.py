@@ -1,6 +1,7 @@
 """Events are taken out of every body a caller may send, and each knows where it goes."""
 
 import hashlib
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ import zstandard
 from app.domain import strict_json
 from app.domain.batch import EventMetadata, may_hold_id, pack, read_shapes
 from app.domain.event import (
+    LISTS,
     BodyProblem,
     Events,
     Rejection,
@@ -215,6 +217,20 @@ def test_lines_without_events(body: bytes, problem: str) -> None:
     outcome = read_lines(body, default_destination="d", default_mapping=None)
     assert isinstance(outcome, BodyProblem)
     assert outcome.problem == problem
+
+
+def test_a_reader_keeps_its_event_and_not_the_body() -> None:
+    """An event that waits to be sampled would keep up to 5 MB in memory."""
+    body = b'{"events":[' + b'{"event_id":"a"},' * 100 + b"{}]}"
+    references = sys.getrefcount(body)
+    events = read_events(
+        strict_json.parse_outside(body, LISTS), default_destination="d", default_mapping=None
+    )
+    assert isinstance(events, Events)
+    event = events.reader(0)
+    del events
+    assert sys.getrefcount(body) == references
+    assert event().event_id == "a"
 
 
 def test_a_body_of_5000_lines_is_read() -> None:

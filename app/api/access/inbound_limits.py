@@ -117,6 +117,11 @@ class InboundLimits:
         usage.posts += 1
         return 0.0
 
+    def refund(self, organisation: OrganisationId, events: int) -> None:
+        """Take back the charge for a request whose body is malformed."""
+        if (usage := self._usages.get(organisation)) is not None:
+            usage.limit.take(-events, self.monotonic())
+
     def _end(self, organisation: OrganisationId) -> None:
         del self._usages[organisation]
         self._ended.add(organisation)
