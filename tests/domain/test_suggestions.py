@@ -669,6 +669,19 @@ def test_consent_comes_from_the_events(members: dict[str, Any], consent: dict[st
     assert to_confirm is (consent == GRANTED)
 
 
+@pytest.mark.parametrize(
+    "carried",
+    [{"consent": {"user_data": "GRANTED", "ad_storage": "GRANTED"}}, {"tcf": tcf.consent_to_all()}],
+    ids=["answers", "string"],
+)
+def test_consent_that_only_some_events_carry_is_to_be_confirmed(carried: dict[str, Any]) -> None:
+    """Where a consent is required, the other events would be rejected."""
+    to_confirm = ("consent", "confirm_meaning_of_consent")
+    everywhere = orders(**carried)
+    assert to_confirm not in undecided(suggested(everywhere))
+    assert to_confirm in undecided(suggested([*everywhere, *orders()]))
+
+
 def words_of(suggestion: Suggestion, *answers: Any) -> list[str]:
     """Return what the answers of events mean to the mapping."""
     source = suggestion.mapping["consent"]["user_data"]

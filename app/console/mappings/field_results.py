@@ -144,7 +144,7 @@ def row_of(field: str, custom: Mapping[str, int] = NO_ROWS) -> str:
 
 UNDECIDED: Final[Mapping[str, str]] = {
     "assumed_website": "The events do not say where they happen. Choose the source.",
-    "confirm_meaning_of_consent": "Check that this field means consent to advertising.",
+    "confirm_meaning_of_consent": "Check that this field means consent to advertising, in every event.",
     "confirm_that_all_consented": (
         "The events carry no consent. Confirm that only people who agreed are sent, or send the consent."
     ),

@@ -24,7 +24,8 @@ def find_consent(found: ObservedPaths) -> FieldFinding:
         for each in found.values:
             if each.texts and sum(is_string(text.strip()) for text in each.texts) * 2 > len(each.texts):
                 member = {"mode": mode, "string": each.source}
-                return FieldFinding(member, f"Its values are {mode.upper()} strings.")
+                undecided = (CONFIRM_SOURCE,) if None in each.values else ()
+                return FieldFinding(member, f"Its values are {mode.upper()} strings.", undecided)
     about = [each for each in found.values if _is_about_consent(each)]
     answers = [each for each in about if all(_word(value) is not None for value in each.found)]
     if not answers:
@@ -39,7 +40,7 @@ def find_consent(found: ObservedPaths) -> FieldFinding:
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
     member = {"mode": "amazon", "user_data": _worded(user_data)}
     member["ad_storage"] = _worded(ad_storage or user_data)
-    exact = ad_storage is not None and joined(user_data.names[-1]).endswith("userdata")
+    exact = ad_storage and None not in user_data.values and joined(user_data.names[-1]).endswith("userdata")
     reason = f"Named {user_data.label}; its values grant or deny consent."
     return FieldFinding(member, reason, () if exact else (CONFIRM_SOURCE,))
 
