@@ -372,8 +372,8 @@ async def test_the_fullest_editor_stays_light(world: ApiWorld) -> None:
 async def test_a_problem_of_a_name_stands_at_the_name(world: ApiWorld) -> None:
     """A new mapping without a name is not created; what was typed stays."""
     here = await begun(world)
-    for name in ("", "\u202e"):
-        form = FORM | {"name": name, "event_name": "Typed here"}
+    for name, then in (("", "stay"), ("\u202e", "publish")):
+        form = FORM | {"name": name, "event_name": "Typed here", "then": then}
         answer = await submit(world, f"{here}/mappings/new", **form)
         assert answer.status_code == 422
         assert 'value="Typed here"' in answer.text

@@ -59,8 +59,6 @@ _STALE = (
 )
 
 
-# The buttons that save; without JavaScript, others send the form to show something.
-_SAVING = ("", "publish", "review")
 # Why there is no suggestion, by the button that asked for it.
 _NO_EVENTS = {
     "suggest": "There is no suggestion: the sample is not one event as a JSON object.",
@@ -107,8 +105,7 @@ async def _store(visit: DestinationVisit, found: use_cases.MappingDetails | None
     draft = found.mapping.draft if found else {}
     document = keep_short_forms(draft, from_form(form))
     then = form.text("then")
-    # The form was sent to show other content: save nothing.
-    if then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-", _EVENT_ID)):
+    if _only_shows(then):
         return await _show_unsaved(visit, found, document, form)
     if check_draft(document):
         return await _show(visit, found, document, form=form, status=422)
@@ -123,6 +120,11 @@ async def _store(visit: DestinationVisit, found: use_cases.MappingDetails | None
         stale = _STALE if refusal.problem.code is ErrorCode.STALE else None
         return await _show(visit.refused(refusal), found, document, form=form, refused=stale)
     return await _leave(visit, saved, form, "draft_saved" if found else "mapping_created")
+
+
+def _only_shows(then: str) -> bool:
+    """Return whether the form was sent to show other content: then nothing is saved."""
+    return then in ("preview", "json", *_NO_EVENTS) or then.startswith(("sample-", "open-", _EVENT_ID))
 
 
 async def _leave(visit: DestinationVisit, saved: use_cases.MappingDetails, form: Form, done: str) -> Response:
@@ -254,7 +256,7 @@ async def _show(
     sentences, refused_status = visit.problems
     of_form = sentences.pop("", None)
     problems = check_draft(dict(document)) if found or form else []
-    if then not in _SAVING:
+    if _only_shows(then):
         problems = [each for each in problems if each.path != "name"]
     fields = to_form(document, problems)
     custom = {row.name: number for number, row in enumerate(fields.custom)}
