@@ -77,18 +77,24 @@ def test_the_duration_ends_with_the_incident() -> None:
 
 
 async def test_incidents_are_acknowledged_together(case: Case) -> None:
-    """From the list, which has the destination, the affected events and the duration."""
+    """From the list, which has the destination, the affected events and the duration.
+
+    The button is there as long as an incident can be chosen.
+    """
     page = await case.get("/console/incidents")
     for column in ("Destination", "Affected", "Duration"):
         assert f">{column}</th>" in page
     assert f'name="incident" value="{INCIDENT}"' in page
+    assert "Acknowledge chosen" in page
     nothing = await case.post("/console/incidents/acknowledge")
     assert nothing.status_code == 422
     assert "Choose at least one incident." in nothing.text
     assert "<h1>Check your input</h1>" in nothing.text
     answer = await case.post("/console/incidents/acknowledge", incident=INCIDENT)
     assert answer.status_code == 303
-    assert f'name="incident" value="{INCIDENT}"' not in await case.get("/console/incidents")
+    page = await case.get("/console/incidents")
+    assert f'name="incident" value="{INCIDENT}"' not in page
+    assert "Acknowledge chosen" not in page
     page = await case.get(f"/console/incidents/{INCIDENT}")
     assert "Acknowledged by" in page
     assert 'id="timeline"' in page
