@@ -270,8 +270,7 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
 @router.get("/console/notifications", Scope.DESTINATIONS_READ)
 async def channels_page(visit: CurrentVisit) -> Response:
     """Show the channels and the results of their deliveries."""
-    channels = await use_cases.list_channels(visit.context)
-    return await visit.show("notifications.html", channels=channels)
+    return await visit.show("notifications.html", channels=await use_cases.list_channels(visit.context))
 
 
 @router.get(_NOTIFICATIONS, Scope.DESTINATIONS_READ)

@@ -236,7 +236,7 @@ def not_accepted(counts: DayCounts, page: str) -> list[GapCause]:
         GapCause(
             "with the id of an earlier event: not sent.", counts.repeated_ids, "View rejected", repeated
         ),
-        GapCause("with another fault: not sent.", counts.rejected, "View rejected", rejections),
+        GapCause("that could not be converted: not sent.", counts.rejected, "View rejected", rejections),
         GapCause("refused by Amazon.", counts.amazon_refused, "View errors", errors),
         GapCause("failed, expired or erased here.", counts.failed, "View errors", errors),
         GapCause("still here.", counts.waiting, "Open overview", page),

@@ -32,8 +32,7 @@ async def create(visit: CurrentVisit, form: Form) -> Response:
     """Create an organisation."""
     given = {name: value for name in ("id", "name") if (value := form.text(name))}
     try:
-        body = NewOrganisation.model_validate(given)
-        await organisations.create_organisation(visit.context, body)
+        await organisations.create_organisation(visit.context, NewOrganisation.model_validate(given))
     except FORM_ERRORS as error:
         return await page(visit.refused(error), ListQuery(visit.context))
     return visit.done("organisation_created", _ADDRESS)

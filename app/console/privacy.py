@@ -74,8 +74,7 @@ async def page(
 async def receipt(visit: CurrentVisit, erasure: Annotated[str, Query(max_length=40)] = "") -> Response:
     """Download the signed receipt of an erasure."""
     found = await subjects.find_receipt(visit.context, erasure)
-    disposition = f'attachment; filename="{found.id}.json"'
-    headers = {"Content-Disposition": disposition}
+    headers = {"Content-Disposition": f'attachment; filename="{found.id}.json"'}
     return Response(msgspec.json.encode(found), media_type="application/json", headers=headers)
 
 

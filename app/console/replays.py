@@ -99,8 +99,7 @@ async def dismiss(visit: CurrentDestination, form: Form) -> Response:
     chosen = ChosenEvents.of(form)
     if chosen.status != "dead":
         raise Refusal(ErrorCode.INVALID, "Only events that failed permanently can be dismissed.")
-    wanted = chosen.selected(visit.context.now())
-    done = await dismiss_dead_letters(*visit.on, wanted, dry_run=False)
+    done = await dismiss_dead_letters(*visit.on, chosen.selected(visit.context.now()), dry_run=False)
     return visit.done("dismissed", PAGE + "/errors", done.dismissed)
 
 

@@ -74,8 +74,7 @@ async def rejection_summary(
     `node_id`, only recorded events are counted: at most 600 per destination and minute. `since` and `until`
     then are exact times.
     """
-    rows = await summarize_rejections(*on, wanted.query())
-    return paging.part(RejectionSummaryPage, rows)
+    return paging.part(RejectionSummaryPage, await summarize_rejections(*on, wanted.query()))
 
 
 @router.get(ONE + "/rejections", Scope.EVENTS_READ, summary="List rejected events")

@@ -284,8 +284,7 @@ async def delete(visit: CurrentDestination, form: Form) -> Response:
         raise Refusal(
             ErrorCode.INVALID, "Type the exact name of the destination to delete it. Nothing was deleted."
         )
-    discard = form.text("discard") == "on"
-    await use_cases.archive_destination(*visit.on, discard=discard)
+    await use_cases.archive_destination(*visit.on, discard=form.text("discard") == "on")
     return visit.done("deleted", "/console")
 
 

@@ -176,8 +176,7 @@ async def _backtest(visit: CurrentDestination, details: use_cases.MappingDetails
 @router.post(MAPPING + "/take-name", Scope.DESTINATIONS_WRITE)
 async def take_name(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Set the draft's event name to the pinned name."""
-    members = {"event_name": form.text("name")}
-    await use_cases.change_draft(*visit.on, mapping_id, members, form.version)
+    await use_cases.change_draft(*visit.on, mapping_id, {"event_name": form.text("name")}, form.version)
     return visit.done("name_changed", MAPPING + "/publish")
 
 
