@@ -36,6 +36,16 @@ async def test_each_event_gets_one_result_in_its_order(world: World, dst: str) -
     assert await world.counts(dst) == await world.until(dst, accepted=2, rejected=1, queued=2)
 
 
+async def test_a_preview_in_a_dry_run_has_the_warnings_of_its_result(world: World, dst: str) -> None:
+    """Also that the id was derived, as the preview of a mapping says."""
+    nameless = event(1)
+    del nameless["event_id"]
+    (result,) = await world.rehearse(dst, nameless)
+    assert result.preview is not None
+    assert result.preview["warnings"] == [{"code": "event_id_derived", "field": "event_id"}]
+    assert [w.code for w in result.warnings] == ["event_id_derived"]
+
+
 async def test_a_derived_id_comes_from_the_content(world: World, dst: str) -> None:
     """The same event without an id is a duplicate of itself, and says that its id was derived."""
     nameless = event(1)

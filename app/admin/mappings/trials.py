@@ -82,10 +82,7 @@ async def preview_event(
     event = _event_of(context, destination, mapping, content)
     if isinstance(event, Rejection):
         return preview.rejection_view(event)
-    result = preview.preview(*event, ConversionPlan(compiled, rules), now=context.now())
-    if event[0].event_id is None and result["ok"]:
-        result["warnings"].insert(0, {"code": ID_DERIVED.code, "field": ID_DERIVED.field})
-    return result
+    return preview.preview(*event, ConversionPlan(compiled, rules), now=context.now())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import msgspec
 from typing_extensions import TypedDict
 
 from app.domain.conversion.amazon_codes import PURCHASE, PURCHASE_ONLY
-from app.domain.conversion.convert import ConversionPlan, Step, Trace, Work
+from app.domain.conversion.convert import ID_DERIVED, ConversionPlan, Step, Trace, Work
 from app.domain.event import Event, EventProblem, Rejection
 from app.domain.identity.keys import DropReason
 from app.domain.mapping.sources import Source
@@ -70,6 +70,7 @@ def preview(
     outcome = plan.convert(event, event_id, now, work=work, trace=trace)
     if isinstance(outcome, Rejection):
         return rejection_view(outcome)
+    warnings = outcome.warnings if event.event_id is not None else (ID_DERIVED, *outcome.warnings)
     return {
         "ok": True,
         "event_id": outcome.event_id,
@@ -84,7 +85,7 @@ def preview(
             }
             for step in trace
         ],
-        "warnings": [{"code": warning.code, "field": warning.field} for warning in outcome.warnings],
+        "warnings": [{"code": warning.code, "field": warning.field} for warning in warnings],
     }
 
 
