@@ -84,6 +84,14 @@ async def test_without_a_connection_nothing_is_sent(service: Service, dst: str, 
     assert world.amazon.requests == []
 
 
+async def test_a_suspended_organisation_sends_none(service: Service, dst: str) -> None:
+    """As with its events, Amazon gets nothing until the organisation is resumed."""
+    await service.do("/organisations/default/suspend", {})
+    answer = await service.send(f"/destinations/{dst}/test-conversions", **BODY)
+    assert (answer.status_code, answer.json()["error"]) == (403, "organisation_suspended"), answer.text
+    assert service.world.amazon.requests == []
+
+
 async def test_amazon_answers_item_by_item(service: Service, dst: str) -> None:
     """A refused item with code and message; a refused request without items."""
     world = service.world

@@ -74,7 +74,7 @@ class TestConversionsView:
 async def send_test_conversions(
     context: AppContext, destination_id: str, body: TestConversionsRequest
 ) -> TestConversionsView:
-    """Send marked conversions. Raises Refusal (404, 409, 422, 429, 502).
+    """Send marked conversions. Raises Refusal (403, 404, 409, 422, 429, 502).
 
     Data set and event name must be others than those of real events, so that no real figure is changed.
     """
@@ -82,6 +82,8 @@ async def send_test_conversions(
         raise invalid("event_name", "event_name_invalid")
     name = clean_event_name(body.event_name)
     async with changing(context, destination_id) as (change, destination):
+        if destination.suspended:
+            raise Refusal(ErrorCode.ORGANISATION_SUSPENDED)
         connection = change.connection
         await _require_few(connection, destination, context.now())
         pinned = {pin.name for pin in await event_names.of_advertiser(connection, destination.advertiser_id)}
