@@ -20,7 +20,6 @@ from app.domain.mapping.document import Mapping, check_publishable
 from app.domain.suggestions.suggest import Suggestion, SuggestionSettings, suggest
 from tests.domain.conversions import compiled, convert
 from tests.domain.orders import JSON, Truth, received
-from tests.domain.random_families import events_of_random_family
 from tests.domain.realistic_events import FAMILIES, events_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -87,17 +86,6 @@ def wrong_fact(sent: JSON, truth: Truth, missing: tuple[str, ...] = ()) -> str |
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@pytest.mark.parametrize("seed", range(100))
-def test_families_put_together_at_random_are_right(seed: int) -> None:
-    """Every event is accepted and right, whatever names, nesting, notation and times come together."""
-    events = [(received(event), truth) for event, truth in events_of_random_family(seed, 60, NOW)]
-    settings = SuggestionSettings("Europe/Berlin", Profile.AMAZON, {}, NOW)
-    suggestion = suggest([event for event, _ in events[:SAMPLE]], settings)
-    mapping = compiled({**suggestion.mapping})
-    problems = [problem_of(event, truth, mapping, f"e{n}") for n, (event, truth) in enumerate(events)]
-    assert not any(problems), (suggestion.rows, suggestion.undecided)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
