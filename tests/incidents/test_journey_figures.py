@@ -18,7 +18,8 @@ from app.domain.outcomes.status import Status
 from app.store.events import journey_figures
 from app.store.events.journey_figures import MOST_NODES
 from tests.incidents.conftest import Service
-from tests.incidents.test_journeys import of_node, refuse_odd
+from tests.incidents.test_journeys import of_node
+from tests.pipeline.amazon import refuse_odd
 from tests.pipeline.test_erasing import erase
 from tests.pipeline.test_replaying import OPERATOR
 from tests.pipeline.world import World, event, eventually

@@ -4,23 +4,13 @@ import hashlib
 import json
 from typing import Any
 
-import httpx
-
 from tests.incidents.conftest import Service
-from tests.pipeline.amazon import Request
+from tests.pipeline.amazon import refuse_odd
 from tests.pipeline.world import event, eventually
 
 
 def of_node(number: int, node: str, *, execution: str = "x1", journey: str = "j1") -> dict[str, Any]:
     return event(number, journey={"id": journey, "node_id": node, "execution_id": execution})
-
-
-def refuse_odd(request: Request) -> httpx.Response:
-    """Refuse the events with an odd number."""
-    odd = [index for index, each in enumerate(request.events) if int(each["eventId"].rpartition("-")[2]) % 2]
-    success = [{"index": index} for index in range(len(request.events)) if index not in odd]
-    error = [{"index": index, "code": "INVALID", "message": "no"} for index in odd]
-    return httpx.Response(207, json={"success": success, "error": error})
 
 
 async def figures(service: Service, destination: str, **query: str) -> dict[str, int]:

@@ -8,7 +8,7 @@ import pytest
 from app.admin.match_quality.reconciliation import read_reconciliation
 from app.domain.match_quality.reconciliation import DayCounts, EventKind, ReconciledDay, amc_sql, explain_gap
 from tests.incidents.conftest import Service
-from tests.incidents.test_journeys import refuse_odd
+from tests.pipeline.amazon import refuse_odd
 from tests.pipeline.world import MAPPING, event
 
 TODAY = datetime.now(UTC).date()

@@ -51,6 +51,12 @@ def items(*codes: str | None, message: str = "no") -> httpx.Response:
     return httpx.Response(207, json={"success": success, "error": error})
 
 
+def refuse_odd(request: Request) -> httpx.Response:
+    """Refuse the events with an odd number."""
+    numbers = [int(one.rpartition("-")[2]) for one in request.ids]
+    return items(*("FIELD_VALUE_IS_INVALID" if number % 2 else None for number in numbers))
+
+
 @dataclass
 class FakeAmazon:
     """Takes everything unless `script` answers otherwise; `script` may raise httpx errors."""

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -21,7 +20,7 @@ from app.store import callbacks
 from app.webhook_client import WebhookClient
 from tests.databases import execute
 from tests.listening import Heard, listening
-from tests.pipeline.amazon import Request, items
+from tests.pipeline.amazon import refuse_odd
 from tests.pipeline.damaging import HARMLESS, UNREADABLE
 from tests.pipeline.processes import Product, running_product
 from tests.pipeline.test_erasing import erase
@@ -88,10 +87,6 @@ def engine_of(receiver: Receiver) -> CallbackPost:
 async def received(receiver: Receiver, number: int) -> list[dict[str, Any]]:
     await eventually(lambda: len(receiver.taken) >= number)
     return receiver.taken
-
-
-def refuse_odd(request: Request) -> httpx.Response:
-    return items(*("FIELD_VALUE_IS_INVALID" if n % 2 else None for n in range(len(request.events))))
 
 
 async def test_final_states_are_delivered_in_batches_with_valid_signatures(

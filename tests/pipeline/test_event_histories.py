@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.crypto import OpaqueTexts
-from tests.pipeline.amazon import Request, items
+from tests.pipeline.amazon import items, refuse_odd
 from tests.pipeline.rows import BY_ORDER, MAPPING, publish
 from tests.pipeline.service import Service
 from tests.pipeline.test_delivering import once
@@ -320,7 +320,7 @@ async def test_rates_count_delivered_events_and_requests_that_were_sent(service:
     """An answered request delivers only what Amazon accepted; what never left is no request."""
     world = service.world
     dst = await world.destination()
-    world.amazon.script = _refuse_half
+    world.amazon.script = refuse_odd
     await world.post(dst, *(event(n) for n in range(60)))
     await world.work_until(dst, delivered=30, dead=30)
     await world.add_attempt(dst, outcome="not_sent")
@@ -328,10 +328,6 @@ async def test_rates_count_delivered_events_and_requests_that_were_sent(service:
     assert (rates["accepted_per_second"], rates["delivered_per_second"]) == (0.2, 0.1)
     assert rates["failed_requests_per_second"] == 0
     assert rates["requests_per_second"] == round(len(world.amazon.requests) / 300, 3)
-
-
-def _refuse_half(request: Request) -> httpx.Response:
-    return items(*("FIELD_VALUE_IS_INVALID" if n % 2 else None for n in range(len(request.events))))
 
 
 async def test_a_conflict_names_the_id_that_clashes(world: World) -> None:
