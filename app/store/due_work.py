@@ -231,13 +231,12 @@ async def poll(
         if not damage.is_damage(error):
             raise
         rows, damaged = await _poll_around_damage(connection, lane, in_flight)
-    limits: list[RequestRate] = []
+    limiting = [row for row in rows if row["number"] is not None]
+    limits = [RequestRate(row["requests_per_second"], row["burst"]) for row in limiting]
     queues: list[DestinationQueue] = []
-    for row in rows:
-        if row["number"] is not None:
-            limits.append(RequestRate(row["requests_per_second"], row["burst"]))
-            due_in = {kind: row[kind.value] for kind in WorkKind if row[kind.value] is not None}
-            queues.append(DestinationQueue(row["number"], row["id"], due_in, row["is_probe"]))
+    for row in limiting:
+        due_in = {kind: row[kind.value] for kind in WorkKind if row[kind.value] is not None}
+        queues.append(DestinationQueue(row["number"], row["id"], due_in, row["is_probe"]))
     unread = tuple([queue for queue in queues if queue.number in damaged])
     limit = reduce(RequestRate.lowest, limits) if limits else None
     return LanePoll(limit, rows[0]["erasures"], tuple(rows[0]["rates_elsewhere"]), tuple(queues), unread)
