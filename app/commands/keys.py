@@ -32,8 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--destination", action="append", metavar="ID", help="limit the key to this destination; repeatable"
     )
     create.add_argument("--days", type=days, help="days until the key expires; default: never")
-    revoke = actions.add_parser("revoke", help="revoke a key permanently")
-    revoke.add_argument("key", metavar="KEY_ID")
+    actions.add_parser("revoke", help="revoke a key permanently").add_argument("key", metavar="KEY_ID")
     for action in actions.choices.values():
         add_organisation_argument(action)
 
