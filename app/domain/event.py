@@ -131,9 +131,6 @@ class Events:
     members: Sequence[Any]
     read: Callable[[Any], Read]
 
-    def __len__(self) -> int:
-        return len(self.members)
-
     def reader(self, index: int) -> Callable[[], Event]:
         """Return a function that reads an event which is not rejected when it is read.
 

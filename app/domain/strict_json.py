@@ -118,7 +118,7 @@ def parse_outside(body: bytes, lists: Collection[str]) -> Any | MalformedJson:
             return parse(body)
         # `\u006` and `\u007` begin the escapes of small letters.
         marks = [*(f'"{name}"'.encode() for name in lists), b"\\u006", b"\\u007"]
-        if not any(mark in body for mark in marks):
+        if not [mark for mark in marks if mark in body]:
             return body
         members = _OBJECT.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -141,11 +141,12 @@ class Evaluator:
         nodes: set[JourneyNode] = set()
         is_plain, work = True, Work()
         pause_below = work.left - SLICE_STEPS
-        events = iter(request.events)
-        for start in range(0, len(request.events), SLICE_EVENTS):
+        events = request.events
+        read = map(events.read, events.members)
+        for start in range(0, len(events.members), SLICE_EVENTS):
             if start:
                 await asyncio.sleep(0)
-            for event in islice(events, SLICE_EVENTS):
+            for event in islice(read, SLICE_EVENTS):
                 if work.left < pause_below:
                     pause_below = work.left - SLICE_STEPS
                     await asyncio.sleep(0)

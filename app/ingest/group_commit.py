@@ -13,7 +13,7 @@ from app.ingest.dedup import Flush
 from app.ingest.evaluate import SLICE_EVENTS, Evaluator, PendingRequest
 from app.ingest.flush_writer import FlushWriter
 from app.store import flush as flush_store
-from app.store import lanes
+from app.store import lanes, ledger
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -49,7 +49,7 @@ class CommitQueue:
     def add(self, request: PendingRequest) -> None:
         self._waiting.setdefault(request.access.organisation, deque()).append(request)
         self.requests += 1
-        self.events += len(request.events)
+        self.events += len(request.events.members)
 
     def take(self, most_events: int) -> list[PendingRequest]:
         """Remove and return the requests of the next flush, in turns of one request for each organisation.
@@ -63,12 +63,12 @@ class CommitQueue:
         while self._waiting:
             organisation = next(iter(self._waiting))
             requests = self._waiting.pop(organisation)
-            if group and events + len(requests[0].events) > most_events:
+            if group and events + len(requests[0].events.members) > most_events:
                 too_large[organisation] = requests
                 continue
             request = requests.popleft()
             group.append(request)
-            events += len(request.events)
+            events += len(request.events.members)
             if requests:
                 self._waiting[organisation] = requests  # behind the other organisations
         self._waiting = too_large
@@ -87,7 +87,7 @@ class FlushSession:
     telemetry: Telemetry
     _connection: asyncpg.Connection | None = None
     _may_use_one_round_trip: bool = False
-    _generation: int | None = None  # of the ledger, as of the last flush
+    _generation: ledger.Generation | None = None  # as of the last flush
 
     async def connection(self) -> asyncpg.Connection:
         """Return the connection; open it if there is none."""

@@ -175,9 +175,9 @@ class EventsEndpoint:
                 if events is None:
                     raise Refusal.of(admission.refusal(ShedReason.LANE))
                 if not query.dry_run:
-                    if (wait_s := self.organisations.limits.charge(caller.organisation, len(events))) > 0:
+                    charged = len(events.members)
+                    if (wait_s := self.organisations.limits.charge(caller.organisation, charged)) > 0:
                         raise Refusal.of(too_fast(wait_s))
-                    charged = len(events)
                 request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)
                 await context.intake.evaluate(request)
             except MalformedBody as error:

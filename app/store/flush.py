@@ -12,17 +12,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
 
 from app.domain.ids import DestinationId, DestinationNumber
-from app.store import PipelineConnection, counts
+from app.store import PipelineConnection, counts, transposed
 from app.store.batches import NewBatch
 from app.store.database.partitions import FLUSH_LOCK
 from app.store.destinations.cache import CACHED_VERSION
-from app.store.ledger import SHORT_CONTENT, SHORT_KEY
+from app.store.ledger import SHORT_CONTENT, SHORT_KEY, Generation
 
 # The parameters of the statement of `append`, in order. They are also the first parameters of the function.
 _APPEND_PARAMETERS: Final = {
@@ -152,7 +153,7 @@ _CALL: Final = (
 class FlushPreconditions:
     """The current ledger generation, the version of each destination that exists, and the day (UTC)."""
 
-    generation: int
+    generation: Generation
     day: date
     versions: dict[DestinationId, int]
 
@@ -181,14 +182,16 @@ async def read_preconditions(
 ) -> FlushPreconditions:
     """Read the ledger generation and the versions of these destinations. Call it under the flush lock."""
     statement = f"""
-        SELECT g.generation, (now() AT TIME ZONE 'UTC')::date AS day, d.id, {CACHED_VERSION} AS version
+        SELECT g.generation, (now() AT TIME ZONE 'UTC')::date AS day, d.id, {CACHED_VERSION} AS version,
+          length(ledger_digest(decode(repeat('00', 16), 'hex'), {SHORT_KEY}, g.generation)) AS key_bytes
         FROM (SELECT max(generation) AS generation FROM ledger_generations) g
         -- LEFT JOIN: the generation is needed even if no destination exists.
         LEFT JOIN destinations d ON d.id = ANY($1)
         """
     rows = await connection.fetch(statement, list(ids))
     versions = {DestinationId(row["id"]): row["version"] for row in rows if row["id"] is not None}
-    return FlushPreconditions(rows[0]["generation"], rows[0]["day"], versions)
+    generation = Generation(rows[0]["generation"], rows[0]["key_bytes"] == SHORT_KEY)
+    return FlushPreconditions(generation, rows[0]["day"], versions)
 
 
 async def append(
@@ -247,21 +250,13 @@ def _append_arguments(
     batches: Sequence[NewBatch], writer: int, deltas: Mapping[DestinationNumber, counts.IngestCounts]
 ) -> list[Any]:
     """Return the values of `_APPEND_PARAMETERS`, in order."""
-    return [
-        [batch.id for batch in batches],
-        [batch.destination for batch in batches],
-        [batch.content for batch in batches],
-        [batch.shapes for batch in batches],
-        [batch.events for batch in batches],
-        [batch.size for batch in batches],
-        [batch.first_event for batch in batches],
-        [batch.last_event for batch in batches],
-        [batch.data_key for batch in batches],
-        [batch.queue for batch in batches],
-        [f"{{{','.join(map(str, batch.nodes))}}}" for batch in batches],
-        writer,
-        list(deltas),
-        [delta.accepted for delta in deltas.values()],
-        [delta.duplicates for delta in deltas.values()],
-        [delta.rejected for delta in deltas.values()],
-    ]
+    rows = [_columns(batch) for batch in batches]
+    queues = [batch.queue for batch in batches]
+    nodes = [f"{{{','.join(map(str, batch.nodes))}}}" for batch in batches]
+    counted = [(number, each.accepted, each.duplicates, each.rejected) for number, each in deltas.items()]
+    return [*transposed(rows, 9), queues, nodes, writer, *transposed(counted, 4)]
+
+
+_columns: Final = attrgetter(
+    "id", "destination", "content", "shapes", "events", "size", "first_event", "last_event", "data_key"
+)

@@ -7,7 +7,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.event import Event
+from app.domain.event import Events
 from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.dedup import Flush
@@ -20,7 +20,9 @@ from app.telemetry import Telemetry
 def request(organisation: str, events: int = 1) -> PendingRequest:
     """Return a request of which only the organisation and the number of events matter."""
     access = SenderAccess(OrganisationId(organisation), None)
-    return PendingRequest([cast("Event", None)] * events, access, RequestTrace(), response=cast(Any, None))
+    return PendingRequest(
+        Events([None] * events, cast(Any, None)), access, RequestTrace(), response=cast(Any, None)
+    )
 
 
 def queue_of(*requests: PendingRequest) -> CommitQueue:
@@ -59,7 +61,7 @@ def test_every_request_leaves_once_in_the_order_of_its_organisation(sent: list[t
     queue = queue_of(*requests)
     taken = []
     while group := queue.take(100):
-        assert len(group) == 1 or sum(len(each.events) for each in group) <= 100
+        assert len(group) == 1 or sum(len(each.events.members) for each in group) <= 100
         taken += group
     for name in "abc":
         own = [each for each in requests if each.access.organisation == name]

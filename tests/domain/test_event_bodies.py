@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import zstandard
 
 from app.domain import strict_json
-from app.domain.batch import EventMetadata, may_hold_id, pack, read_shapes
+from app.domain.batch import EventMetadata, may_hold_id, pack, pack_lines, read_shapes, unpack_content
+from app.domain.conversion.members import json_text
 from app.domain.event import (
     LISTS,
     BodyProblem,
@@ -159,6 +161,20 @@ def test_the_execution_id_that_an_event_is_found_by(journey: Any, kept: str | No
     assert journey_ids({**A, "journey": journey}).execution_id == kept
 
 
+@cases(
+    "places",
+    {
+        "one event": [0],
+        "every place": range(500),
+        "rejected events before, between and after": [1, 2, 250, 498],
+    },
+)
+def test_the_content_of_a_batch_has_the_place_of_each_event(places: Sequence[int]) -> None:
+    """Also in the form of the earlier release."""
+    bodies = [(place, json_text({"id": place, "name": "ä\n"}).encode()) for place in places]
+    assert unpack_content(pack_lines(bodies)) == unpack_content(pack(bodies)) == dict(bodies)
+
+
 def test_batches_are_passed_over_by_their_bytes() -> None:
     """An execution id in none of a batch's shapes is not looked for one by one."""
     shapes = [
@@ -236,7 +252,7 @@ def test_a_reader_keeps_its_event_and_not_the_body() -> None:
 def test_a_body_of_5000_lines_is_read() -> None:
     read = read_lines(b"{}\n" * 5000, default_destination="d", default_mapping=None)
     assert isinstance(read, Events)
-    assert len(read) == 5000
+    assert len(read.members) == 5000
 
 
 def test_a_member_that_cannot_be_read_counts_for_the_destination_of_the_batch() -> None:

@@ -275,13 +275,10 @@ def read_body(body: bytes, media_type: str, destination: str | None, mapping: st
             raise Refusal.of(malformed_body(parsed))
         read = read_events(parsed, default_destination=destination, default_mapping=mapping)
     if isinstance(read, BodyProblem):
-        match read.problem:
-            case "too_many_events":
-                raise Refusal(ErrorCode.TOO_MANY_EVENTS, read.detail)
-            case "empty_batch":
-                raise invalid("events", "empty", read.detail)
-            case _:
-                raise Refusal(ErrorCode.MALFORMED, read.detail)
+        if read.problem == "empty_batch":
+            raise invalid("events", "empty", read.detail)
+        has_too_many = read.problem == "too_many_events"
+        raise Refusal(ErrorCode.TOO_MANY_EVENTS if has_too_many else ErrorCode.MALFORMED, read.detail)
     return read
 
 
