@@ -39,6 +39,8 @@ from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 1.0
 _TRIM_EVERY: Final = 20  # writes of a mapping's samples
+# An event that takes longer has hundreds of thousands of values. The waiting events of its mapping are lost.
+_LONGEST_S: Final = 0.25
 _MOST_MAPPINGS: Final = 10_000
 _MOST_VALUES: Final = 100_000  # values that the counters of a process remember together: 10 MB
 
@@ -195,8 +197,7 @@ class SchemaSampler:
             return  # the usual case under load
         exhausted: set[MappingNumber] = set()
         for index, evaluated in enumerate(request.evaluated):
-            number = evaluated.mapping if isinstance(evaluated, Rejection) else evaluated.mapping.number
-            if number in exhausted or (found := _mapping_of(request, index, find)) is None:
+            if (found := _mapping_of(request, index, find)) is None or found[1].number in exhausted:
                 continue
             destination, published = found
             mapping = self._sampled_mapping(destination, published, now)
@@ -275,7 +276,8 @@ class SchemaSampler:
             await asyncio.sleep(0)  # a large event takes long to read
 
     def _sample_one(self, event: _WaitingEvent, now: datetime) -> None:
-        mapping, content = event.mapping, event.read().content
+        mapping, started_at = event.mapping, self.monotonic()
+        content = event.read().content
         if (group := self._groups.get(event.group)) is None:
             group = self._groups[event.group] = _Group(mapping, mapping.counter.id)
         mapping.counter.begin_event()
@@ -291,6 +293,8 @@ class SchemaSampler:
             group.different[EVENT_ID] += 0  # says that the ids of the group are counted
             mapping.counter.count(group.different, EVENT_ID, event.event_id)
         mapping.window.note(sample, mapping.paths, event.purchase, content)
+        if self.monotonic() - started_at > _LONGEST_S:
+            self._waiting = deque(each for each in self._waiting if each.mapping is not mapping)
 
     async def write(self) -> None:
         """Write the samples of the events observed so far; return when they can be read."""

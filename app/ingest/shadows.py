@@ -29,7 +29,6 @@ _MOST_WAITING: Final = 500
 _LONGEST_WAIT_S: Final = 0.5  # an event that waits longer shows that the process is busy
 _GATHER_S: Final = 0.25  # converting many events in a row costs less than waking up for each request
 _SLICE: Final = 50  # events that are converted without a pause
-_LONGEST_S: Final = 0.005  # of an event without a pause after it
 
 
 @dataclass(slots=True)
@@ -141,14 +140,13 @@ class ShadowRunner:
         waiting, self._waiting = self._waiting, []
         now, work = self.now(), Work(SLICE_STEPS)
         for number, each in enumerate(waiting, 1):
-            started_at = self.monotonic()
-            is_late = started_at - each.chosen_at > _LONGEST_WAIT_S
+            is_late = self.monotonic() - each.chosen_at > _LONGEST_WAIT_S
             plan = None if is_late else each.shadow.plan_for(each.destination)
             if plan is None:
                 each.shadow.counts.skipped += 1
                 continue
             draft = plan.convert(each.read(), each.published.event_id or "shadow", now, work=work)
             each.shadow.counts.add(each.published, draft)
-            if number % _SLICE == 0 or work.left < 0 or self.monotonic() - started_at > _LONGEST_S:
+            if number % _SLICE == 0 or work.left < 0:
                 work = Work(SLICE_STEPS)
                 await asyncio.sleep(0)

@@ -166,8 +166,7 @@ class EventsEndpoint:
         own = None if ids is None else frozenset(map(DestinationId, ids))
         access = SenderAccess(caller.organisation, own)
         body = await RequestBodyReader(receive, permit, admission).read()
-        large = len(body) > _LARGE_BODY_BYTES
-        async with context.intake.evaluating_large() if large else nullcontext():
+        async with context.intake.evaluating_large() if len(body) > _LARGE_BODY_BYTES else nullcontext():
             read = intake.read_body(body, media_type, query.destination_id, query.mapping_id)
             charged = 0
             try:

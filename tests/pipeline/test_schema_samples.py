@@ -1,6 +1,7 @@
 """What is sampled of events: rejected ones too, no text of any, and nothing of an erased person."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -238,6 +239,16 @@ async def test_a_lost_sample_delays_no_event(
     await world.post(dst, *(event(n) for n in range(50)))
     assert not calls
     assert counted(await groups(world, sampler, dst)) == len(calls) == 50
+
+
+async def test_a_large_event_delays_others_once(world: World, sampler: SchemaSampler, dst: str) -> None:
+    """The events of its mapping that wait behind it are lost, and those of other mappings are not."""
+    other = await world.destination(advertiser="5800000003")
+    await world.post(dst, event(1), event(2), event(3))
+    await world.post(other, event(4))
+    sampler.monotonic = itertools.count().__next__
+    assert counted(await groups(world, sampler, dst)) == 1
+    assert counted(await groups(world, sampler, other)) == 1
 
 
 async def test_events_are_sampled_while_samples_are_written(world: World, sampler: SchemaSampler) -> None:
