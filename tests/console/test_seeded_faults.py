@@ -19,6 +19,11 @@ def visitor(product: Product) -> Iterator[httpx.Client]:
         yield client
 
 
+def connected(product: Product, advertiser: str) -> str:
+    """Make a destination that sends, and return its id."""
+    return opened(product).shop(f"Acme {advertiser}", advertiser, document=MAPPING)
+
+
 def read(answer: httpx.Response) -> str:
     """Return a page as a reader sees it: without markup, blanks as one."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", answer.text)).split())
@@ -53,7 +58,7 @@ ON_THE_EVENT = {
 def test_cause_and_remedy_are_named(product: Product, visitor: httpx.Client, number: int, name: str) -> None:
     """Within some seconds, on either page, in words that a person can act on."""
     case, advertiser = opened(product), str(7_000_000_000 + number)
-    destination = case.shop(f"Acme {advertiser}", advertiser, document=MAPPING)
+    destination = connected(product, advertiser)
     fault, *of_destination = FAULTS[name]
     case.fault(advertiser, **fault)
     case.send([event(number, destination_id=destination) for number in range(3)])
