@@ -225,7 +225,7 @@ async def change_preference(
     """Set the notification settings of a destination. Raises Refusal for a channel not in `channels`."""
     if not (preference.channels or frozenset()).issubset(channels):
         names = ", ".join(sorted(channels)) or "none"
-        detail = f"The notification channels of this organisation: {names}."
+        detail = f"A channel does not exist. The notification channels of this organisation: {names}."
         raise invalid("channels", "not_in_list", detail)
     before = (await stored_alerting.read(change.driver, destination.id)).preference
     if before == preference:
