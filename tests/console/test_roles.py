@@ -138,7 +138,7 @@ async def test_each_role_reaches_what_it_may_and_nothing_else(world: ApiWorld, r
 async def test_privacy_and_platform_reach_their_pages_only(
     world: ApiWorld, role: PersonRole, reached: set[tuple[str, str]]
 ) -> None:
-    """A refused page names the roles that may open it."""
+    """A refused page names the roles that may open it, and does not lead to the list of destinations."""
     await sign_in(world, await world.key(*SCOPES[role]))
     wrong: list[Any] = []
     async for route, answer in responses(world):
@@ -146,6 +146,8 @@ async def test_privacy_and_platform_reach_their_pages_only(
             wrong.append((route, answer.status_code))
         if answer.status_code == 403 and f"Your role, {role}, may not" not in answer.text:
             wrong.append((route, "does not say who may"))
+        if answer.status_code == 403 and 'href="/console"' in answer.text:
+            wrong.append((route, "leads to the next refusal"))
     assert wrong == []
 
 
