@@ -17,6 +17,7 @@ CAMPAIGNS = {
     "language": "campaigns.language",
     "liveness": "campaigns.chaos.campaign liveness",
     "mutation": "campaigns.attacks.mutation",
+    "notifications": "campaigns.notifications",
     "power-cuts": "campaigns.chaos.power_cuts",
     "proxies": "campaigns.edge.proxied",
     "random-pairs": "tests.domain.random_pairs",
