@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
+from app.admin.privacy import subjects
 from app.admin.privacy.subjects import SubjectSearch, find_person
 from app.crypto import Vault
 from app.delivery import erasure as scanning
 from app.delivery.erasure import ErasureScanner
-from app.domain.ids import OrganisationId
+from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.store.encryption import erasure_place
 from app.store.privacy import erasures
-from tests.pipeline.test_erasing import erase
-from tests.pipeline.world import World, event
+from tests.databases import WAITING_LOCKS
+from tests.pipeline.test_erasing import erase, stored_bodies
+from tests.pipeline.world import World, event, eventually
 
 PERSONS = 100
 
@@ -243,3 +245,21 @@ async def test_a_search_out_of_time_goes_on_where_it_stopped(world: World, dst: 
     rest = await search(world, email="person3@example.com", after=part.cursor)
     assert rest.cursor is None
     assert part.events.total() + rest.events.total() == 25
+
+
+async def test_two_workers_rewrite_a_batch_one_after_the_other(world: World) -> None:
+    """The second waits for the first, and then opens the new content with the new key."""
+    await world.destination(*(event(number) for number in range(4)))
+    [batch] = await world.fetch("SELECT batch, day FROM batch_states")
+    first, second = await scanner(world), await scanner(world)
+    for number, each in enumerate((first, second)):
+        found = subjects.values_of({"email": f"person{number}@example.com"})
+        each.values = {DEFAULT_ORGANISATION: dict.fromkeys(found, f"erasure {number}")}
+    pool = world.resources.pool
+    async with pool.acquire() as one, pool.acquire() as other:
+        async with one.transaction():
+            assert await first.rewrite(one, batch["batch"], batch["day"])
+            waiting = asyncio.create_task(second.rewrite(other, batch["batch"], batch["day"]))
+            await eventually(lambda: world.fetch(WAITING_LOCKS))
+        assert await waiting
+    assert len(await stored_bodies(world)) == 2

@@ -58,7 +58,7 @@ FOR_ALL = {
     "privacy.erasures.advance": _SCAN,
     "privacy.erasures.add_found": _SCAN,
     "privacy.erasures.finish": _SCAN,
-    "privacy.erasures.lock": _SCAN,
+    "privacy.erasures.read_locked": _SCAN,
     "events.attempts.attempts": "names the destination by its number, which a scoped statement found",
     "destinations.figures.destination_figures": "names the destination by the number of a scoped statement",
     "flush._FUNCTION_SQL": "one flush stores events of many; ingest compared the organisation of each",

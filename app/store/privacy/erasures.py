@@ -225,7 +225,9 @@ class LockedBatch:
 
 async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> LockedBatch | None:
     """Lock the state of a batch and read the batch, or return None if its data key was deleted."""
-    row = await connection.fetchrow(SQL["lock"], batch, day)
+    await connection.execute(SQL["lock"], batch, day)
+    # A separate statement: after a wait for the lock, one that joins the content reads that of before.
+    row = await connection.fetchrow(SQL["read_locked"], batch, day)
     if row is None:
         return None
     exceptions = {

@@ -46,11 +46,14 @@ UPDATE erasures SET finished_at = now(), sealed = NULL
 WHERE number = ANY($1) AND finished_at IS NULL
 
 -- name: lock
+SELECT FROM batch_states WHERE batch = $1 AND day = $2 AND data_key IS NOT NULL FOR UPDATE
+
+-- name: read_locked
 SELECT (SELECT organisation_id FROM destinations WHERE number = s.destination), s.destination,
   s.disposition, s.settled_at, s.tries, s.events, s.data_key, s.last_event, p.content, p.shapes
 FROM batch_states s LEFT JOIN batches p
   ON p.id = s.batch AND p.day = s.day AND p.destination = s.destination
-WHERE s.batch = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
+WHERE s.batch = $1 AND s.day = $2 AND s.data_key IS NOT NULL
 
 -- name: lock_exceptions
 SELECT place, status FROM exceptions WHERE batch = $1 FOR UPDATE
