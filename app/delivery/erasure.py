@@ -230,7 +230,6 @@ class ErasureScanner:
                 removed.append(event)
                 tally = tallies.setdefault(erasure, {"waiting": 0, "dead": 0, "delivered": 0})
                 tally[state] += 1
-            # In the form that the earlier release reads as well.
             rest = sorted((position, body) for position, body in bodies.items() if position not in erased)
             data_key, content = seal_batch(batch, packing.pack(rest), self.worker.vault)
             await erasures.rewrite(

@@ -25,7 +25,7 @@ class Flush:
     """
 
     requests: Sequence[PendingRequest]
-    generation: ledger.Generation
+    generation: int  # of the ledger
     evaluated: list[list[Evaluated]] = field(default_factory=list)
     results: list[list[DedupResult | None]] = field(default_factory=list)
     # The ledger keys of duplicates whose mapped Amazon eventId was used by an event with another event id.

@@ -132,7 +132,7 @@ class FlushWriter:
             await self._seal_all(flush, batches_of_flush),
             b"".join([candidate.keys[0] for candidate in in_order]),
             b"".join([candidate.content for candidate in in_order]),
-            generation=flush.generation.number,
+            generation=flush.generation,
             versions=versions,
             nodes_day=self.journeys.day,
             writer=self.count_writer.number,
@@ -191,7 +191,7 @@ class FlushWriter:
         """Set the results that `write` would set, for a dry run."""
         await self._read_pins(connection, flush)
         keys = [key for _, candidate in flush.candidates() for key in candidate.keys]
-        flush.ledger_rows = await ledger.find(connection, flush.generation.number, keys)
+        flush.ledger_rows = await ledger.find(connection, flush.generation, keys)
         decide(flush)
 
     async def _read_pins(self, connection: PipelineConnection, flush: Flush) -> None:
@@ -283,12 +283,12 @@ class FlushWriter:
                 for key in candidate.keys
             }
             if surplus := [key for key, entry in claimed.items() if entries.get(key) != entry]:
-                await ledger.release(connection, flush.generation.number, surplus)
+                await ledger.release(connection, flush.generation, surplus)
             missing = [entry for key, entry in entries.items() if claimed.get(key) != entry]
-            is_complete = not missing or await ledger.claim(connection, flush.generation.number, missing)
+            is_complete = not missing or await ledger.claim(connection, flush.generation, missing)
             if is_complete and (has_read or len(entries) == len(keys)):
                 return assigned, entries
-            rows = await ledger.find(connection, flush.generation.number, keys)
+            rows = await ledger.find(connection, flush.generation, keys)
             has_read = True
             claimed = {key: entry for key, entry in entries.items() if entry.is_row(rows.get(key))}
             flush.ledger_rows = {key: row for key, row in rows.items() if key not in claimed}
@@ -333,8 +333,7 @@ class FlushWriter:
             for place, _, candidate in accepted:
                 node = node_of(number, candidate.journey)
                 by_place[place] = numbers.get(node, journey_figures.OTHER)
-        pack = packing.pack_lines if flush.generation.has_short_digests else packing.pack
-        data_key, content = crypto.seal_batch(batch.id, pack(bodies), self.vault)
+        data_key, content = crypto.seal_batch(batch.id, packing.pack(bodies), self.vault)
         return batches.NewBatch(
             id=batch.id,
             destination=number,

@@ -13,7 +13,7 @@ from app.ingest.dedup import Flush
 from app.ingest.evaluate import SLICE_EVENTS, Evaluator, PendingRequest
 from app.ingest.flush_writer import FlushWriter
 from app.store import flush as flush_store
-from app.store import lanes, ledger
+from app.store import lanes
 from app.store.database.results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -87,7 +87,7 @@ class FlushSession:
     telemetry: Telemetry
     _connection: asyncpg.Connection | None = None
     _may_use_one_round_trip: bool = False
-    _generation: ledger.Generation | None = None  # as of the last flush
+    _generation: int | None = None  # of the ledger, as of the last flush
 
     async def connection(self) -> asyncpg.Connection:
         """Return the connection; open it if there is none."""

@@ -23,7 +23,7 @@ from app.store import PipelineConnection, counts, transposed
 from app.store.batches import NewBatch
 from app.store.database.partitions import FLUSH_LOCK
 from app.store.destinations.cache import CACHED_VERSION
-from app.store.ledger import SHORT_CONTENT, SHORT_KEY, Generation
+from app.store.ledger import SHORT_CONTENT, SHORT_KEY
 
 # The parameters of the statement of `append`, in order. They are also the first parameters of the function.
 _APPEND_PARAMETERS: Final = {
@@ -153,7 +153,7 @@ _CALL: Final = (
 class FlushPreconditions:
     """The current ledger generation, the version of each destination that exists, and the day (UTC)."""
 
-    generation: Generation
+    generation: int
     day: date
     versions: dict[DestinationId, int]
 
@@ -182,16 +182,14 @@ async def read_preconditions(
 ) -> FlushPreconditions:
     """Read the ledger generation and the versions of these destinations. Call it under the flush lock."""
     statement = f"""
-        SELECT g.generation, (now() AT TIME ZONE 'UTC')::date AS day, d.id, {CACHED_VERSION} AS version,
-          length(ledger_digest(decode(repeat('00', 16), 'hex'), {SHORT_KEY}, g.generation)) AS key_bytes
+        SELECT g.generation, (now() AT TIME ZONE 'UTC')::date AS day, d.id, {CACHED_VERSION} AS version
         FROM (SELECT max(generation) AS generation FROM ledger_generations) g
         -- LEFT JOIN: the generation is needed even if no destination exists.
         LEFT JOIN destinations d ON d.id = ANY($1)
         """
     rows = await connection.fetch(statement, list(ids))
     versions = {DestinationId(row["id"]): row["version"] for row in rows if row["id"] is not None}
-    generation = Generation(rows[0]["generation"], rows[0]["key_bytes"] == SHORT_KEY)
-    return FlushPreconditions(generation, rows[0]["day"], versions)
+    return FlushPreconditions(rows[0]["generation"], rows[0]["day"], versions)
 
 
 async def append(

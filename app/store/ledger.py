@@ -8,7 +8,7 @@ before migration 0018 store complete digests; later ones store the first bytes (
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -18,14 +18,7 @@ from app.store import PipelineConnection, columns_of, execute, fetch_scalar, rea
 SQL: Final = read_sql(__file__)
 SEARCHED: Final = 3  # generations in which a key is searched
 SHORT_KEY: Final = 11  # bytes
-SHORT_CONTENT: Final = 5
-
-
-class Generation(NamedTuple):
-    """A generation. While the newest has complete digests, processes of the earlier release may run."""
-
-    number: int
-    has_short_digests: bool
+SHORT_CONTENT: Final = 7
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False):

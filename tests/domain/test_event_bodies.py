@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -11,8 +10,7 @@ import pytest
 import zstandard
 
 from app.domain import strict_json
-from app.domain.batch import EventMetadata, may_hold_id, pack, pack_lines, read_shapes, unpack_content
-from app.domain.conversion.members import json_text
+from app.domain.batch import EventMetadata, may_hold_id, pack, read_shapes
 from app.domain.event import (
     LISTS,
     BodyProblem,
@@ -159,20 +157,6 @@ def test_valid_ids(event_id: str) -> None:
 def test_the_execution_id_that_an_event_is_found_by(journey: Any, kept: str | None) -> None:
     """What cannot be kept and shown is left out; the event is taken all the same."""
     assert journey_ids({**A, "journey": journey}).execution_id == kept
-
-
-@cases(
-    "places",
-    {
-        "one event": [0],
-        "every place": range(500),
-        "rejected events before, between and after": [1, 2, 250, 498],
-    },
-)
-def test_the_content_of_a_batch_has_the_place_of_each_event(places: Sequence[int]) -> None:
-    """Also in the form of the earlier release."""
-    bodies = [(place, json_text({"id": place, "name": "ä\n"}).encode()) for place in places]
-    assert unpack_content(pack_lines(bodies)) == unpack_content(pack(bodies)) == dict(bodies)
 
 
 def test_batches_are_passed_over_by_their_bytes() -> None:

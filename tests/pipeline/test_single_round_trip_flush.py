@@ -3,23 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
 import asyncpg
-import msgspec
 import pytest
 
-from app import crypto
-from app.domain.batch import expand
 from app.domain.conversion.results import DeploymentRules
 from app.ingest.flush_writer import CAUTIOUS_FLUSHES
 from app.ingest.group_commit import FLUSH_MIN_REQUESTS, FlushSession
 from app.processes import api
 from app.processes.resources import open_resources
-from app.store import flush
 from app.store.counts import WRITERS, CountWriter
 from app.store.database import partitions
 from app.store.database.partitions import FLUSH_LOCK
@@ -56,26 +51,6 @@ async def taking_posts(url: str) -> AsyncIterator[tuple[Callable[..., Awaitable[
                 ]
 
             yield post, fuse
-
-
-async def test_the_earlier_release_reads_what_is_stored_while_it_may_run(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It reads contents as MessagePack, and may run until a generation of the ledger has short digests."""
-    read = flush.read_preconditions
-
-    async def read_earlier(*arguments: Any) -> flush.FlushPreconditions:
-        found = await read(*arguments)
-        return replace(found, generation=found.generation._replace(has_short_digests=False))
-
-    dst = await world.destination()
-    monkeypatch.setattr(flush, "read_preconditions", read_earlier)
-    for first in (1, 3):
-        await world.post(dst, *many(first, 2))
-    monkeypatch.setattr(crypto, "unpack_content", lambda content: expand(content))
-    for row in await world.fetch("SELECT id, content, data_key FROM batches JOIN batch_states ON id = batch"):
-        content: Any = crypto.open_batch(row["id"], row["data_key"], row["content"], world.resources.vault)
-        assert [place for place, _ in msgspec.msgpack.decode(content, type=list[tuple[int, bytes]])] == [0, 1]
 
 
 async def test_a_flush_is_one_call(database_url: str) -> None:

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from app.domain.ids import BatchId
-from app.store import flush, ledger
+from app.store import ledger
 from app.store.database import balance, migrate, partitions, privileges, schema_revision
 from tests.databases import ROLES, WAITING_LOCKS, connected
 from tests.pipeline.world import eventually
@@ -212,8 +212,6 @@ async def test_the_ledger_of_the_previous_release_is_still_searched(
         assert await ledger.claim(empty, generation, [other])
         [row] = (await ledger.find(empty, generation, [other.key])).values()
         forms.append(len(row.content))
-        current = (await flush.read_preconditions(empty, [])).generation
-        assert current == ledger.Generation(generation, has_short_digests=generation > 2)
         if generation == 3:
             # A process of the previous release would not find the event again.
             with pytest.raises(asyncpg.CheckViolationError):
@@ -222,7 +220,7 @@ async def test_the_ledger_of_the_previous_release_is_still_searched(
         if generation < 4:
             await empty.execute("UPDATE ledger_generations SET began_at = began_at - interval '12 days'")
             await partitions.rotate_ledger(empty)
-    assert forms == [16, 16, 5, 5]
+    assert forms == [16, 16, 7, 7]
     with pytest.raises(Exception, match="would not find"):
         await asyncio.to_thread(migrate.downgrade, url, "0017")
 

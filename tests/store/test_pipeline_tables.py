@@ -126,7 +126,7 @@ async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
         async with asyncio.timeout(30):
             while not await c.fetchval(waits, owner.get_server_pid()):
                 assert not rotating.done()
-        assert (await flush.read_preconditions(c, [])).generation.number == 1
+        assert (await flush.read_preconditions(c, [])).generation == 1
     assert await asyncio.wait_for(rotating, 30) == 2
 
 
@@ -441,7 +441,7 @@ async def test_a_flush_that_fails_leaves_no_transaction_behind(c: asyncpg.Connec
     assert not c.is_in_transaction()
     async with flush.transaction(c):
         assert c.is_in_transaction()
-        assert (await flush.read_preconditions(c, [])).generation.number == 1
+        assert (await flush.read_preconditions(c, [])).generation == 1
     held = await c.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
     )
