@@ -124,8 +124,8 @@ class MalformedBody(Exception):
 class Events:
     """The events of a body, in order. Reading one raises MalformedBody.
 
-    An event is read whenever it is needed, and only its bytes are kept: the values of an event take five to
-    ten times as much memory.
+    An event is read whenever it is needed, and only its bytes are kept, because its values take several times
+    as much memory.
     """
 
     members: Sequence[Any]

@@ -39,7 +39,8 @@ from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 1.0
 _TRIM_EVERY: Final = 20  # writes of a mapping's samples
-# An event that takes longer has hundreds of thousands of values. The waiting events of its mapping are lost.
+# After an event that takes longer (it has hundreds of thousands of values), the waiting events of its mapping
+# are not sampled.
 _LONGEST_S: Final = 0.25
 _MOST_MAPPINGS: Final = 10_000
 _MOST_VALUES: Final = 100_000  # values that the counters of a process remember together: 10 MB

@@ -12,14 +12,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
 
 from app.domain.ids import DestinationId, DestinationNumber
-from app.store import PipelineConnection, counts, transposed
+from app.store import PipelineConnection, columns_of, counts
 from app.store.batches import NewBatch
 from app.store.database.partitions import FLUSH_LOCK
 from app.store.destinations.cache import CACHED_VERSION
@@ -248,13 +247,11 @@ def _append_arguments(
     batches: Sequence[NewBatch], writer: int, deltas: Mapping[DestinationNumber, counts.IngestCounts]
 ) -> list[Any]:
     """Return the values of `_APPEND_PARAMETERS`, in order."""
-    rows = [_columns(batch) for batch in batches]
-    queues = [batch.queue for batch in batches]
-    nodes = [f"{{{','.join(map(str, batch.nodes))}}}" for batch in batches]
-    counted = [(number, each.accepted, each.duplicates, each.rejected) for number, each in deltas.items()]
-    return [*transposed(rows, 9), queues, nodes, writer, *transposed(counted, 4)]
-
-
-_columns: Final = attrgetter(
-    "id", "destination", "content", "shapes", "events", "size", "first_event", "last_event", "data_key"
-)
+    return [
+        *columns_of(batches, "id", "destination", "content", "shapes", "events", "size"),
+        *columns_of(batches, "first_event", "last_event", "data_key", "queue"),
+        [f"{{{','.join(map(str, batch.nodes))}}}" for batch in batches],
+        writer,
+        list(deltas),
+        *columns_of(list(deltas.values()), "accepted", "duplicates", "rejected"),
+    ]
