@@ -210,8 +210,10 @@ def shop(case: Showcase, name: str, advertiser: str) -> None:
     """
     destination = case.shop(name, advertiser, document=SHOP)
     events = case.events(destination, ACCEPTED + 22)
+    now = datetime.now(UTC).isoformat(timespec="seconds")  # all of one UTC day, which is compared with Amazon
     for number, each in enumerate(events):
         user = each["user"]
+        each["event"]["timestamp"] = now
         phone = f"+1202555{number:04}"
         user["phone"] = hashlib.sha256(phone.encode()).hexdigest()
         if number % 2:

@@ -11,8 +11,6 @@ from tests.incidents.conftest import Service
 from tests.pipeline.amazon import refuse_odd
 from tests.pipeline.world import MAPPING, event
 
-TODAY = datetime.now(UTC).date()
-YESTERDAY = TODAY - timedelta(days=1)
 FIELDS = {**MAPPING["fields"], "event_id": {"path": "event.id"}}
 OPTIONAL: dict[str, Any] = {
     **MAPPING,
@@ -32,23 +30,25 @@ def event_of(day: date, number: int, *, consent: str = "granted", **more: Any) -
 async def test_each_figure_is_exact(service: Service) -> None:
     """Delivered, refused, waiting, without consent, repeated: by day, name, type and source."""
     world = service.world
+    today = datetime.now(UTC).date()
+    yesterday = today - timedelta(days=1)
     destination = await world.destination(mapping=OPTIONAL)
     await world.fetch("UPDATE destinations SET dataset_name = 'Shop_Events' WHERE id = $1", destination)
     world.amazon.script = refuse_odd
     world.work()
-    await service.post(destination, *(event_of(YESTERDAY, number) for number in range(10)))
-    await service.post(destination, *(event_of(TODAY, number) for number in range(10, 16)))
-    await service.post(destination, *(event_of(TODAY, number, source="OFFLINE") for number in range(16, 18)))
+    await service.post(destination, *(event_of(yesterday, number) for number in range(10)))
+    await service.post(destination, *(event_of(today, number) for number in range(10, 16)))
+    await service.post(destination, *(event_of(today, number, source="OFFLINE") for number in range(16, 18)))
     await world.until(destination, delivered=9, dead=9)
     await world.stop_workers()
-    await service.post(destination, *(event_of(TODAY, number) for number in range(20, 24)))  # wait
-    await service.post(destination, *(event_of(TODAY, number, consent="denied") for number in range(30, 33)))
-    await service.post(destination, {**event_of(TODAY, 10), "event_id": "again"})  # same content: a duplicate
+    await service.post(destination, *(event_of(today, number) for number in range(20, 24)))  # wait
+    await service.post(destination, *(event_of(today, number, consent="denied") for number in range(30, 33)))
+    await service.post(destination, {**event_of(today, 10), "event_id": "again"})  # same content: a duplicate
     await service.post(
         destination,
-        {**event_of(TODAY, 40, total=5), "event": {**event_of(TODAY, 40)["event"], "id": "own-11"}},
+        {**event_of(today, 40, total=5), "event": {**event_of(today, 40)["event"], "id": "own-11"}},
     )
-    await service.post(destination, *({**event_of(TODAY, 50 + n), "user": {}} for n in range(2)))  # no key
+    await service.post(destination, *({**event_of(today, 50 + n), "user": {}} for n in range(2)))  # no key
     found = await service.get(f"/destinations/{destination}/reconciliation")
     assert (found["complete"], found["next_cursor"]) == (True, None)
     rows = {(row["day"], row["event_source"]): row for row in found["items"]}
@@ -64,22 +64,22 @@ async def test_each_figure_is_exact(service: Service) -> None:
     )
     figures = {key: tuple(row[name] for name in names) for key, row in rows.items()}
     assert figures == {
-        (YESTERDAY.isoformat(), "WEBSITE"): (0, 10, 10, 5, 5, 0, 0, 0),
-        (TODAY.isoformat(), "WEBSITE"): (0, 10, 6, 3, 3, 1, 0, 4),
-        (TODAY.isoformat(), "OFFLINE"): (0, 2, 2, 1, 1, 0, 0, 0),
-        (TODAY.isoformat(), None): (2, 0, 0, 0, 0, 1, 3, 0),
+        (yesterday.isoformat(), "WEBSITE"): (0, 10, 10, 5, 5, 0, 0, 0),
+        (today.isoformat(), "WEBSITE"): (0, 10, 6, 3, 3, 1, 0, 4),
+        (today.isoformat(), "OFFLINE"): (0, 2, 2, 1, 1, 0, 0, 0),
+        (today.isoformat(), None): (2, 0, 0, 0, 0, 1, 3, 0),
     }
     assert {(row["event_name"], row["event_type"], row["dataset_name"]) for row in found["items"]} == {
         ("Added to cart", "ADD_TO_SHOPPING_CART", "Shop_Events")
     }
     assert "conversion_event_name IN ('Added to cart')" in found["amc_sql"]
     only = await service.get(
-        f"/destinations/{destination}/reconciliation", **{"from": str(YESTERDAY), "to": str(YESTERDAY)}
+        f"/destinations/{destination}/reconciliation", **{"from": str(yesterday), "to": str(yesterday)}
     )
     assert [row["accepted"] for row in only["items"]] == [10]
     answer = await service.send(
         f"/destinations/{destination}/reconciliation/explain",
-        day=str(TODAY), event_name="Added to cart", amazon_count=1,
+        day=str(today), event_name="Added to cart", amazon_count=1,
     )  # fmt: skip
     assert answer.status_code == 200, answer.text
     gap = answer.json()
@@ -94,7 +94,7 @@ async def test_each_figure_is_exact(service: Service) -> None:
         "4 still wait",
     ):
         assert part in gap["sentence"], gap["sentence"]
-    assert gap["stable_at"] == f"{TODAY + timedelta(days=6)}T00:00:00Z"
+    assert gap["stable_at"] == f"{today + timedelta(days=6)}T00:00:00Z"
 
 
 async def test_the_count_ends_within_a_batch_of_its_time(
@@ -102,7 +102,7 @@ async def test_the_count_ends_within_a_batch_of_its_time(
 ) -> None:
     """Without any time it counts the newest batch and says that it is not complete."""
     for first in (0, 3):
-        await service.post(dst, *(event_of(TODAY, number) for number in range(first, first + 3)))
+        await service.post(dst, *(event_of(datetime.now(UTC).date(), n) for n in range(first, first + 3)))
     path = f"/destinations/{dst}/reconciliation"
     for seconds, events, complete in ((20.0, 6, True), (0.0, 3, False)):
         monkeypatch.setitem(read_reconciliation.__kwdefaults__ or {}, "seconds", seconds)
