@@ -107,10 +107,14 @@ def copy_as(type_: type[Copy], source: object, **members: Any) -> Copy:
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One invalid field: its path in the request, and a stable problem code."""
+    """One invalid field: its path in the request, and a stable problem code.
+
+    `sentence` is what people read about it, if it says more than the meaning of the code.
+    """
 
     field: str
     problem: str
+    sentence: str | None = None
 
 
 class ErrorCode(SentenceCode):
@@ -237,7 +241,7 @@ class Refusal(Exception):
 
 def invalid(field: str, problem: str, detail: str | None = None) -> Refusal:
     """Return the refusal of a request with one invalid field."""
-    return Refusal(ErrorCode.INVALID, detail, FieldProblem(field, problem))
+    return Refusal(ErrorCode.INVALID, detail, FieldProblem(field, problem, detail))
 
 
 Found = TypeVar("Found")

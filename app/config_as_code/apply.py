@@ -8,7 +8,7 @@ from fractions import Fraction
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.admin import ErrorCode, FieldProblem, Refusal, new_id
+from app.admin import Refusal, invalid, new_id
 from app.admin.context import EvaluationSettings, Update
 from app.admin.destinations import set_status_callback
 from app.admin.destinations.settings import insert_destination, update_settings
@@ -184,5 +184,4 @@ async def _unused_id(connection: AsyncConnection, kind: str) -> AsyncIterator[No
         async with connection.begin_nested():
             yield
     except IntegrityError:
-        detail = f"Another {kind} has this id."
-        raise Refusal(ErrorCode.INVALID, detail, FieldProblem("id", "duplicate")) from None
+        raise invalid("id", "duplicate", f"Another {kind} has this id.") from None

@@ -42,8 +42,10 @@ _CHECK_DOCUMENTS = object()
 
 
 def _mapping_name(name: object) -> str:
-    if not isinstance(name, str) or name_problem_code(name):
-        raise validation_error("invalid", "A mapping needs a name of printable characters.")
+    if not isinstance(name, str) or not name.strip():
+        raise validation_error("invalid", "A mapping needs a name.")
+    if code := name_problem_code(name):
+        raise validation_error(code)
     return name
 
 

@@ -238,5 +238,6 @@ def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
     """Return a sentence for each field, about its first problem."""
     sentences: dict[str, str] = {}
     for field in fields:
-        sentences.setdefault(field.field, _SENTENCES.get(field.problem, f"Invalid: {field.problem}."))
+        usual = _SENTENCES.get(field.problem, f"Invalid: {field.problem}.")
+        sentences.setdefault(field.field, field.sentence or usual)
     return sentences

@@ -11,7 +11,7 @@ import msgspec
 from fastapi import Query
 from starlette.responses import RedirectResponse, Response
 
-from app.admin import ErrorCode, FieldProblem, Refusal, Scope, catalog
+from app.admin import ErrorCode, Refusal, Scope, catalog, invalid
 from app.admin.context import AppContext
 from app.admin.destinations import destination_names
 from app.admin.mappings.mappings import list_published
@@ -107,8 +107,7 @@ async def erase(visit: CurrentVisit, form: Form) -> Response:
 def _identifier(form: Form) -> tuple[str, str]:
     kind, value = form.text("kind"), form.text("value")
     if kind not in subjects.IDENTIFIERS or not 1 <= len(value) <= 1024:
-        problem = FieldProblem("value", "missing")
-        raise Refusal(ErrorCode.INVALID, "Choose a kind and enter a value.", problem)
+        raise invalid("value", "missing", "Choose a kind and enter a value.")
     if kind == "hash" and not _DIGEST.fullmatch(value.lower()):
         raise Refusal(ErrorCode.INVALID, "A SHA-256 has 64 hexadecimal digits. Nothing was done.")
     return kind, value.lower() if kind == "hash" else value

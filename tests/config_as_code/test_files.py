@@ -67,6 +67,11 @@ def test_a_scalar_means_what_it_looks_like(written: str, meant: object) -> None:
         ),
         "a bad id": (HEAD % "{id: x, name: m}", "destinations[0].mappings[0].id", "pattern"),
         "a nameless mapping": (HEAD % "{fields: {}}", "destinations[0].mappings[0].name", "name"),
+        "a personal name": (
+            HEAD % "{name: a@b.example}",
+            "destinations[0].mappings[0].name",
+            "email address",
+        ),
         "an empty file": ("", "file", "version: 1"),
         "no list": ("version: 1\ndestinations: {}", "destinations", "a list"),
         "no object": ("version: 1\ndestinations: [x]", "destinations[0]", "an object"),

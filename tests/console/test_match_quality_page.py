@@ -123,10 +123,16 @@ async def test_the_walk_from_amazons_number_to_the_causes(
     typed = "someone@example.com"
     compared = await visitor.send("compare", ids=f"a\nb\n{typed}\n")
     assert "3 are only in your list, 8 events only here" in compared
-    long = {"csrf": visitor.token, "ids": "9" * 3_000}
-    refused = await visitor.client.post(f"{visitor.page}/compare", data=long)
-    assert (refused.status_code, refused.text.count("Too long.")) == (422, 1)
-    sent = await visitor.send("test", test_name="Test", dataset_name="Tests", count="2")
+    test = {"dataset_name": "Tests", "count": "2"}
+    asked = {"value": "+1 202 555 0001", "hash": digest, "country": "Utopia"}
+    for form, data, sentence in (
+        ("compare", {"ids": "9" * 3_000}, "Too long."),
+        ("hash", asked, "Write the country as two letters, such as US or DE."),
+        ("test", {**test, "test_name": "Added to cart"}, "Events are sent under this name."),
+    ):
+        refused = await visitor.client.post(f"{visitor.page}/{form}", data={"csrf": visitor.token, **data})
+        assert (refused.status_code, refused.text.count(sentence)) == (422, 1)
+    sent = await visitor.send("test", test_name="Test", **test)
     assert "Amazon answered 207." in sent
     assert sent.count("accepted") == 2
     in_clear = (typed, "person1@example.com", "+12025550001", "+1 202 555 0001")

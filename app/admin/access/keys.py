@@ -97,7 +97,7 @@ async def create_key(context: AppContext, body: NewKey) -> IssuedKey:
     require_future("expires_at", body.expires_at, context.now())
     _require_grantable(context.caller, body)
     if body.destination_ids is None and context.caller.destination_ids is not None:
-        detail = "This key is limited to its destinations: set destination_ids to some of them."
+        detail = "This key is limited to its destinations. Limit the new key to some of them."
         raise invalid("destination_ids", "missing", detail)
     async with context.engine.begin() as connection:
         if body.destination_ids is not None:

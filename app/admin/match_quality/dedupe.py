@@ -99,7 +99,7 @@ async def compare_ids(context: AppContext, destination_id: str, body: CompareIds
     until = body.until or now + timedelta(minutes=1)
     since = body.since or now - PERIOD
     if since >= until:
-        raise invalid("since", "invalid")
+        raise invalid("since", "invalid", "`since` must be before `until`.")
     async with reading_row(context, destination_id) as (connection, destination):
         [row] = (await cache.load(connection, [destination.id])).values()
         mappings = await event_batches.mappings(connection, [destination.id])

@@ -78,8 +78,8 @@ async def send_test_conversions(
 
     Data set and event name must be others than those of real events, so that no real figure is changed.
     """
-    if event_name_problem(body.event_name):
-        raise invalid("event_name", "event_name_invalid")
+    if problem := event_name_problem(body.event_name):
+        raise invalid("event_name", "event_name_invalid", problem)
     name = clean_event_name(body.event_name)
     async with changing(context, destination_id) as (change, destination):
         if destination.suspended:

@@ -69,5 +69,6 @@ def explain_hash(body: ExplainHashRequest) -> foreign_hash.HashExplanation:
 
 def _country(text: str) -> str:
     if (country := read_country(text)) is None:
-        raise invalid("country", "not_in_list")
+        detail = "Write the country as two letters, such as US or DE."
+        raise invalid("country", "not_in_list", detail)
     return country

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from app.admin import ErrorCode, FieldProblem, Refusal, Scope
+from app.admin import ErrorCode, Refusal, Scope, invalid
 from app.admin.destinations.event_schemas import read_observed
 from app.admin.destinations.settings import list_destinations
 from app.admin.inputs import MAX_NOTE
@@ -161,7 +161,7 @@ async def _require_answers(visit: CurrentDestination, mapping_id: str, form: For
     backtest = await _backtest(visit, details)
     mapping = details.mapping
     if backtest and needs_confirmation(mapping.draft, backtest) and form.text("name") != mapping.name.strip():
-        raise Refusal(ErrorCode.INVALID, _NAME_REQUIRED, FieldProblem("name", "invalid"))
+        raise invalid("name", "invalid", _NAME_REQUIRED)
 
 
 async def _backtest(visit: CurrentDestination, details: use_cases.MappingDetails) -> Backtest | None:
