@@ -7,12 +7,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from app.commands import balance as command
 from app.delivery.balance_check import BalanceCheck, BalanceJob
@@ -27,18 +26,17 @@ from tests.pipeline.world import World, event, eventually
 EVENTS = 40
 
 
-async def check(world: World) -> BalanceCheck:
-    made = BalanceCheck(world.resources.pool)
+async def check(pool: Any) -> list[dict[str, Any]]:
+    """Return what the check found."""
+    made = BalanceCheck(pool)
     async for _ in made.pages():
         pass
-    return made
-
-
-async def found(world: World) -> dict[str, int]:
-    """Return what the check found: events by kind."""
-    made = await check(world)
-    assert made.imbalance == sum(one["events"] for one in made.report())
-    return {one["kind"]: one["events"] for one in made.report()}
+    report = made.report()
+    assert made.imbalance == sum(one["events"] for one in report)
+    assert "@" not in json.dumps(report)
+    for one in report:
+        assert one["kind"] in command.sentence(one)
+    return report
 
 
 def mixed(request: Request) -> httpx.Response:
@@ -64,11 +62,11 @@ async def lived(world: World) -> str:
 async def test_what_adds_up_is_not_reported(world: World) -> None:
     """Delivered, dead, retrying, waiting, discarded and expired events."""
     dst = await lived(world)
-    assert await found(world) == {}
+    assert await check(world.resources.pool) == []
     number = await world.number(dst)
     async with world.resources.pool.acquire() as connection, connection.transaction():
         assert await world.holding().discard(connection, number) == 15
-    assert await found(world) == {}
+    assert await check(world.resources.pool) == []
 
 
 async def test_the_metric_of_discarded_events_follows_the_commit(database_url: str) -> None:
@@ -115,6 +113,13 @@ DAMAGES: list[tuple[str, str, dict[str, int]]] = [
      {"waiting_count": 5}),
     ("counts that make up for each other",
      f"UPDATE counts SET delivered = delivered - 2, dead = dead + 2 WHERE {COUNTS}", {"dead_count": 2}),
+    ("a batch that was sent, with its state, but not its exceptions",
+     f"WITH gone AS (DELETE FROM batches WHERE id = {SENT}) DELETE FROM batch_states WHERE batch = {SENT}",
+     {"exception_without_batch": 2, "accepted_count": 10}),
+    # The primary key sees them on one day only.
+    ("two batches under one id, on two days",
+     "INSERT INTO batch_states SELECT (jsonb_populate_record(s, jsonb_build_object('day', s.day + 3))).* "
+     f"FROM batch_states s WHERE batch = {SENT}", {"twin": 10}),
 ]  # fmt: skip
 
 
@@ -137,36 +142,10 @@ async def test_what_does_not_add_up_is_found(world: World) -> None:
             transaction = c.transaction()
             await transaction.start()
             await c.execute(statement)
-            made = BalanceCheck(InOneTransaction(c))  # type: ignore[arg-type]
-            async for _ in made.pages():
-                pass
+            report = await check(InOneTransaction(c))
             await transaction.rollback()
-            assert {one["kind"]: one["events"] for one in made.report()} == kinds, name
-            report = made.report()
+            assert {one["kind"]: one["events"] for one in report} == kinds, name
             assert {one["destination_id"] for one in report} == {dst}, name
-            assert "@" not in json.dumps(report)
-            for one in report:
-                assert one["kind"] in command.sentence(one)
-
-
-async def test_an_exception_without_its_batch_is_found(world: World) -> None:
-    """And what it was an exception of."""
-    await lived(world)
-    await world.fetch(f"DELETE FROM batches WHERE id = {SENT}")
-    await world.fetch(f"DELETE FROM batch_states WHERE batch = {SENT}")
-    assert await found(world) == {"exception_without_batch": 2, "accepted_count": 10}
-
-
-async def test_two_batches_under_one_id_are_found_across_midnight(world: World) -> None:
-    """The primary key sees them on one day only."""
-    await lived(world)
-    await world.fetch(
-        "INSERT INTO batch_states SELECT (jsonb_populate_record(s, jsonb_build_object('day', "
-        f"s.day + 3))).* FROM batch_states s WHERE batch = {SENT}"
-    )
-    kinds = await found(world)
-    assert kinds.pop("twin") == 10
-    assert kinds == {}
 
 
 async def test_under_load_the_balance_holds_at_every_check(world: World) -> None:
@@ -189,7 +168,7 @@ async def test_under_load_the_balance_holds_at_every_check(world: World) -> None
     looks = 0
     # Both run: quick checks wait for the events, and quick events for the checks.
     while looks < 10 or number < 200:
-        assert (await check(world)).report() == []
+        assert await check(world.resources.pool) == []
         looks += 1
     ended.set()
     await posting
@@ -233,30 +212,22 @@ async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: Wor
         return telemetry.registry.get_sample_value("amazon_conversions_event_count_imbalance")
 
     clock = Clock()
-    made = [
-        BalanceJob(
-            worker=cast(
-                Any,
-                SimpleNamespace(
-                    pool=world.resources.pool, name=f"w{n}", monotonic=clock, telemetry=telemetry
-                ),
-            )
-        )
-        for n in range(2)
-    ]
-    await made[0].advance()
+    parts = {"pool": world.resources.pool, "monotonic": clock, "telemetry": telemetry}
+    workers: list[Any] = [SimpleNamespace(**parts, name=f"w{n}") for n in range(2)]
+    first, second = (BalanceJob(worker=each) for each in workers)
+    await first.advance()
     assert listed() == 20
     (row,) = await world.fetch("SELECT owner, imbalance, mismatches FROM balance_checks")
     assert (row["owner"], row["imbalance"]) == ("w0", 20)
     assert {one["destination_id"] for one in json.loads(row["mismatches"])} == {dst}
     # The other has nothing to do, but knows.
     telemetry.imbalance.set(-1)
-    await made[1].advance()
+    await second.advance()
     assert listed() == 20
     assert (await world.fetch("SELECT owner FROM balance_checks"))[0]["owner"] == "w0"
     await world.fetch("UPDATE balance_checks SET started_at = now() - interval '61 minutes'")
     clock.now += 3_700
-    await made[1].advance()
+    await second.advance()
     assert (await world.fetch("SELECT owner FROM balance_checks"))[0]["owner"] == "w1"
 
 
@@ -269,78 +240,76 @@ async def test_a_worker_checks_by_itself(world: World) -> None:
     await eventually(lambda: value(name) == 0)
 
 
-def gauges(world: World, *, per_destination: bool) -> tuple[DatabaseGauges, CollectorRegistry]:
-    """Return gauges on a registry of their own."""
-    telemetry = Telemetry()
-    return (
-        DatabaseGauges(world.resources.pool, telemetry, per_destination=per_destination),
-        telemetry.registry,
-    )
+class Gauges:
+    """Gauges with a registry and a clock of their own."""
+
+    def __init__(self, world: World, *, per_destination: bool = False) -> None:
+        self._world, self.clock, telemetry = world, Clock(), Telemetry()
+        self._registry = telemetry.registry
+        self._reader = DatabaseGauges(
+            world.resources.pool, telemetry, per_destination=per_destination, monotonic=self.clock
+        )
+
+    async def read(self) -> None:
+        await self._reader.read()
+
+    async def fail_without(self, table: str) -> None:
+        """Read while a table is missing."""
+        await self._world.fetch(f"ALTER TABLE {table} RENAME TO {table}_lost")
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await self.read()
+        await self._world.fetch(f"ALTER TABLE {table}_lost RENAME TO {table}")
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self._registry.get_sample_value(f"amazon_conversions_{name}", labels)
 
 
 async def test_the_lowest_rate_open_breakers_and_the_first_expiry(world: World) -> None:
     """All destinations together; a token counts only where events wait for it."""
     first, second = await world.destination(), await world.destination()
     await world.post(first, event(1))
-    reader, registry = gauges(world, per_destination=False)
-
-    def value(name: str) -> float | None:
-        return registry.get_sample_value(f"amazon_conversions_{name}")
-
-    assert value("lane_rate_limit") is None
+    gauges = Gauges(world)
+    assert gauges.value("lane_rate_limit") is None
     await world.fetch("UPDATE lanes SET learned_rate = 0.5, breaker = 'open'")
-    await world.fetch(
-        "UPDATE sign_ins SET access_until = now() + interval '1 minute' WHERE destination = $1", second
-    )
-    await world.fetch(
-        "UPDATE sign_ins SET access_until = now() + interval '10 minutes' WHERE destination = $1", first
-    )
-    await reader.read()
-    assert value("lane_rate_limit") == 0.5
-    assert value("breaker_open") == 2
-    assert math.isclose(value("token_expiry_seconds") or 0, 600, abs_tol=30)
+    for dst, minutes in ((second, 1), (first, 10)):
+        await world.fetch(
+            "UPDATE sign_ins SET access_until = now() + make_interval(mins => $2) WHERE destination = $1",
+            *(dst, minutes),
+        )
+    await gauges.read()
+    assert gauges.value("lane_rate_limit") == 0.5
+    assert gauges.value("breaker_open") == 2
+    assert gauges.value("token_expiry_seconds") == pytest.approx(600, abs=30)
 
 
-async def test_ages_grow_while_the_gauges_cannot_be_read(world: World) -> None:
+async def test_ages_grow_while_the_gauges_cannot_be_read(world: World, dst: str) -> None:
     """So that an alert fires: a queue may be too long to be read in time. If nothing waits, the age is 0."""
-    dst, clock, telemetry = await world.destination(), Clock(), Telemetry()
     await world.post(dst, event(1))
-    reader = DatabaseGauges(world.resources.pool, telemetry, monotonic=clock)
+    gauges = Gauges(world)
 
-    def age(name: str, **labels: str) -> float:
-        value = telemetry.registry.get_sample_value(f"amazon_conversions_{name}", labels)
-        assert value is not None
-        return value
+    def queued() -> float:
+        return gauges.value("oldest_waiting_age_seconds", status="queued") or 0.0
 
-    await reader.read()
-    before = age("oldest_waiting_age_seconds", status="queued")
-    clock.now += 1_000
-    assert age("oldest_waiting_age_seconds", status="queued") == before
-    await world.fetch("ALTER TABLE last_base_backup RENAME TO last_base_backup_lost")
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await reader.read()
-    assert age("oldest_waiting_age_seconds", status="queued") == before + 1_000
-    assert age("oldest_waiting_age_seconds", status="held") == 0
-    assert age("oldest_erasure_age_seconds") == 0
-    await world.fetch("ALTER TABLE last_base_backup_lost RENAME TO last_base_backup")
-    await reader.read()
-    assert age("oldest_waiting_age_seconds", status="queued") < 1_000
+    await gauges.read()
+    before = queued()
+    gauges.clock.now += 1_000
+    assert queued() == before
+    await gauges.fail_without("last_base_backup")
+    assert queued() == before + 1_000
+    assert gauges.value("oldest_waiting_age_seconds", status="held") == 0
+    assert gauges.value("oldest_erasure_age_seconds") == 0
+    await gauges.read()
+    assert queued() < 1_000
 
 
 async def test_the_age_of_the_monitor_does_not_grow_with_the_waiting_events(world: World) -> None:
     """Otherwise a queue that is too long to be read would look like a monitor that has stopped."""
-    clock, telemetry = Clock(), Telemetry()
-    reader = DatabaseGauges(world.resources.pool, telemetry, monotonic=clock)
+    gauges = Gauges(world)
     await world.fetch("INSERT INTO commit_probes (id, at) VALUES (1, now())")
-    await reader.read()
-    clock.now += 1_000
-    await world.fetch("ALTER TABLE batch_states RENAME TO batch_states_lost")
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await reader.read()
-    age = telemetry.registry.get_sample_value("amazon_conversions_incident_monitor_age_seconds")
-    assert age is not None
-    assert 0 < age < 60
-    await world.fetch("ALTER TABLE batch_states_lost RENAME TO batch_states")
+    await gauges.read()
+    gauges.clock.now += 1_000
+    await gauges.fail_without("batch_states")
+    assert 0 < (gauges.value("incident_monitor_age_seconds") or 0) < 60
 
 
 async def test_an_age_whose_first_read_failed_has_no_sample(world: World) -> None:
@@ -348,57 +317,44 @@ async def test_an_age_whose_first_read_failed_has_no_sample(world: World) -> Non
 
     Afterwards the age is that of the oldest erasure, of which nothing else tells.
     """
-    reader, registry = gauges(world, per_destination=False)
+    gauges = Gauges(world)
     await world.fetch(
         "INSERT INTO erasures (id, requested_at, requested_by, kinds, sealed) "
         "SELECT 'era_' || lpad(n::text, 20, '0'), now() - make_interval(hours => n), 'k', '{email}', '' "
         "FROM generate_series(1, 2) AS n"
     )
-    name = "amazon_conversions_oldest_erasure_age_seconds"
-    await world.fetch("ALTER TABLE commit_probes RENAME TO commit_probes_lost")
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await reader.read()
-    assert registry.get_sample_value(name) is None
-    await world.fetch("ALTER TABLE commit_probes_lost RENAME TO commit_probes")
-    await reader.read()
-    assert registry.get_sample_value(name) == pytest.approx(7200, abs=60)
+    await gauges.fail_without("commit_probes")
+    assert gauges.value("oldest_erasure_age_seconds") is None
+    await gauges.read()
+    assert gauges.value("oldest_erasure_age_seconds") == pytest.approx(7200, abs=60)
 
 
 async def test_every_process_shows_the_last_balance_check(world: World) -> None:
     """An API process, which checks nothing, included; NaN until the first check."""
-    reader, registry = gauges(world, per_destination=False)
-
-    def value() -> float:
-        return registry.get_sample_value("amazon_conversions_event_count_imbalance") or 0.0
-
-    await reader.read()
-    assert math.isnan(value())
-    async with world.resources.pool.acquire() as connection:
-        await balance.finish(connection, imbalance=3, batches=10, mismatches=[])
-    await reader.read()
-    assert value() == 3
-    async with world.resources.pool.acquire() as connection:
-        await balance.finish(connection, imbalance=0, batches=10, mismatches=[])
-    await reader.read()
-    assert value() == 0
+    gauges = Gauges(world)
+    await gauges.read()
+    assert math.isnan(gauges.value("event_count_imbalance") or 0.0)
+    for imbalance in (3, 0):
+        async with world.resources.pool.acquire() as connection:
+            await balance.finish(connection, imbalance=imbalance, batches=10, mismatches=[])
+        await gauges.read()
+        assert gauges.value("event_count_imbalance") == imbalance
 
 
 async def test_the_last_base_backup_and_the_wal_that_it_waits_for(world: World) -> None:
     """No sample without a base backup and without a slot: nothing would tell 0 from "never"."""
-    reader, registry = gauges(world, per_destination=False)
+    gauges = Gauges(world)
 
     async def value(name: str) -> float | None:
-        await reader.read()
-        return registry.get_sample_value(f"amazon_conversions_{name}")
+        await gauges.read()
+        return gauges.value(name)
 
     assert await value("last_base_backup_timestamp_seconds") is None
     assert await value("replication_slot_retained_bytes") is None
     for _ in range(2):
         async with world.resources.pool.acquire() as connection:
             await backups.note_base(connection)
-    noted = await value("last_base_backup_timestamp_seconds")
-    assert noted is not None
-    assert abs(noted - time.time()) < 60
+    assert await value("last_base_backup_timestamp_seconds") == pytest.approx(time.time(), abs=60)
     # A slot is of the whole cluster, and another test may look for it.
     await world.fetch("SELECT pg_create_physical_replication_slot($1, true)", backups.SLOT)
     try:
@@ -415,8 +371,7 @@ async def test_the_last_base_backup_and_the_wal_that_it_waits_for(world: World) 
 async def test_each_destination_has_its_series_where_asked_for(world: World) -> None:
     """METRICS_PER_DESTINATION: the same names, one label more."""
     first = await world.destination(event(1), event(2))
-    reader, registry = gauges(world, per_destination=True)
-    await reader.read()
-    labels = {"destination": first}
-    assert registry.get_sample_value("amazon_conversions_waiting_events", {**labels, "status": "queued"}) == 2
-    assert registry.get_sample_value("amazon_conversions_breaker_open", labels) == 0
+    gauges = Gauges(world, per_destination=True)
+    await gauges.read()
+    assert gauges.value("waiting_events", destination=first, status="queued") == 2
+    assert gauges.value("breaker_open", destination=first) == 0
