@@ -20,6 +20,7 @@ from tests.crashes.fuse import Answer, Break, Fuse
 from tests.crashes.judge import judge
 from tests.crashes.rehearsal import Rehearsal, rehearse
 from tests.databases import WAITING_LOCKS
+from tests.tables import cases
 
 POISON = "e-7"
 # The first flush learns the ledger's generation, the second goes in one round trip, the third would have.
@@ -47,8 +48,6 @@ def moody(request: Request) -> Reply:
 
 async def perform(stage: Rehearsal, dst: str, fuse: Fuse) -> None:
     """One life under the fuse, and one after it in which callers repeat and everything must end."""
-    stage.amazon.requests.clear()
-    stage.amazon.received = 0
     answered: set[tuple[str, ...]] = set()
     async with stage.life(fuse) as life:
         for post in POSTS:
@@ -64,13 +63,15 @@ async def perform(stage: Rehearsal, dst: str, fuse: Fuse) -> None:
         await life.deliver()
         assert await life.post(dst, "fresh")
         await life.deliver()
-    stage.evidence.guilty.add(POISON)
 
 
-def begin_anew(stage: Rehearsal) -> None:
-    """Forget the record of the last performance; its destination stays behind in the database."""
-    stage.evidence = Evidence()
-    stage.destinations.clear()
+async def begin_anew(stage: Rehearsal) -> str:
+    """Forget the record of the last performance, whose destination stays behind; return a new one."""
+    stage.evidence = Evidence(guilty={POISON})
+    stage.amazon.received = 0
+    for record in (stage.amazon.requests, stage.destinations):
+        record.clear()
+    return await stage.destination()
 
 
 @pytest.mark.parametrize("how", list(Break), ids=lambda how: how.name.lower())
@@ -78,16 +79,15 @@ async def test_nothing_is_lost_whichever_call_is_the_last(database_url: str, how
     """For each n: acknowledged is stored, delivered was accepted, one wording each, all counts are true."""
     async with rehearse(database_url, StandIn(moody)) as stage:
         uncut = Fuse()
-        await perform(stage, await stage.destination(), uncut)
+        await perform(stage, await begin_anew(stage), uncut)
         assert judge(await stage.evaluated()) == []
         calls = len(uncut.calls)
         assert calls > 60
         failed, unmet = [], []
         points = range(1 + list(Break).index(how) % STRIDE, calls + 1, STRIDE)
         for n in points:
-            begin_anew(stage)
             fuse = Fuse(at=n, how=how)
-            await perform(stage, await stage.destination(), fuse)
+            await perform(stage, await begin_anew(stage), fuse)
             if not fuse.blown:  # what is asked in the background differs from run to run
                 unmet.append(n)
                 continue
@@ -107,8 +107,6 @@ MOST_STEPS = 30  # a usual run needs about twelve
 
 async def go_on(stage: Rehearsal, dst: str, fuse: Fuse) -> int:
     """One life that meets the error and goes on; returns how many steps its worker needed."""
-    stage.amazon.requests.clear()
-    stage.amazon.received = 0
     async with stage.life(fuse) as life:
         for post in (*POSTS, ("fresh",)):
             for _ in range(3):
@@ -118,7 +116,6 @@ async def go_on(stage: Rehearsal, dst: str, fuse: Fuse) -> int:
                 raise AssertionError(f"{post} was not accepted at the third time")
             await life.deliver(steps=2)
         await life.deliver()
-    stage.evidence.guilty.add(POISON)
     return life.steps
 
 
@@ -136,17 +133,16 @@ async def test_nothing_is_lost_whichever_call_answers_with_an_error(database_url
     """For each n: nothing lost or doubled, no event dead without a cause, and progress in a few steps."""
     async with rehearse(database_url, StandIn(moody)) as stage:
         uncut = Fuse()
-        await go_on(stage, await stage.destination(), uncut)
+        await go_on(stage, await begin_anew(stage), uncut)
         assert judge(await stage.evaluated()) == []
         calls = [n for n, call in enumerate(uncut.calls, start=1) if not call.startswith("POST /")]
         assert len(calls) > 60
         failed, met = [], 0
         for answer, n in points(calls):
-            begin_anew(stage)
             fuse = Fuse(at=n, how=answer)
             where = f"{answer.value} at call {n}"
             try:
-                steps = await go_on(stage, await stage.destination(), fuse)
+                steps = await go_on(stage, await begin_anew(stage), fuse)
             except (AssertionError, MemoryError) as error:
                 failed.append(f"{where} ({fuse.calls[n - 1]}): {type(error).__name__} {error}")
                 continue
@@ -163,43 +159,33 @@ async def verdict(stage: Rehearsal) -> list[str]:
     return [str(objection) for objection in judge(await stage.evaluated())]
 
 
-async def dying_at(stage: Rehearsal, call: str, *names: str) -> None:
-    """Post these, one after another, in a life that dies before its last `call`; a later life delivers.
-
-    A life before it, which posts as many, shows where the call is made.
-    """
-    dst, uncut = await stage.destination(), Fuse()
-    async with stage.life() as life:
-        assert await life.post(dst, "e-0")
+@cases(
+    ("call", "names"),
+    {
+        "at the COMMIT of several calls": ("COMMIT", ["e-2"]),
+        "at the one call, the second of a life": ("SELECT pg_temp.store_flush", ["e-3", "e-4"]),
+    },
+)
+async def test_a_flush_that_dies_was_not_acknowledged(database_url: str, call: str, names: list[str]) -> None:
+    """A life dies before the last `call` of its posts; one before it, which posts as many, shows where."""
     # After a duplicate, the flushes of a destination have several calls and a COMMIT of their own.
     repeated = ["e-0"] if call == "COMMIT" else []
-    async with stage.life(uncut) as life:
-        for name in (*repeated, *(f"before-{name}" for name in names)):
-            assert await life.post(dst, name)
-    at = 1 + max(n for n, made in enumerate(uncut.calls) if made.startswith(call))
-    async with stage.life(Fuse(at=at, how=Break.DIE_BEFORE)) as life:
-        for name in (*repeated, *names):
-            await life.post(dst, name)
-    await stage.time_passes(leases=True)
-    async with stage.life() as life:
-        await life.deliver()
-
-
-async def test_what_was_acknowledged_before_the_commit_failed_is_stored(database_url: str) -> None:
-    """The process dies at the COMMIT that holds a caller's events: the caller got no response."""
     async with rehearse(database_url) as stage:
-        await dying_at(stage, "COMMIT", "e-2")
+        dst, uncut = await stage.destination(), Fuse()
+        async with stage.life() as life:
+            assert await life.post(dst, "e-0")
+        async with stage.life(uncut) as life:
+            for name in (*repeated, *(f"before-{name}" for name in names)):
+                assert await life.post(dst, name)
+        at = 1 + max(n for n, made in enumerate(uncut.calls) if made.startswith(call))
+        async with stage.life(Fuse(at=at, how=Break.DIE_BEFORE)) as life:
+            for name in (*repeated, *names):
+                await life.post(dst, name)
+        await stage.time_passes(leases=True)
+        async with stage.life() as life:
+            await life.deliver()
         assert await verdict(stage) == []
-        assert "e-2" not in stage.evidence.stored
-
-
-async def test_what_was_acknowledged_before_the_one_call_failed_is_stored(database_url: str) -> None:
-    """The same where everything is as usual, and a flush is one call: from the second of a life on."""
-    async with rehearse(database_url) as stage:
-        await dying_at(stage, "SELECT pg_temp.store_flush", "e-3", "e-4")
-        assert await verdict(stage) == []
-        assert "e-3" in stage.evidence.stored
-        assert "e-4" not in stage.evidence.stored
+        assert [name for name in names if name in stage.evidence.stored] == names[:-1]
 
 
 async def test_a_worker_that_wakes_after_its_lease_changes_nothing(database_url: str) -> None:
