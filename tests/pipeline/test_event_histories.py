@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.crypto import OpaqueTexts
-from tests.pipeline.amazon import items, refuse_odd
+from tests.pipeline.amazon import items
 from tests.pipeline.rows import BY_ORDER, MAPPING, publish
 from tests.pipeline.service import Service
 from tests.pipeline.test_delivering import once
@@ -27,6 +27,11 @@ INTERFACE = {
 JOURNEY = {"id": "j1", "node_id": "n7", "execution_id": "x1"}
 
 
+def order(name: str) -> dict[str, Any]:
+    """An event of one order; only its id differs."""
+    return event(1, order="A-1", event_id=name)
+
+
 @pytest.fixture
 def world(service: Service) -> World:
     """The pipeline behind the API."""
@@ -34,24 +39,29 @@ def world(service: Service) -> World:
 
 
 async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Service, world: World) -> None:
-    """429, 401, a failure, a time-out and the delivery, in order and in the shape of the interface."""
+    """Refused, failed, unclear and delivered, in order and in the shape of the interface."""
     dst = await world.destination()
+    both = {"success": [{"index": 0}], "error": [{"index": 0, "errors": [{"code": "INTERNAL_ERROR"}]}]}
     world.amazon.script = once(
         httpx.Response(429, headers={"Retry-After": "0"}),
         httpx.Response(401),
         httpx.Response(503),
         httpx.ReadTimeout("no answer"),
+        httpx.Response(207, json={"success": [], "error": []}),
+        httpx.Response(207, json=both),
     )
     await world.post(dst, event(1))
     await world.work_until(dst, delivered=1)
     history = await service.history(dst)
-    outcomes = [(one["outcome"], one["http_status"], one["item_outcome"]) for one in history["attempts"]]
-    assert outcomes == [
-        ("throttled", 429, None),
-        ("unauthorized", 401, None),
-        ("broken", 503, None),
-        ("lost", None, None),
-        ("answered", 207, "accepted"),
+    names = ("outcome", "http_status", "item_outcome", "item_message")
+    assert [tuple(one[name] for name in names) for one in history["attempts"]] == [
+        ("throttled", 429, None, None),
+        ("unauthorized", 401, None, None),
+        ("broken", 503, None, None),
+        ("lost", None, None, None),
+        ("answered", 207, "outcome_unknown", "missing_index"),
+        ("answered", 207, "outcome_unknown", "contradictory"),
+        ("answered", 207, "accepted", None),
     ]
     assert history["attempts_complete"]
     for one in history["attempts"]:
@@ -63,20 +73,6 @@ async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Se
     stored = await world.fetch("SELECT id FROM attempts ORDER BY started_at")
     opaque = OpaqueTexts(world.resources.pepper)
     assert [int(opaque.open(one, kind="att")) for one in ids] == [row["id"] for row in stored]
-
-
-async def test_a_403_is_in_the_history_of_what_it_parked(service: Service, world: World, dst: str) -> None:
-    """Also while the event waits for the sign-in."""
-    world.amazon.script = lambda _: httpx.Response(403)
-    await world.post(dst, event(1))
-    await world.work_until(dst, parked=1)
-
-    async def settled() -> Any:
-        history = await service.history(dst)
-        return history if [one["outcome"] for one in history["attempts"]] == ["forbidden"] else None
-
-    history = await eventually(settled)
-    assert (history["status"], history["reason"], history["tries"]) == ("parked", "sign_in_forbidden", 0)
 
 
 async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service, world: World) -> None:
@@ -198,25 +194,6 @@ async def test_batches_that_never_left_remember_their_replay(service: Service, w
         assert replay["replay_id"] == done["replay_id"]
 
 
-async def test_an_unclear_result_of_an_event_is_recorded(service: Service, world: World, dst: str) -> None:
-    """An index that is missing, one in both lists, and no list at all."""
-    both = {"success": [{"index": 0}], "error": [{"index": 0, "errors": [{"code": "INTERNAL_ERROR"}]}]}
-    world.amazon.script = once(
-        httpx.Response(207, json={"success": [], "error": []}),
-        httpx.Response(207, json=both),
-        httpx.Response(207, json={}),
-    )
-    await world.post(dst, event(1))
-    await world.work_until(dst, delivered=1)
-    history = await service.history(dst)
-    assert [(one["item_outcome"], one["item_message"]) for one in history["attempts"]] == [
-        ("outcome_unknown", "missing_index"),
-        ("outcome_unknown", "contradictory"),
-        ("outcome_unknown", "missing_index"),
-        ("accepted", None),
-    ]
-
-
 async def test_item_outcomes_are_bounded(service: Service, world: World, dst: str) -> None:
     """The first and the latest thirty are kept, however often an event is refused and replayed."""
     world.amazon.script = lambda _: items("FIELD_VALUE_IS_INVALID")
@@ -240,9 +217,8 @@ async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: 
     """In one post and in a later one; what has no mapped id leaves no such record."""
     world = service.world
     dst, plain = await world.destination(mapping=BY_ORDER), await world.destination()
-    same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
-    results = await world.post(dst, {"event_id": "k1", **same}, {"event_id": "k2", **same})
-    results += await world.post(dst, {"event_id": "k3", **same})
+    results = await world.post(dst, order("k1"), order("k2"))
+    results += await world.post(dst, order("k3"))
     assert [one.status for one in results] == ["accepted", "duplicate", "duplicate"]
     again = await world.post(plain, event(1), event(1))
     assert [one.status for one in again] == ["accepted", "duplicate"]
@@ -264,9 +240,8 @@ async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_m
     """An Amazon eventId holds for the advertiser; a key that is limited to one destination learns no more."""
     first = await world.destination(advertiser="88", mapping=BY_ORDER)
     second = await world.destination(advertiser="88", mapping=BY_ORDER)
-    same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
-    await world.post(first, {"event_id": "k1", **same})
-    (result,) = await world.post(second, {"event_id": "k2", **same})
+    await world.post(first, order("k1"))
+    (result,) = await world.post(second, order("k2"))
     assert result.status == "duplicate"
     made = await service.do(
         "/keys", {"name": "limited", "scopes": ["events:read"], "destination_ids": [second]}
@@ -290,10 +265,7 @@ async def test_a_history_never_shows_the_event_of_another_destination(service: S
     await world.work_until(first, dead=1)
     await world.until(second, delivered=1)
     await world.stop_workers()
-    (twin,) = await world.fetch(
-        "SELECT batch FROM batch_states WHERE destination = $1", await world.number(first)
-    )
-    await _give_id(world, second, twin["batch"])
+    await give_one_id(world)
     one, two = await service.history(first, "ord-1"), await service.history(second, "ord-2")
     assert (one["event_id"], one["status"], one["amazon_code"]) == ("ord-1", "dead", "FIELD_VALUE_IS_INVALID")
     assert (two["event_id"], two["status"], two["amazon_code"]) == ("ord-2", "delivered", None)
@@ -304,51 +276,17 @@ async def test_a_history_never_shows_the_event_of_another_destination(service: S
             assert [item["event_id"] for item in listed] == [name]
 
 
-async def _give_id(world: World, dst: str, batch: int) -> None:
-    """Give a destination's only batch this id, on the day before."""
-    number = await world.number(dst)
-    (row,) = await world.fetch("SELECT batch FROM batch_states WHERE destination = $1", number)
-    for table, column in (("batches", "id"), ("batch_states", "batch")):
-        await world.fetch(
-            f"UPDATE {table} SET {column} = $2, day = day - 1 WHERE destination = $1", number, batch
-        )
-    await world.fetch("UPDATE ledger SET batch = $2 WHERE batch = $1", row["batch"], batch)
-    await world.fetch("UPDATE attempts SET batches = ARRAY[$2::bigint] WHERE destination = $1", number, batch)
-
-
-async def test_rates_count_delivered_events_and_requests_that_were_sent(service: Service) -> None:
-    """An answered request delivers only what Amazon accepted; what never left is no request."""
-    world = service.world
-    dst = await world.destination()
-    world.amazon.script = refuse_odd
-    await world.post(dst, *(event(n) for n in range(60)))
-    await world.work_until(dst, delivered=30, dead=30)
-    await world.add_attempt(dst, outcome="not_sent")
-    rates = (await service.get(f"/destinations/{dst}/stats"))["rates"]
-    assert (rates["accepted_per_second"], rates["delivered_per_second"]) == (0.2, 0.1)
-    assert rates["failed_requests_per_second"] == 0
-    assert rates["requests_per_second"] == round(len(world.amazon.requests) / 300, 3)
-
-
 async def test_a_conflict_names_the_id_that_clashes(world: World) -> None:
     """The caller's `event_id`, or the field that the mapping reads Amazon's id from; across requests too."""
     dst = await world.destination(mapping=BY_ORDER)
     first, other = event(1, order="A"), event(2, order="A")
     results = await world.post(dst, {**first, "event_id": "k1"}, {**other, "event_id": "k2"})
     results += await world.post(dst, {**other, "event_id": "k3"}, {**other, "order": "B", "event_id": "k1"})
-    named = [
-        (one.rejection.reason, one.rejection.field, one.rejection.mapping_field)
-        for one in results
-        if one.rejection is not None
-    ]
-    assert named == [
-        ("event_id_conflict", "order", "event_id"),
-        ("event_id_conflict", "order", "event_id"),
+    mapped, again, own = (one.rejection for one in results if one.rejection is not None)
+    assert [(one.reason, one.field, one.mapping_field) for one in (mapped, again, own)] == [
+        *[("event_id_conflict", "order", "event_id")] * 2,
         ("event_id_conflict", "event_id", None),
     ]
-    mapped, own = results[1].rejection, results[3].rejection
-    assert mapped is not None
-    assert own is not None
     assert mapped.detail == (
         "Deduplication ID is mapped to order, and an event with other content was accepted before "
         "with the same value there; nothing was changed."
@@ -379,20 +317,13 @@ async def find(service: Service, dst: str, event_id: str, **query: str) -> httpx
     return await service.client.get(f"/events/{event_id}", params={"destination_id": dst, **query})
 
 
-async def post(service: Service, *events: dict[str, Any]) -> None:
-    answer = await service.client.post(
-        "/events", json={"events": list(events)}, headers={"X-Request-Id": "req-1"}
-    )
-    assert answer.status_code in (202, 207, 422), answer.text
-
-
 async def test_an_id_under_two_mappings_needs_the_mapping(service: Service, world: World, dst: str) -> None:
     """The refusal names both, in order; with one of them its own event is shown."""
     async with world.resources.pool.acquire() as connection:
         await publish(connection, dst, f"map_{99:020d}", {**MAPPING, "name": "Second"}, version=1)
     maps = [f"map_{number:020d}" for number in (1, 99)]
     for mapping in maps:
-        await post(service, {**event(1), "destination_id": dst, "mapping_id": mapping})
+        await service.post(dst, event(1, mapping_id=mapping))
     answer = await find(service, dst, "ord-1")
     assert (answer.status_code, answer.json()["error"]) == (409, "event_ambiguous")
     assert answer.json()["mapping_ids"] == maps
@@ -412,14 +343,14 @@ async def test_an_unknown_id_is_not_found(service: Service) -> None:
 async def test_rejections_are_listed_beside_the_accepted_event(service: Service) -> None:
     """Newest first, at most 50 of one id, each with what its record holds."""
     dst = await service.world.destination()
-    rejected = {"event_id": "ord-1", "destination_id": dst, "journey": JOURNEY}
-    await post(service, *[rejected] * 51)
+    rejected = {"event_id": "ord-1", "journey": JOURNEY}
+    await service.post(dst, *[rejected] * 51, **{"X-Request-Id": "req-1"})
     only = (await find(service, dst, "ord-1")).json()
     assert (only["status"], only["reason"], only["attempts"]) == ("rejected", "timestamp_missing", [])
     assert (only["mapping_id"], only["execution_id"]) == (f"map_{1:020d}", "x1")
     assert (only["journey_id"], only["node_id"]) == ("j1", "n7")
     assert len(only["rejections"]) == 50
-    await post(service, {**event(1), "destination_id": dst})
+    await service.post(dst, event(1))
     history = (await find(service, dst, "ord-1")).json()
     assert (history["status"], len(history["rejections"])) == ("queued", 50)
     first = history["rejections"][0]
@@ -444,8 +375,7 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
 async def test_an_event_of_a_dropped_partition_is_reported_as_deleted(service: Service, world: World) -> None:
     """The ledger keeps its id longer than its batch; so do records of duplicates."""
     dst = await world.destination(mapping=BY_ORDER)
-    same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
-    await world.post(dst, {"event_id": "k1", **same}, {"event_id": "k2", **same})
+    await world.post(dst, order("k1"), order("k2"))
     await world.fetch("DELETE FROM batches")
     duplicate = await find(service, dst, "k2")
     assert duplicate.status_code == 404
@@ -466,22 +396,24 @@ async def test_each_event_of_a_batch_has_its_own_history(service: Service) -> No
         assert (found["event_id"], found["journey_id"]) == (f"ord-{number}", journey)
 
 
-async def two_batches(world: World) -> tuple[str, int, int]:
-    """Store two events in a batch each; return the id of their destination, and those of the batches."""
-    dst = await world.destination(event(1))
-    await world.post(dst, event(2))
-    first, second = await world.fetch("SELECT batch FROM batch_states ORDER BY batch")
-    return dst, first["batch"], second["batch"]
-
-
-async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service, world: World) -> None:
-    """An id that was given on two days, to one destination: the event's own id decides."""
-    dst, first, second = await two_batches(world)
+async def give_one_id(world: World) -> None:
+    """Give the second of two batches the id of the first, as on another day."""
+    first, second = [
+        row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")
+    ]
     for table, column in (("batches", "id"), ("batch_states", "batch")):
         await world.fetch(
             f"UPDATE {table} SET {column} = $1, day = day - 1 WHERE {column} = $2", first, second
         )
     await world.fetch("UPDATE ledger SET batch = $1", first)
+    await world.fetch("UPDATE attempts SET batches = ARRAY[$1::bigint]", first)
+
+
+async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Service, world: World) -> None:
+    """An id that was given on two days, to one destination: the event's own id decides."""
+    dst = await world.destination(event(1))
+    await world.post(dst, event(2))
+    await give_one_id(world)
     for number in (1, 2):
         found = (await find(service, dst, f"ord-{number}")).json()
         assert (found["event_id"], found["status"]) == (f"ord-{number}", "queued")
@@ -490,8 +422,9 @@ async def test_of_two_batches_with_one_id_each_event_finds_its_own(service: Serv
 async def test_an_event_whose_batch_id_another_event_has_now_is_deleted(service: Service) -> None:
     """Its own batch was dropped. The other one is readable, so it is no damaged batch of this event."""
     world = service.world
-    dst, first, second = await two_batches(world)
-    await world.fetch("UPDATE ledger SET batch = $1 WHERE batch = $2", second, first)
+    dst = await world.destination(event(1))
+    await world.post(dst, event(2))
+    await world.fetch("UPDATE ledger SET batch = (SELECT max(batch) FROM batch_states)")
     answer = await find(service, dst, "ord-1")
     assert answer.status_code == 404
     assert "deleted after the retention period" in answer.json()["detail"]

@@ -16,6 +16,7 @@ from app.store.destinations import figures, health, outcome_history
 from app.store.destinations.health import DestinationListing, PageQuery, Sort
 from app.store.destinations.outcome_history import RETENTION, OutcomeBucket
 from app.store.organisations.scope import scoped_pool
+from tests.pipeline.amazon import refuse_odd
 from tests.pipeline.service import Service
 from tests.pipeline.world import World, event, eventually
 
@@ -463,13 +464,16 @@ async def _rates(world: World, destination: str, newest: int = 1_000) -> figures
 
 
 async def test_rates_are_of_the_last_span(world: World, dst: str) -> None:
-    """Nothing before anything; then what came and what Amazon took; what is older no longer counts."""
+    """Nothing before anything; then what came, what left and what Amazon took, and nothing older."""
     assert await _rates(world, dst) == figures.Rates(0, 0, 0, 0)
+    world.amazon.script = refuse_odd
     await world.post(dst, *[event(n) for n in range(60)])
-    await world.work_until(dst, delivered=60)
+    await world.work_until(dst, delivered=30, dead=30)
+    await world.add_attempt(dst, outcome="not_sent")
     rates = await _rates(world, dst)
-    assert (rates.accepted_per_second, rates.delivered_per_second) == (0.2, 0.2)
-    assert rates.requests_per_second > 0 == rates.failed_requests_per_second
+    assert (rates.accepted_per_second, rates.delivered_per_second) == (0.2, 0.1)
+    assert rates.requests_per_second == round(len(world.amazon.requests) / SPAN.total_seconds(), 3)
+    assert rates.failed_requests_per_second == 0
     await world.stop_workers()
     await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '6 minutes'")
     assert (await _rates(world, dst)).accepted_per_second == 0
