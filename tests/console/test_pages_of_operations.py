@@ -211,7 +211,7 @@ async def test_thresholds_are_set_and_restored(case: Case) -> None:
     for share in ("800", "9" * 400, "8_0", "nan", "ten"):
         refused = await case.post(D + "/notifications/thresholds", **{"failing.share": share})
         assert refused.status_code == 422, share
-        assert "Thresholds not saved." in refused.text
+        assert '<p class="wrong" id="p-failing.share">' in refused.text
     refused = await case.post(D + "/settings", name="Acme", currency="USD", burst="9" * 20)
     assert (refused.status_code, "Out of range." in refused.text) == (422, True)
     every = [kind for kind in alerting if kind != "muted_until"]

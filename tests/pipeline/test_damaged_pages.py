@@ -11,11 +11,11 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
 
 import asyncpg
 import pytest
 
+from app.admin.context import EvaluationSettings
 from app.admin.destinations.stats import destination_stats
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
 from app.store.database.damage import check
@@ -80,7 +80,7 @@ async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(cl
         ):
             known = await batches.destination(c, DestinationId(sick))
             assert known is not None
-            stats = await destination_stats(c, known, max_event_age=timedelta(days=21))
+            stats = await destination_stats(c, known, EvaluationSettings(pepper=b""))
         assert (stats.waiting, stats.oldest_waiting_seconds, stats.rates.accepted_per_second) == (
             60,
             None,

@@ -1,6 +1,7 @@
 """The history of an event is found, and is true: attempts, delivery, erasure, replays, duplicates."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -428,3 +429,13 @@ async def test_an_event_whose_batch_id_another_event_has_now_is_deleted(service:
     answer = await find(service, dst, "ord-1")
     assert answer.status_code == 404
     assert "deleted after the retention period" in answer.json()["detail"]
+
+
+async def test_an_age_is_measured_by_the_clock_of_the_database(service: Service, world: World) -> None:
+    """The clock of the process that answers may differ from it."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    state = service.application.state
+    state.context = replace(state.context, now=lambda: datetime.now(UTC) + timedelta(hours=2))
+    stats = await service.get(f"/destinations/{dst}/stats")
+    assert stats["oldest_waiting_seconds"] == pytest.approx(7200, abs=60)

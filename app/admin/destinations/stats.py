@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
-from app.admin.context import AppContext
+from app.admin.context import AppContext, EvaluationSettings
 from app.admin.destinations import find_visible_row, reading_row
 from app.admin.events.figures import count_stored, counts_of
 from app.domain.destination import RequestRate, State
@@ -104,7 +104,7 @@ class ExecutionStats:
 async def read_stats(context: AppContext, destination_id: str) -> DestinationStats:
     """Return the statistics of a destination. Raises Refusal (404)."""
     async with reading_row(context, destination_id) as (connection, destination):
-        return await destination_stats(connection, destination, max_event_age=context.deployment.max_age)
+        return await destination_stats(connection, destination, context)
 
 
 async def read_filtered_stats(
@@ -120,7 +120,7 @@ async def read_filtered_stats(
 
 
 async def destination_stats(
-    connection: PipelineConnection, destination: DestinationRef, *, max_event_age: timedelta
+    connection: PipelineConnection, destination: DestinationRef, settings: EvaluationSettings
 ) -> DestinationStats:
     """Read the statistics of a destination."""
     figures = await delivery_figures.destination_figures(connection, destination.number)
@@ -129,7 +129,8 @@ async def destination_stats(
         connection, destination.number, _SAMPLED_BATCHES
     )
     counts = tally(figures.totals, State(figures.state))
-    waited = None if figures.oldest_waiting is None else datetime.now(UTC) - figures.oldest_waiting
+    max_age = settings.deployment.max_age
+    waited = None if figures.oldest_waiting is None else settings.now() - figures.oldest_waiting
     return DestinationStats(
         destination_id=destination.id,
         state=State(figures.state),
@@ -137,7 +138,7 @@ async def destination_stats(
         waiting=counts.waiting,
         dead_open=await selection.dead_open(connection, destination.number),
         oldest_waiting_seconds=None if waited is None else round(max(0.0, waited.total_seconds()), 3),
-        earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,
+        earliest_expiry_at=figures.earliest_expiry + max_age if figures.earliest_expiry else None,
         rate_limit=RequestRate(figures.requests_per_second, figures.burst),
         learned_rate=figures.learned_rate,
         rates=rates,
@@ -200,7 +201,7 @@ async def read_overview(
         history = await outcome_history.buckets(connection, [number], width=bucket, since=since)
         times = await delivery_figures.response_times(connection, number, since=since, bucket=bucket)
         return DestinationOverview(
-            stats=await destination_stats(connection, destination, max_event_age=context.deployment.max_age),
+            stats=await destination_stats(connection, destination, context),
             facts=await _facts(connection, number, context.now()),
             history=history[number],
             response_times=times,

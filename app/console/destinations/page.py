@@ -4,7 +4,7 @@ The overview shows setup steps at first, then the diagnosis, counts and charts, 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Query
@@ -170,13 +170,13 @@ async def _default_range(visit: CurrentDestination) -> RangeName:
 
 async def _panel_of(visit: CurrentDestination, range_name: RangeName) -> dict[str, Any]:
     """Return the part of the page that is updated live: diagnosis, funnel, gauges and charts."""
-    now = datetime.now(UTC)
+    now = visit.context.now()
     chosen = time_range(range_name, now)
     overview = await read_overview(
         *visit.on, since=chosen.since, bucket=chosen.name.bucket, previous=chosen.previous
     )
     stats = overview.stats
-    given = DiagnosisInput(visit.destination, overview.stats, overview.facts, now)
+    given = DiagnosisInput(visit.destination, stats, overview.facts, now)
     # Rejected events do not show in Events manager.
     first_answer = overview.first_answer if stats.counts.delivered else None
     events_manager, delay_percent = events_manager_hint(first_answer, now)
@@ -241,7 +241,7 @@ async def diagnosis_of(visit: CurrentDestination) -> Diagnosis:
     """Return the diagnosis of a destination. Pages without the overview use this function."""
     stats = await read_stats(*visit.on)
     facts = await read_diagnosis_facts(visit.context, visit.destination.number)
-    return diagnose(DiagnosisInput(visit.destination, stats, facts, datetime.now(UTC)))
+    return diagnose(DiagnosisInput(visit.destination, stats, facts, visit.context.now()))
 
 
 @router.post(PAGE + "/connect", Scope.DESTINATIONS_WRITE)
