@@ -122,7 +122,7 @@ async def preflight(
 ) -> Preflight:
     """Check every requirement for delivery. `ready` is true when no check has failed.
 
-    The check uses Amazon's newest reply. With `ask=true`, it calls Amazon again, which may take ten seconds.
+    The check uses Amazon's newest reply. With `ask=true`, it calls Amazon again, which may take 45 seconds.
     """
     return await check_setup(*on, ask=ask)
 

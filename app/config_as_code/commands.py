@@ -14,8 +14,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from app.admin.mappings.trials import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
@@ -26,6 +24,7 @@ from app.domain.destination import State
 from app.domain.ids import LaneId
 from app.domain.mapping.diff import Difference
 from app.domain.observed.backtest import Backtest
+from app.domain.strict_json import json_text
 from app.processes.deployment import deployment_rules
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
@@ -156,7 +155,6 @@ def _refuse(invalid: InvalidFile, text: str) -> int:
 
 
 _SIGNS = dict(zip(PlannedAction, "+~-=", strict=True))
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
 _MAX_LENGTH = 120
 
 
@@ -207,7 +205,7 @@ def _members(changes: Sequence[Difference], indent: int) -> Iterator[str]:
 def _json(value: Any) -> str:
     if value is None:
         return "(none)"
-    text = _ENCODER.encode(value).decode()
+    text = json_text(value)
     return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…"
 
 

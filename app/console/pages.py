@@ -26,6 +26,7 @@ from app.console import assets, confirmations, wording
 from app.console.access.sessions import Visitor
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import REGION_NAMES
+from app.store.access.sessions import ABSOLUTE, IDLE
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -43,6 +44,7 @@ TEMPLATES.globals |= {
     "statuses": wording.EVENT_STATUSES,
     "regions": REGION_NAMES,
     "types": EVENT_TYPES,
+    "session_limits": (IDLE.total_seconds(), ABSOLUTE.total_seconds()),
     "most_listed": 200,  # destinations in a menu; with more, their id is typed
 }
 

@@ -15,7 +15,6 @@ from app.console.visits import CurrentVisit, PageRouter
 from app.console.wording import events, number
 from app.domain.installation import MIN_DAYS_AHEAD, MOST_SKEW_S, is_balance_old, must_rotate
 from app.domain.quantity import quantity
-from app.store.access import sessions
 from app.telemetry import VERSION
 
 router = PageRouter()
@@ -48,9 +47,7 @@ async def page(visit: CurrentVisit) -> Response:
 @router.get("/console/settings", *Scope)
 async def settings(visit: CurrentVisit) -> Response:
     """Show the configuration of this instance and the permissions of the session."""
-    return await visit.show(
-        "settings.html", python=_PYTHON, limits=(sessions.IDLE, sessions.ABSOLUTE), roles=ROLES
-    )
+    return await visit.show("settings.html", python=_PYTHON, roles=ROLES)
 
 
 @router.get("/console/components", Scope.DESTINATIONS_READ)

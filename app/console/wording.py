@@ -170,9 +170,56 @@ def event_type_label(event_type: str) -> str:
     return EVENT_TYPES[event_type].label if event_type in EVENT_TYPES else event_type
 
 
+_LABELS: Mapping[str, str] = {
+    "": "The mapping",
+    "name": "Mapping name",
+    "action": "Action",
+    "event_type": "Event Type",
+    "event_source": "Event Source",
+    "event_name": "Event Name",
+    "country_code": "Country Code",
+    "fields": "Match Keys",
+    "custom_data": "Custom Data Fields",
+    "consent": "Consent",
+    "consent.mode": "Consent",
+    "prehashed": "Match keys that come hashed",
+    "consent.user_data": "Consent: user data",
+    "consent.ad_storage": "Consent: ad storage",
+    "consent.string": "Consent string",
+}
+_PARTS: Mapping[str, str] = {
+    "pipe": "transform",
+    "path": "event field",
+    "default": "default value",
+    "const": "value",
+    "template": "text with placeholders",
+    "first_of": "source",
+    "on_error": "if unreadable",
+}
+_PART = re.compile(rf"^(.+)\.({'|'.join(_PARTS)})(?:\[(\d+)\])?$")
+_ROW = re.compile(r"^custom_data\[(\d+)\](?:\.name)?$")
+
+
+def place_label(place: str) -> str:
+    """Return the form's label of a place in a mapping document."""
+    if place in _LABELS:
+        return _LABELS[place]
+    if part := _PART.match(place):
+        number = f" {int(part[3]) + 1}" if part[2] == "first_of" and part[3] else ""
+        return f"{place_label(part[1])}, {_PARTS[part[2]]}{number}"
+    if row := _ROW.match(place):
+        return f"Custom Data Fields, row {int(row[1]) + 1}"
+    name = place.removeprefix("fields.")
+    if name in FIELDS and name != place:
+        return FIELDS[name].label
+    if place.startswith("custom_data."):
+        return f"Custom data: {place.removeprefix('custom_data.')}"
+    return place
+
+
 def field_label(field: str) -> str:
-    """Return the label of an Amazon field, or the name itself if it is unknown."""
-    return FIELDS[field].label if field in FIELDS else field
+    """Return the form's label of a conversion field, where `email` stands for `fields.email`."""
+    return place_label(f"fields.{field}" if field in FIELDS else field)
 
 
 _FAILURES = {

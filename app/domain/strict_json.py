@@ -3,7 +3,7 @@
 Every other parser must read the same value that this parser checked. This parser therefore refuses JSON that
 parsers read differently: duplicate keys, NaN, infinities, a byte order mark, lone surrogates, NUL, deep
 nesting, and numbers outside the range of a double. Numbers stay exact: integers become `int`, all others
-`Decimal`.
+`Decimal`. Also write values as JSON, with all digits of a `Decimal`.
 """
 
 import re
@@ -39,6 +39,15 @@ SENTENCES: Final = {
 }
 
 
+exact_json: Final = msgspec.json.Encoder(decimal_format="number").encode
+"""Encode plain values as JSON. Decimals become exact numbers."""
+
+
+def json_text(value: Any) -> str:
+    """Return a value as compact JSON. Numbers stay exact."""
+    return exact_json(value).decode()
+
+
 _INFINITY: Final = float("inf")
 
 
@@ -66,7 +75,6 @@ def _exact(text: str) -> Decimal:
 _DECODER: Final = msgspec.json.Decoder(float_hook=_exact)
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _A_FEW_EVENTS: Final = 2048
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{"))
 _BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -95,7 +103,7 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
     is_small = len(body) <= _A_FEW_EVENTS and len(body.translate(None, _NO_BRACKETS)) <= max_depth
     if not is_small and _deeper_than(max_depth, value):
         return MalformedJson("too_deep")
-    if (written := _ENCODER.encode(value)) != body and _names_a_key_twice(written, body):
+    if (written := exact_json(value)) != body and _names_a_key_twice(written, body):
         return MalformedJson("duplicate_key")
     # The decoder refuses NUL itself, but not its escape sequence. Escaped backslashes are no part of it.
     if b"\\u0000" in body and b"\\u0000" in body.replace(b"\\\\", b"--"):
@@ -128,7 +136,7 @@ def parse_outside(body: bytes, lists: Collection[str]) -> Any | MalformedJson:
         return body
     name, *others = found
     listed, members[name] = members[name], msgspec.Raw(b"[]")
-    written = _ENCODER.encode(members)
+    written = exact_json(members)
     beside = parse(written)
     # See `_names_a_key_twice`: here only names could have an escaped colon.
     colons = written.count(b":") + bytes(listed).count(b":")

@@ -66,14 +66,6 @@ INTERNAL: Final = Field(exclude=True)
 read_json: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 """Read stored JSON. Numbers stay exact, so that a mapping does what the preview of its draft showed."""
 
-_JSON: Final = msgspec.json.Encoder(decimal_format="number")
-
-
-def json_text(value: object) -> str:
-    """Return a value as JSON to store. Numbers stay exact."""
-    return _JSON.encode(value).decode()
-
-
 MAX_BIGINT: Final = 2**63 - 1  # an id above all others: the start of the first page, newest first
 
 

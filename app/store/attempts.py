@@ -13,7 +13,8 @@ import asyncpg
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import SentRequest
-from app.store import PipelineConnection, execute, fetch_rows, fetch_scalar, json_text, read_sql
+from app.domain.strict_json import json_text
+from app.store import PipelineConnection, execute, fetch_rows, fetch_scalar, read_sql
 from app.store.counts import CountDelta
 from app.store.lanes import LaneLease, StaleOwner
 

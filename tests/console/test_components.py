@@ -84,7 +84,7 @@ def test_every_component_of_the_style_sheet_is_on_the_page() -> None:
 
 OF_ONE_PAGE = {
     "about", "acting", "answers", "at", "big", "brand", "chart", "charts", "diff", "editor", "extras",
-    "fields", "filled", "find", "fleet", "fold", "foot", "found", "from", "htmx-indicator", "htmx-request",
+    "filled", "find", "fleet", "fold", "foot", "found", "from", "htmx-indicator", "htmx-request",
     "inline", "long", "main-left", "mark-quiet", "mono", "named", "narrow", "note", "open-sheet", "path",
     "pick", "picker", "plan", "prose", "result", "row", "sample", "savebar", "sheet", "sheet-close", "skip",
     "split", "sticky", "thresholds", "ticks", "tone-accent", "top", "transforms", "u-legend", "was", "who",

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from app.console.mappings import backtest_view
-from app.console.mappings.field_results import field_results, label, problem_views
+from app.console.mappings.field_results import field_results, problem_views
 from app.console.mappings.view import pretty_json, preview, statement_changes
 from app.console.pages import timed
-from app.console.wording import number, share
+from app.console.wording import number, place_label, share
 from app.domain.conversion.convert import Conversion, EventWarning
 from app.domain.event import EventProblem, Rejection
 from app.domain.mapping.document import check_draft, check_publishable
@@ -194,7 +194,7 @@ def test_a_conversion_is_rendered_as_json_with_its_warnings() -> None:
 )
 def test_a_place_is_called_as_the_form_calls_it(place: str, name: str) -> None:
     """Not by its path in the document, which is for programs."""
-    assert label(place) == name
+    assert place_label(place) == name
 
 
 def test_problems_of_an_empty_mapping_use_labels() -> None:

@@ -173,7 +173,7 @@ def test_every_field_has_its_help(site: Site, seeded: Seeded, page: str) -> None
 def test_times_are_the_viewers_and_utc_on_hover(site: Site, seeded: Seeded) -> None:
     """The browser stands in Berlin; hovering says UTC."""
     site.open(seeded.pages["event"])
-    expect(site.page.locator(".trace time").first).to_have_attribute("title", _HOVER)
+    expect(site.page.locator(".history time").first).to_have_attribute("title", _HOVER)
 
 
 def test_the_keyboard_alone_reaches_the_search_and_skips_to_the_content(site: Site, seeded: Seeded) -> None:

@@ -120,7 +120,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(anonymous: Site) -> None:
 
     # The overview agrees; its figures move while the page is open.
     page.goto(destination)
-    expect(page.locator(".station", has_text="Delivered").locator("b")).to_have_text("1")
+    expect(page.locator(".stage", has_text="Delivered").locator("b")).to_have_text("1")
     expect(page.locator("#live")).to_have_text("Live")
     expect(page.get_by_text("1 accepted = 1 delivered.")).to_be_visible()
     expect(page.locator(".notice", has_text="Healthy.")).to_be_visible()

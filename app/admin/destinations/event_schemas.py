@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import invalid
@@ -20,6 +19,7 @@ from app.domain.observed.event_schema import EventSchema, merge_samples
 from app.domain.observed.fingerprints import fingerprint, fingerprint_key
 from app.domain.observed.schema_sample import Fingerprint, SampleGroup, SchemaSample
 from app.domain.observed.synthetic_event import common_events
+from app.domain.strict_json import exact_json
 from app.domain.suggestions.suggest import (
     MAX_EVENTS,
     Suggestion,
@@ -32,7 +32,6 @@ from app.store.destinations.destinations import Destination
 from app.store.mappings import event_names
 
 _BATCHES: Final = ("events", "rows")
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ async def read_test_event(context: AppContext, destination_id: str, mapping_id: 
     groups = await read_samples_of_mapping(context, destination_id, mapping_id) if mapping_id else ()
     accepted = [counted for group in groups if group.accepted for counted in group.samples.items()]
     for common in await context.compute(partial(common_events, accepted, context.now(), limit=1)):
-        written = json.loads(_ENCODER.encode(common.event))  # without the types of numbers that JSON has not
+        written = json.loads(exact_json(common.event))  # without the types of numbers that JSON has not
         return {**written, "event_id": example["event_id"]}
     return example
 

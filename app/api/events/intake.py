@@ -21,7 +21,7 @@ from app.api.http.query_parameters import (
     refused_parameters,
     unreadable_target,
 )
-from app.api.http.responses import NDJSON, exact_json
+from app.api.http.responses import NDJSON
 from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason
 from app.domain.event import LISTS, BodyProblem, EventProblem, Events, Rejection, read_events, read_lines
@@ -307,7 +307,7 @@ def results_response(results: list[EventResult], *, dry_run: bool = False) -> Ev
         status = 207
     else:
         status = 200 if dry_run else 202
-    return EventsResponse(status, exact_json(body))
+    return EventsResponse(status, strict_json.exact_json(body))
 
 
 def _rejected(result: EventResult, rejection: Rejection) -> EventResultBody:

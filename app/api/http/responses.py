@@ -1,4 +1,4 @@
-"""The base of response models, JSON with exact decimals, and documents that never change.
+"""The base of response models, responses with exact decimals, and documents that never change.
 
 Such a document is computed once, and sent as bytes with an entity tag.
 """
@@ -9,19 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal
 from app.admin.context import AppContext
+from app.domain.strict_json import exact_json
 
 CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"
-
-exact_json: Final = msgspec.json.Encoder(decimal_format="number").encode
-"""Encode plain values as JSON. Decimals become exact numbers."""
 
 
 class ResponseBody(BaseModel):

@@ -21,9 +21,9 @@ from app.admin.mappings.trials import backtest_draft, needs_confirmation
 from app.api.lists import Cursor, ListQuery, bad_cursor
 from app.console.destinations import activate
 from app.console.mappings.field_results import problem_views
-from app.console.mappings.view import field_label, statement_changes, statements, warning_lines
+from app.console.mappings.view import statement_changes, statements, warning_lines
 from app.console.visits import PAGE, CurrentDestination, CurrentVisit, Form, PageRouter, Paging
-from app.console.wording import match_key_label, read_integer, remedy, share
+from app.console.wording import field_label, match_key_label, read_integer, remedy, share
 from app.domain.destination import State
 from app.domain.event import EventProblem
 from app.domain.mapping.document import FIELDS, MAX_NAME_LENGTH

@@ -20,7 +20,7 @@ from app.admin.mappings.schema import draft_warnings
 from app.console.mappings import MAPPING, MAPPINGS, landing
 from app.console.mappings.field_results import field_results, problem_views, reasons_of, undecided_of
 from app.console.mappings.form import custom_numbers, empty_row, from_form, keep_short_forms, to_form
-from app.console.mappings.inputs import ANY_INPUTS, json_text, transforms
+from app.console.mappings.inputs import ANY_INPUTS, transforms
 from app.console.mappings.view import event_ids, paths, pretty_json, preview, warning_lines
 from app.console.visits import CurrentDestination, DestinationVisit, Form, PageRouter
 from app.console.wording import share
@@ -30,6 +30,7 @@ from app.domain.mapping.presets import EVENT_NAMES, EXAMPLE_MAPPING, PRESETS, ex
 from app.domain.observed.event_schema import EventSchema
 from app.domain.observed.schema_sample import SchemaSample
 from app.domain.observed.synthetic_event import common_events
+from app.domain.strict_json import json_text
 from app.domain.suggestions.suggest import Suggestion, fields_by_path
 from app.store.mappings import Document, event_names
 

@@ -6,41 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.console.mappings.inputs import write_value
-from app.console.wording import share
+from app.console.wording import place_label, share
 from app.domain.identity.keys import Profile
 from app.domain.mapping.document import FIELDS
 from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.preview import FieldPreview
 from app.domain.suggestions.suggest import Suggestion
 
-_LABELS: Mapping[str, str] = {
-    "": "The mapping",
-    "name": "Mapping name",
-    "action": "Action",
-    "event_type": "Event Type",
-    "event_source": "Event Source",
-    "event_name": "Event Name",
-    "country_code": "Country Code",
-    "fields": "Match Keys",
-    "custom_data": "Custom Data Fields",
-    "consent": "Consent",
-    "consent.mode": "Consent",
-    "prehashed": "Match keys that come hashed",
-    "consent.user_data": "Consent: user data",
-    "consent.ad_storage": "Consent: ad storage",
-    "consent.string": "Consent string",
-}
-_PARTS: Mapping[str, str] = {
-    "pipe": "transform",
-    "path": "event field",
-    "default": "default value",
-    "const": "value",
-    "template": "text with placeholders",
-    "first_of": "source",
-    "on_error": "if unreadable",
-}
-_PART = re.compile(rf"^(.+)\.({'|'.join(_PARTS)})(?:\[(\d+)\])?$")
-_ROW = re.compile(r"^custom_data\[(\d+)\](?:\.name)?$")
 # The section of the form for each member that is not a labelled input.
 _SECTIONS: Mapping[str, str] = {
     "fields": "fields",
@@ -61,23 +33,6 @@ class ProblemView:
     anchor: str
 
 
-def label(place: str) -> str:
-    """Return the form's label of a place in a mapping document."""
-    if place in _LABELS:
-        return _LABELS[place]
-    if part := _PART.match(place):
-        number = f" {int(part[3]) + 1}" if part[2] == "first_of" and part[3] else ""
-        return f"{label(part[1])}, {_PARTS[part[2]]}{number}"
-    if row := _ROW.match(place):
-        return f"Custom Data Fields, row {int(row[1]) + 1}"
-    name = place.removeprefix("fields.")
-    if name in FIELDS and name != place:
-        return FIELDS[name].label
-    if place.startswith("custom_data."):
-        return f"Custom data: {place.removeprefix('custom_data.')}"
-    return place
-
-
 def problem_view(place: str, sentence: str) -> ProblemView:
     """Return the view of a problem at a place in a document."""
     # The form's own limits prevent every problem of a name except a blank name. The API's sentence repeats
@@ -85,7 +40,7 @@ def problem_view(place: str, sentence: str) -> ProblemView:
     is_blank = place == "name" or sentence == f"To publish, a mapping needs {place}."
     top = re.split(r"[.\[]", place, maxsplit=1)[0]
     anchor = f"f-{top}" if top in _INPUTS else _SECTIONS.get(top, "mapping")
-    return ProblemView(label(place), "Required." if is_blank else sentence, anchor)
+    return ProblemView(place_label(place), "Required." if is_blank else sentence, anchor)
 
 
 def problem_views(problems: Iterable[MappingProblem]) -> list[ProblemView]:

@@ -18,11 +18,10 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
-import msgspec
-
 from app.domain.mapping.paths import parse_path
 from app.domain.mapping.pipes import PIPES, make_step, run
 from app.domain.mapping.reading import Reading, StepProblem
+from app.domain.strict_json import json_text
 
 ON_ERROR: Final = {"omit": "leave the field out", "reject": "reject the event"}
 _PARTS: Final = ("path", "others", "formats", "zone", "decimal", "sum", "pipe", "default", "on_error")
@@ -216,7 +215,6 @@ def source_place(place: str) -> str:
 
 _STEP_NAME = re.compile(r"\s*(\w+)\s*")
 _DECODER = json.JSONDecoder(parse_float=Decimal)
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def write_pipe(pipe: Any) -> str:
@@ -265,8 +263,8 @@ def write_value(value: Any) -> str:
     """Return a constant or a default as the user would type it."""
     if value is None:
         return ""
-    if isinstance(value, str):
-        return json_text(value) if read_value(value) != value else value
+    if isinstance(value, str) and read_value(value) == value:
+        return value
     return json_text(value)
 
 
@@ -280,10 +278,6 @@ def read_value(text: str) -> Any:
         if end == len(text) and isinstance(value, str | int | bool | Decimal):
             return value
     return text
-
-
-def json_text(value: Any) -> str:
-    return _ENCODER.encode(value).decode()
 
 
 def read_source(text: str) -> dict[str, Any] | None:

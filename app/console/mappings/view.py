@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from app.admin import catalog
-from app.console.mappings.field_results import label, row_of
+from app.console.mappings.field_results import row_of
 from app.console.mappings.form import CHOICES, CONSENT_MEMBERS, canonical, members_of, rows_of
-from app.console.mappings.inputs import ON_ERROR, json_text, write_pipe, write_value
-from app.console.wording import share
+from app.console.mappings.inputs import ON_ERROR, write_pipe, write_value
+from app.console.wording import field_label, place_label, share
 from app.domain.conversion.results import Conversion, EventWarning
 from app.domain.event import Rejection
 from app.domain.mapping.document import FIELDS
@@ -24,6 +24,7 @@ from app.domain.mapping.presets import EventIdPreset, event_id_presets
 from app.domain.mapping.sources import KINDS
 from app.domain.observed.event_schema import EventSchema, SchemaMismatch
 from app.domain.outcomes.reasons import WARNINGS
+from app.domain.strict_json import json_text
 from app.domain.suggestions.names import rank
 from app.store.mappings import Document
 
@@ -57,7 +58,7 @@ class Change:
     @property
     def label(self) -> str:
         """Return the form's label of the place."""
-        return label(self.place)
+        return place_label(self.place)
 
 
 def changes(before: Document | None, after: Document) -> list[Change]:
@@ -120,7 +121,7 @@ def warning_lines(warnings: Sequence[LintWarning | SchemaMismatch]) -> list[tupl
     lines = []
     for each in warnings:
         path = each.path if isinstance(each, SchemaMismatch) else ""
-        lines.append((label(each.field), WARNING_SENTENCES[each.code], path))
+        lines.append((place_label(each.field), WARNING_SENTENCES[each.code], path))
     return lines
 
 
@@ -148,11 +149,6 @@ def pretty_json(value: Any, indent: str = "") -> str:
         parts = [pretty_json(child, deeper) for child in value]
     left, right = "{}" if isinstance(value, dict) else "[]"
     return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
-
-
-def field_label(field: str) -> str:
-    """Return the form's label of a conversion field, where `email` stands for `fields.email`."""
-    return label(f"fields.{field}" if field in FIELDS else field)
 
 
 def _warning(warning: EventWarning) -> str:

@@ -134,7 +134,7 @@
     }
   }
 
-  function furnish(root) {
+  function enhance(root) {
     mirror();
     cards(root);
     localTimes(root);
@@ -278,7 +278,7 @@
     const message = document.getElementById(field.dataset.counter);
     if (message) message.textContent = `${field.value.length} of ${field.dataset.limit}`;
   });
-  document.addEventListener("htmx:after:swap", () => furnish(document));
+  document.addEventListener("htmx:after:swap", () => enhance(document));
   // Dim a fragment while it loads; show an error in its place if loading fails.
   const place = (event) => {
     const target = event.detail?.ctx?.target;
@@ -320,7 +320,7 @@
 
   const named = document.getElementById("zone");
   if (named && zone !== "UTC") named.textContent = `${zone} (${offset(new Date())}); hover over a time to see UTC`;
-  furnish(document);
+  enhance(document);
   conditional();
   live();
   setInterval(() => timers(document), 1000);

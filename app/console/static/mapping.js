@@ -219,7 +219,7 @@
     const place = input.closest(".steps");
     let box = place.querySelector(".chips");
     if (!box) {
-            const add = build("select", {}, build("option", { value: "", textContent: "Add a transform…" }),
+      const add = build("select", {}, build("option", { value: "", textContent: "Add a transform…" }),
         ...functions.map((one) => build("option", { value: one.text, textContent: `${one.text}: ${one.help}` })));
       add.setAttribute("aria-label", "Add a transform");
       add.addEventListener("change", (event) => {
@@ -247,6 +247,7 @@
   form.addEventListener("input", (event) => {
     if (event.target.matches?.("input[name$='.pipe']")) chips(event.target);
   });
+
   // --- Event type: its usual or pinned name, and the fields that it should have -------------------
 
   let given = "";

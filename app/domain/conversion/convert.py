@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from app.domain.conversion import consent, members, values
 from app.domain.conversion.amazon_codes import PURCHASE, UK_READ_AS_GB, ReadAsGB
-from app.domain.conversion.members import json_text
 from app.domain.conversion.results import Conversion, EventWarning, Rules, Step, Trace
 from app.domain.conversion.steps import MAX_PROBLEMS, Fields, Run, detail
 from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime
 from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.mapping.document import Mapping
 from app.domain.mapping.reading import MAX_STEPS, SourceFailed
+from app.domain.strict_json import json_text
 
 __all__ = ["Conversion", "ConversionPlan", "EventWarning", "Rules", "Step", "Trace"]
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from hashlib import sha256
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from app.domain.conversion import values
 from app.domain.conversion.amazon_codes import PURCHASE_ONLY, WITHOUT_DECIMALS
@@ -22,8 +20,8 @@ from app.domain.mapping.document import CustomField
 from app.domain.mapping.reading import SHORT_TEXT, SourceFailed
 from app.domain.mapping.sources import unchecked
 from app.domain.privacy.personal_text import holds_personal_text
+from app.domain.strict_json import json_text
 
-_JSON: Final = msgspec.json.Encoder(decimal_format="number")
 _SAFE_LENGTH: Final = len(str(values.MAX_VALUE))  # a shorter number is within the limits
 _WITHOUT_CURRENCY: Final = SourceFailed("currency_invalid", "has no currency that can be read")
 
@@ -39,11 +37,6 @@ FIELDS_OF_MEMBERS: Final[Mapping[str, str]] = {
     "eventId": "event_id",
     **{member.opening.split('"')[1]: name for name, member in values.OPTIONAL_MEMBERS.items()},
 }
-
-
-def json_text(value: Any) -> str:
-    """Return a value as compact JSON."""
-    return _JSON.encode(value).decode()
 
 
 class Money:

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId, MappingNumber
 from app.domain.mapping.diff import is_same
-from app.store import json_text, read_row, read_sql
+from app.domain.strict_json import json_text
+from app.store import read_row, read_sql
 from app.store.statements import execute, fetch_value, read_all, read_one
 
 SQL: Final = read_sql(__file__)

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber, MappingId, MappingNumber
 from app.domain.observed.differences import ShadowCounts
-from app.store import PipelineConnection, Row, json_text, read_row, read_sql
+from app.domain.strict_json import json_text
+from app.store import PipelineConnection, Row, read_row, read_sql
 from app.store.mappings import Document
 from app.store.statements import execute, read_one
 
