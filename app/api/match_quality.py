@@ -73,7 +73,7 @@ async def read_quality(on: OnDestination, paging: Paging) -> MatchQualityPage:
     return MatchQualityPage(**page)
 
 
-DEDUPE = "/destinations/{destination_id}/dedupe"
+DEDUPE = ONE + "/dedupe"
 
 
 class DedupeView(ResponseBody):
@@ -97,7 +97,7 @@ async def compare_event_ids(on: OnDestination, body: dedupe.CompareIdsRequest) -
     return await dedupe.compare_ids(*on, body)
 
 
-RECONCILIATION = "/destinations/{destination_id}/reconciliation"
+RECONCILIATION = ONE + "/reconciliation"
 
 
 class ReconciledDayView(ResponseBody):

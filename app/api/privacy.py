@@ -136,9 +136,9 @@ async def find(context: Context, body: WantedSubject) -> SubjectSearchView:
     the identifiers.
     """
     after = ListQuery(context, cursor=body.cursor).record_id or 0
-    id, found = await subjects.find_person(context, body.identifiers(), after=after)  # noqa: A001
+    search_id, found = await subjects.find_person(context, body.identifiers(), after=after)
     return SubjectSearchView(
-        id=id,
+        id=search_id,
         identifiers=sorted(body.identifiers()),
         events=found.events.total(),
         items=[

@@ -188,8 +188,10 @@ _WORDS: Mapping[str, str] = {"null": "none", "true": "yes", "false": "no", "[]":
 
 def _words(text: str | None, names: Mapping[str, str]) -> str | None:
     """Return a value as people read it: without JSON, and with the name next to each id."""
-    if text is None or text in _WORDS:
-        return None if text is None else _WORDS[text]
+    if text is None:
+        return None
+    if text in _WORDS:
+        return _WORDS[text]
     if text in names:
         return f"{names[text]} ({text})"
     if text.startswith("["):

@@ -164,7 +164,7 @@ def address(parameters: Mapping[str, str], **changes: str | None) -> str:
 
     The result starts on the first page.
     """
-    kept = {name: value for name, value in {**parameters, "page": None, **changes}.items() if value}
+    kept = {name: value for name, value in {**parameters, **changes}.items() if value}
     return f"/console?{urlencode(kept)}" if kept else "/console"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.admin import ErrorCode, Refusal, Scope
+from app.admin import Scope, require_found
 from app.admin.context import AppContext
 from app.admin.incidents import list_incidents
 from app.admin.mappings.mappings import change_draft, read_mapping
@@ -101,9 +101,7 @@ async def add_to_draft(visit: CurrentDestination, form: Form) -> Response:
     quality = next((quality for stored, quality in qualities if stored.id == mapping), None)
     rows = quality.what_if if quality else ()
     row = next((row for row in rows if (row.field, row.path) == (field, path)), None)
-    if row is None:
-        raise Refusal(ErrorCode.NOT_FOUND, "Recent events no longer have this path.")
-    draft = added(details.mapping.draft, row)
+    draft = added(details.mapping.draft, require_found(row, "Recent events no longer have this path."))
     await change_draft(*visit.on, mapping, {"fields": draft["fields"]}, {details.mapping.version})
     return visit.done("match_key_added", f"{PAGE}/mappings/{mapping}")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Query, Request
 from starlette.responses import Response
 
-from app.admin import ErrorCode, Refusal
+from app.admin import ErrorCode, Refusal, require_found
 from app.api.access.secured_route import Context, public
 from app.api.http.query_parameters import ignores_unknown_parameters
 from app.api.http.responses import fixed_document
@@ -57,9 +57,7 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 async def asset(name: str, request: Request, v: Version = "") -> Response:
     """Return a file, compressed if the client accepts gzip."""
     del v
-    found = ASSETS.get(name)
-    if found is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
+    found = require_found(ASSETS.get(name))
     headers = {"Cache-Control": _IMMUTABLE, "Vary": "Accept-Encoding"}
     is_gzip = "gzip" in request.headers.get("accept-encoding", "")
     headers |= {"Content-Encoding": "gzip"} if is_gzip else {}

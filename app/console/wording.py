@@ -160,9 +160,8 @@ STATUSES = {
     "expired": Label("Expired", "bad", "The event passed Amazon's age limit before delivery."),
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
-REJECTED = Label("Rejected", "bad", "Rejected on receipt and not stored.")
-# The statuses of accepted events, and of rejected events.
-EVENT_STATUSES = {**STATUSES, "rejected": REJECTED}
+# The statuses of accepted events, and that of rejected events.
+EVENT_STATUSES = {**STATUSES, "rejected": Label("Rejected", "bad", "Rejected on receipt and not stored.")}
 
 
 def event_type_label(event_type: str) -> str:
@@ -255,7 +254,7 @@ def amazon_message(text: str | None) -> str:
 
 
 def person(actor: str, names: Mapping[str, str]) -> str:
-    """Return the name of the API key of an actor. Return an unknown actor unchanged."""
+    """Return the name of an actor in `names`. Return an unknown actor unchanged."""
     return names.get(actor, "the bootstrap key" if actor == "bootstrap" else actor)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from app.admin import BOOTSTRAP, Caller, ErrorCode, Refusal, Scope, require_id
+from app.admin import BOOTSTRAP, Caller, Scope, require_found, require_id
 from app.admin.access.people import role_of, subject_of
 from app.admin.context import AppContext
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
@@ -72,13 +72,12 @@ async def list_sessions(
 async def end_session(context: AppContext, session_id: str) -> ConsoleSession:
     """End a session and return it. Raises Refusal (404) if `list_sessions` does not show it to the caller."""
     require_id("ses_", session_id)
-    found = await list_sessions(context, limit=1, session=session_id)
-    if not found:
-        raise Refusal(ErrorCode.NOT_FOUND)
+    listed = await list_sessions(context, limit=1, session=session_id)
+    found = require_found(next(iter(listed), None))
     selection, reason = sessions.SessionSelection(id=session_id), sessions.SessionEnd.ENDED_BY_ADMIN
     async with context.engine.begin() as connection:
         await sessions.end(connection, selection, actor=context.caller.actor, reason=reason)
-    return found[0]
+    return found
 
 
 async def end_signed_out(context: AppContext, logout: Logout) -> bool:

@@ -59,7 +59,7 @@ async def read_observed(context: AppContext, destination_id: str, zone: str | No
     await context.intake.sampler.write()
     async with reading(context, destination_id) as (connection, destination):
         stored = await schema_samples.recent(connection, destination.id)
-        settings = await settings_of(context, connection, destination, zone)
+        settings = await suggestion_settings(context, connection, destination, zone)
     key = fingerprint_key(context.pepper, destination.number)
     return await context.compute(_observed, stored, settings, partial(fingerprint, key=key))
 
@@ -94,7 +94,7 @@ def _observed(
     return ObservedEvents(merge_samples(samples), samples, suggestion)
 
 
-async def settings_of(
+async def suggestion_settings(
     context: AppContext, connection: AsyncConnection, destination: Destination, zone: str | None
 ) -> SuggestionSettings:
     """Return what the suggestions for a destination depend on."""
@@ -116,7 +116,7 @@ async def suggest_mapping(
     if events is None:
         return (await read_observed(context, destination_id, zone)).suggestion
     async with reading(context, destination_id) as (connection, destination):
-        settings = await settings_of(context, connection, destination, zone)
+        settings = await suggestion_settings(context, connection, destination, zone)
     # Hundreds of events take longer than the event loop may be occupied.
     return await context.compute(suggest, list(_single_events(events))[:MAX_EVENTS], settings)
 

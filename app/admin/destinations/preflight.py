@@ -10,9 +10,9 @@ from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.crypto import CannotDecrypt
 from app.domain.conversion.amazon_codes import CURRENCIES
 from app.domain.destination import REGION_NAMES, State
+from app.domain.incidents.kinds import SIGN_IN
 from app.domain.mapping.document import holds_literal_time
 from app.domain.outcomes.outcome import Unauthorized
-from app.domain.outcomes.settle import PROBE_EVERY
 from app.store import driver_of, mappings
 from app.store.database import readiness
 from app.store.destinations import destinations, sign_ins
@@ -85,14 +85,11 @@ async def check_setup(context: AppContext, destination_id: str, *, ask: bool = F
             seconds_apart=await readiness.seconds_apart(await driver_of(connection), _local_clock(context)),
         )
         published = await mappings.published_of(connection, [destination.id])
-    literal_times = await context.compute_short(_with_literal_times, published)
+    literal_times = await context.compute_short(
+        lambda: [mapping.name for mapping in published if holds_literal_time(mapping.published)]
+    )
     checks = run_preflight(replace(facts, literal_times=literal_times))
     return Preflight(all(check.status != "failed" for check in checks), checks)
-
-
-def _with_literal_times(published: Sequence[mappings.StoredMapping]) -> list[str]:
-    """Return the names of the published mappings whose events all have the same time."""
-    return [mapping.name for mapping in published if holds_literal_time(mapping.published)]
 
 
 async def _find_advertiser(
@@ -137,18 +134,6 @@ def _credentials(facts: PreflightFacts) -> Verdict:
     return Verdict("failed", "Set AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET and restart.")
 
 
-_REASONS = {
-    "revoked": "Amazon access was revoked or has expired.",
-    "unauthorized": "Amazon rejected the sign-in even with a new token.",
-    "forbidden": "The signed-in user has no permission to send events for this advertiser.",
-    "disconnected": "The destination was disconnected.",
-}
-_NOT_FOUND = (
-    "Amazon returns 404: the endpoint or the advertiser account does not exist. Check the region and the "
-    f"advertiser ID. One request is sent {PROBE_EVERY}; delivery resumes automatically."
-)
-
-
 def _sign_in(facts: PreflightFacts) -> Verdict:
     match facts.destination.sign_in:
         case "valid":
@@ -156,15 +141,16 @@ def _sign_in(facts: PreflightFacts) -> Verdict:
         case "broken" if facts.destination.sign_in_reason == "endpoint_not_found":
             return Verdict("ok", "The sign-in is valid. See the check “Advertiser account”.")
         case "broken":
-            reason = _REASONS[facts.destination.sign_in_reason or "revoked"]
-            return Verdict("failed", f"{reason} Connect again; events wait until then.")
+            cause = SIGN_IN[facts.destination.sign_in_reason or "revoked"]
+            return Verdict("failed", f"{cause.headline} {cause.remedy}")
         case _:
             return Verdict("failed", "Connect to Amazon and click Allow.")
 
 
 def _account(facts: PreflightFacts) -> Verdict:
     if facts.destination.sign_in_reason == "endpoint_not_found":
-        return Verdict("failed", _NOT_FOUND, "team")
+        cause = SIGN_IN["endpoint_not_found"]
+        return Verdict("failed", f"{cause.headline} {cause.remedy}", "team")
     match facts.live_answer:
         case Visible(name=name):
             return Verdict("ok", f"Amazon confirms access to this advertiser{_name_suffix(name)}.")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from app.admin import ErrorCode, Refusal, copy_as
+from app.admin import ErrorCode, Refusal, copy_as, require_found
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible_row
 from app.admin.events.summary import (
@@ -126,16 +126,13 @@ class _Reader:
         """
         here = self.destination
         is_here = duplicate.destination == here.id
-        origin = here if is_here else await batches.destination(self.connection, duplicate.destination)
-        if origin is None:
-            raise Refusal(ErrorCode.NOT_FOUND, _DROPPED)
+        found = here if is_here else await batches.destination(self.connection, duplicate.destination)
+        origin = require_found(found, _DROPPED)
         mappings = await batches.mappings(self.connection, [origin.id])
-        found = await batches.batches(self.connection, origin.number, [duplicate.batch])
-        shape = _shape_at(found[0], duplicate.place) if found else None
-        if shape is None:
-            raise Refusal(ErrorCode.NOT_FOUND, _DROPPED)
+        stored = await batches.batches(self.connection, origin.number, [duplicate.batch])
+        shape = require_found(_shape_at(stored[0], duplicate.place) if stored else None, _DROPPED)
         there = replace(self, destination=origin, mappings=mappings)
-        original = await there._describe(found[0], duplicate.place, shape)
+        original = await there._describe(stored[0], duplicate.place, shape)
         may_name = is_here or self.context.caller.sees(origin.id)
         return duplicate_history(original, location, duplicate.answered_at, may_name=may_name)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -115,7 +115,9 @@ async def _count_unsent(context: AppContext, destination_id: str, first: date, l
         repeated = await reconciliation.mapped_duplicates(connection, number, first=first, last=last)
         ids = {batch for _, batch, _ in repeated}
         owners = await event_batches.batches(connection, number, ids)
-    versions = await context.compute(_kinds_of, found)
+    versions = await context.compute(
+        lambda: {(each.mapping, each.version): _described(each) for each in found}
+    )
     current = {each.mapping: versions[each.mapping, each.version] for each in found if each.is_current}
     tally = _Tally(destination, first, last, versions)
     for row in unsent:
@@ -130,10 +132,6 @@ async def _count_unsent(context: AppContext, destination_id: str, first: date, l
         if (shape := shapes.get((id_, place))) is not None:
             tally.counted[day, tally.of_event(*_kind_of(shape))] += DayCounts(repeated_ids=1)
     return tally
-
-
-def _kinds_of(found: Sequence[reconciliation.MappingVersion]) -> dict[tuple[MappingNumber, int], EventKind]:
-    return {(each.mapping, each.version): _described(each) for each in found}
 
 
 def _described(version: reconciliation.MappingVersion) -> EventKind:

@@ -6,6 +6,7 @@ fails, the share stays the same.
 """
 
 import asyncio
+import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -160,7 +161,7 @@ class InboundLimits:
                 async with pool.acquire() as connection:
                     await self.exchange(connection)
             except DRIVER_ERRORS as error:
-                telemetry.failed("inbound_limits.exchange_failed", error, level=30)
+                telemetry.failed("inbound_limits.exchange_failed", error, level=logging.WARNING)
 
 
 class OrganisationCache(RecentRows[OrganisationId, organisations.Organisation]):

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from app.api.access.secured_route import ONE
 from app.domain.mapping.presets import EXAMPLE_MAPPING, example_event
 
-_DESTINATION: Final = "/destinations/{destination_id}"
-_MAPPING: Final = _DESTINATION + "/mappings/{mapping_id}"
+_MAPPING: Final = ONE + "/mappings/{mapping_id}"
 _EVENT: Final = example_event(datetime(2026, 11, 24, 10, tzinfo=UTC))
 
 # Users copy these examples, so each example must be a valid body of its operation.
@@ -19,28 +19,28 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "currency": "USD",
         "rate_limit": {"requests_per_second": 5, "burst": 5},
     },
-    ("PATCH", _DESTINATION): {
+    ("PATCH", ONE): {
         "name": "Acme US shop",
         "alerting": {"backlog": {"minutes": 30}, "dead_letters": {"enabled": False}},
     },
-    ("POST", _DESTINATION + "/status-callback"): {"enabled": True},
-    ("PUT", _DESTINATION + "/notifications"): {
+    ("POST", ONE + "/status-callback"): {"enabled": True},
+    ("PUT", ONE + "/notifications"): {
         "channels": ["ops"],
         "kinds": "all",
         "min_severity": "warning",
     },
-    ("POST", _DESTINATION + "/replay"): {
+    ("POST", ONE + "/replay"): {
         "status": "dead",
         "reason": "amazon_refused",
         "since": "2026-11-24T00:00:00Z",
         "dry_run": True,
     },
-    ("POST", _DESTINATION + "/dead-letters/dismiss"): {
+    ("POST", ONE + "/dead-letters/dismiss"): {
         "journey_id": "j1",
         "reason": "amazon_refused",
         "dry_run": True,
     },
-    ("POST", _DESTINATION + "/mappings"): {
+    ("POST", ONE + "/mappings"): {
         **EXAMPLE_MAPPING,
         "fields": {
             **EXAMPLE_MAPPING["fields"],
@@ -61,23 +61,23 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
     },
     ("PATCH", _MAPPING): {"event_name": "Added to cart", "fields": {"value": "event.properties.total"}},
     ("POST", _MAPPING + "/preview"): {"event": _EVENT},
-    ("POST", _DESTINATION + "/mappings/suggest"): {"events": [_EVENT], "zone": "Europe/Berlin"},
+    ("POST", ONE + "/mappings/suggest"): {"events": [_EVENT], "zone": "Europe/Berlin"},
     ("POST", _MAPPING + "/backtest"): {"events": 500},
     ("POST", _MAPPING + "/publish"): {"note": "Reads the phone from its new field."},
     ("POST", _MAPPING + "/rollback"): {"version": 1},
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Added to cart"},
     ("POST", "/identity/hash"): {"field": "email", "value": "Ada@Example.com", "country": "US"},
-    ("POST", _DESTINATION + "/test-conversions"): {
+    ("POST", ONE + "/test-conversions"): {
         "count": 1,
         "dataset_name": "Shop_Events_Test",
         "event_name": "Test conversion",
     },
     ("POST", _MAPPING + "/shadow"): {"share": 0.1, "minutes": 60},
-    ("POST", _DESTINATION + "/dedupe/compare"): {
+    ("POST", ONE + "/dedupe/compare"): {
         "ids": ["ord-1001", "ord-1002_Purchase"],
         "since": "2026-11-23T00:00:00Z",
     },
-    ("POST", _DESTINATION + "/reconciliation/explain"): {
+    ("POST", ONE + "/reconciliation/explain"): {
         "day": "2026-11-24",
         "event_name": "Added to cart",
         "amazon_count": 6100,

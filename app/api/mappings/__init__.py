@@ -12,7 +12,7 @@ from app.admin import Scope, field_problem_of
 from app.admin.inputs import Note, RequestBody
 from app.admin.mappings import mappings as use_cases
 from app.admin.mappings.schema import DOCUMENT_SCHEMA
-from app.api.access.secured_route import OnDestination, OnMapping, SecuredRouter
+from app.api.access.secured_route import ONE, OnDestination, OnMapping, SecuredRouter
 from app.api.http.headers import Expected, etag
 from app.api.http.responses import ExactJsonResponse
 from app.api.lists import Page, Paging
@@ -21,7 +21,7 @@ from app.domain.outcomes.reasons import WarningView
 
 router = SecuredRouter("mappings")
 
-MAPPINGS = "/destinations/{destination_id}/mappings"
+MAPPINGS = ONE + "/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
 
 DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]

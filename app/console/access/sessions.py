@@ -5,7 +5,6 @@ the key has now. So revoking the key ends its sessions.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -80,7 +79,7 @@ def unsealed(context: AppContext, place: str, text: str, kind: type[State]) -> S
     """Return the state that `sealed` made a text of. None if it is damaged or from another place."""
     try:
         return msgspec.json.decode(context.vault.open(base64.urlsafe_b64decode(text), place=place), type=kind)
-    except (binascii.Error, ValueError, CannotDecrypt, msgspec.DecodeError):
+    except (ValueError, CannotDecrypt):  # of base64 and of JSON too
         return None
 
 
@@ -207,5 +206,7 @@ def safe_next(path: str | None) -> str:
 
     This is the requested path if it belongs to the console, or else the first page.
     """
-    is_safe = path is not None and path.startswith("/console") and path.isascii() and path.isprintable()
-    return path if is_safe and path is not None and "\\" not in path and len(path) < 500 else "/console"
+    if path is None or not path.startswith("/console"):
+        return "/console"
+    is_safe = path.isascii() and path.isprintable() and "\\" not in path and len(path) < 500
+    return path if is_safe else "/console"

@@ -13,7 +13,7 @@ import msgspec
 from fastapi import Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.admin import Caller, ErrorCode, Problem, Refusal, Scope
+from app.admin import Caller, ErrorCode, Problem, Refusal, Scope, require_found
 from app.admin.access.people import display_name, home_of, person_caller, role_of, subject_of
 from app.admin.access.sessions import UNKNOWN, end_signed_out, record_refusal
 from app.admin.context import AppContext
@@ -106,12 +106,11 @@ async def start(context: Context, request: Request, next: str | None = None, fre
 
     With `fresh`, the person must sign in again, even with a session at the provider.
     """
-    if context.people is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
+    people = require_found(context.people)
     until = context.now().timestamp() + _LIFETIME.total_seconds()
     onward = sessions.safe_next(next)
     pending = _Pending(token_urlsafe(), token_urlsafe(), token_urlsafe(64), onward, fresh, until)
-    url = await context.people.authorization_url(
+    url = await people.authorization_url(
         state=pending.state, nonce=pending.nonce, code_verifier=pending.verifier, fresh=fresh
     )
     if isinstance(url, OidcFailure):
@@ -166,9 +165,7 @@ async def callback(
 @public
 async def back_channel_logout(context: Context, request: Request, form: Form) -> Response:
     """End the sessions that the provider signed out (OpenID Connect Back-Channel Logout §2.5)."""
-    if context.people is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    logout = await context.people.logout_of(form.text("logout_token"))
+    logout = await require_found(context.people).logout_of(form.text("logout_token"))
     if isinstance(logout, Logout) and not await end_signed_out(context, logout):
         logout = OidcFailure("replayed_jti")
     if isinstance(logout, Logout):

@@ -75,10 +75,9 @@ _STATES = {
 
 def _state(given: DiagnosisInput) -> Diagnosis | None:
     waiting, state = given.stats.waiting, given.destination.state
-    are = "is" if waiting == 1 else "are"
     is_unknown = given.destination.sign_in_reason == "endpoint_not_found"
     place = "on hold" if state == "paused" else "waiting" if is_unknown else "waiting for the sign-in"
-    backlog = f" {events(waiting)} {are} {place} (none lost)." if waiting else ""
+    backlog = f" {quantity(waiting, 'event is', 'events are')} {place} (none lost)." if waiting else ""
     expiry = given.stats.earliest_expiry_at
     if waiting and expiry is not None:
         backlog += f" The oldest expires in {age((expiry - given.now).total_seconds())}."
@@ -230,7 +229,7 @@ def _nothing_yet(given: DiagnosisInput) -> Diagnosis | None:
 
 def _healthy(given: DiagnosisInput) -> Diagnosis:
     waiting = given.stats.waiting
-    delivered = f"{events(waiting)} {'is' if waiting == 1 else 'are'} being delivered."
+    delivered = f"{quantity(waiting, 'event is', 'events are')} being delivered."
     state = delivered if waiting else "No events are waiting."
     return Diagnosis("good", f"Healthy. {state}", "No action needed.")
 
@@ -332,7 +331,7 @@ def _breaker(given: DiagnosisInput) -> Gauge:
         meaning = f"{meaning} {failed_requests(failing)} A 429 does not count towards the breaker."
     else:
         meaning = f"{meaning} Recent failures: {share(round(breaker.error_rate * 1000), 1000)}."
-    if breaker.state == "open" and (at := given.facts.next_attempt_at) is not None and at > given.now:
+    if breaker.state == "open" and (at := _next_attempt(given)) is not None:
         return Gauge(_CIRCUIT_BREAKER, "tripped until", meaning, tone, at)
     return Gauge(_CIRCUIT_BREAKER, value, meaning, tone)
 

@@ -94,7 +94,7 @@ def body_of(form: Form) -> dict[str, object]:
 
 
 _FIXED = ("advertiser_id", "region")  # as soon as the destination is connected or has accepted an event
-_EMPTY = {field.name: None for field in catalog.AMAZON.fields if not field.required and field.default is None}
+_EMPTY = {field.name: None for field in _FIELDS if not field.required and field.default is None}
 
 
 @router.get(PAGE + "/settings", Scope.DESTINATIONS_READ)
@@ -111,7 +111,7 @@ async def settings_page(visit: CurrentDestination) -> Response:
             "burst": str(found.rate_limit.burst),
             **visit.typed,
         },
-        changeable=[field for field in catalog.AMAZON.fields if is_draft or field.name not in _FIXED],
+        changeable=[field for field in _FIELDS if is_draft or field.name not in _FIXED],
         editable=is_draft,
     )
 

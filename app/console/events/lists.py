@@ -218,9 +218,8 @@ async def errors(visit: CurrentDestination, query: Events) -> Response:
 async def rejections(visit: CurrentDestination, query: Events, paging: Paging) -> Response:
     """List rejected events, newest first, below their counts."""
     chosen = query.range(visit.context.now())
-    wanted, since = query.query(since=chosen.since), EventQuery(since=chosen.since)
-    page = await rejection_page(visit.destination.id, wanted, paging)
-    groups = await summarize_rejections(*visit.on, since)
+    page = await rejection_page(visit.destination.id, query.query(since=chosen.since), paging)
+    groups = await summarize_rejections(*visit.on, EventQuery(since=chosen.since))
     return await visit.show(
         "rejections.html",
         items=page.items,

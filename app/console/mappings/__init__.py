@@ -65,7 +65,7 @@ async def event_schema(visit: CurrentDestination) -> Response:
 async def delete(visit: CurrentDestination, mapping_id: str) -> Response:
     """Archive the mapping."""
     await use_cases.delete_mapping(*visit.on, mapping_id, None)
-    return visit.done("mapping_deleted", PAGE + "/mappings")
+    return visit.done("mapping_deleted", MAPPINGS)
 
 
 _TARGETS = 20
@@ -133,7 +133,7 @@ async def publish_page(visit: CurrentDestination, mapping_id: str) -> Response:
 async def publish(visit: CurrentDestination, mapping_id: str, form: Form) -> Response:
     """Publish the draft, or show why it cannot be published."""
     try:
-        await _require_answers(visit, mapping_id, form)
+        await _require_confirmation(visit, mapping_id, form)
         published = await use_cases.publish_draft(*visit.on, mapping_id, form.version, form.text("note"))
     except Refusal as refusal:
         return await publish_page(visit.refused(refusal), mapping_id)
@@ -155,7 +155,7 @@ async def landing(visit: CurrentDestination, published: StoredMapping, sample: s
     return visit.done("published", f"{PAGE}/activate" if is_active else PAGE, 1)
 
 
-async def _require_answers(visit: CurrentDestination, mapping_id: str, form: Form) -> None:
+async def _require_confirmation(visit: CurrentDestination, mapping_id: str, form: Form) -> None:
     """Raise Refusal if the draft harms recent events and the form does not repeat the mapping's name."""
     details = await use_cases.read_mapping(*visit.on, mapping_id)
     backtest = await _backtest(visit, details)

@@ -99,7 +99,7 @@ def _parts(source: dict[str, Any], takes: str, *, text: bool) -> dict[str, Any]:
     pipe = members[0].get("pipe")
     reading = _reading_inputs(pipe[0], takes) if isinstance(pipe, list) and pipe else {}
     return {
-        "path": _path_text(members[0]),
+        "path": path_text(members[0]),
         "others": "\n".join(map(_line, members[1:])),
         **reading,
         "pipe": write_pipe(pipe[1:] if reading and pipe else pipe),
@@ -114,14 +114,15 @@ def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
-def _path_text(member: Mapping[str, Any]) -> str:
+def path_text(member: Mapping[str, Any]) -> str:
+    """Return the path or the template that a source reads; nothing for another source."""
     return str(member.get("path") or member.get("template") or "")
 
 
 def _line(member: dict[str, Any]) -> str:
     """Return a member of `first_of` as a line: a path or template and its pipe, else JSON."""
     pipe = write_pipe(member.get("pipe"))
-    line = _path_text(member) + (f" | {pipe}" if pipe else "")
+    line = path_text(member) + (f" | {pipe}" if pipe else "")
     return line if _read_line(line) == member else json_text(member)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from app.admin import catalog
 from app.console.mappings.field_results import row_of
 from app.console.mappings.form import CHOICES, CONSENT_MEMBERS, canonical, members_of, rows_of
-from app.console.mappings.inputs import ON_ERROR, write_pipe, write_value
+from app.console.mappings.inputs import ON_ERROR, path_text, write_pipe, write_value
 from app.console.wording import field_label, place_label, share
 from app.domain.conversion.results import Conversion, EventWarning
 from app.domain.event import Rejection
@@ -278,8 +278,9 @@ def _words(place: str, source: Any) -> str:
     choices = CHOICES.get(place, {})
 
     def value(written: Any) -> str:
-        choice = choices.get(written) if isinstance(written, str) else None
-        return choice.label if choice else str(written) if isinstance(written, str) else write_value(written)
+        if isinstance(written, str):
+            return choices[written].label if written in choices else written
+        return write_value(written)
 
     if "const" in source:
         text = value(source["const"])
@@ -299,5 +300,5 @@ def _reading(member: Any) -> str:
     """Return what a member of a source reads, and how it changes it."""
     if not isinstance(member, Mapping) or "const" in member:
         return write_value(member["const"] if isinstance(member, Mapping) else member)
-    text = str(member.get("path") or member.get("template") or "")
+    text = path_text(member)
     return f"{text}, transformed by {write_pipe(member['pipe'])}" if member.get("pipe") else text
