@@ -46,11 +46,11 @@ class LaneLeases:
     # lock must be released exactly once.
     _lost: list[LaneLease] = field(init=False, default_factory=list)
 
-    async def adopt(self) -> list[Lane]:
+    async def adopt(self) -> None:
         """Wake the owned lanes with due events, and acquire free lanes up to a fair share.
 
-        Returns the new lanes. If the worker owns more than its share, it releases idle lanes. Lanes without
-        waiting events are not read.
+        If the worker owns more than its share, it releases idle lanes. Lanes without waiting events are not
+        read.
         """
         async with self._session_lock:
             session = await self._live_session()
@@ -62,24 +62,17 @@ class LaneLeases:
             busy = await due_work.busy_lanes(session)
             now = self.worker.monotonic()
             share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
-            acquired = []
             for work in busy:
                 if (owned := self.owned.get(work.lane)) is not None:
                     if work.due_in is not None and work.due_in <= POLL_EVERY_S:
                         owned.schedule(work.due_in, now)
-                    continue
-                if work.owner is not None or not may_acquire(
-                    len(self.owned), share, is_lapsed=work.is_lapsed
-                ):
-                    continue
-                if (lane := await self._acquire(session, work.lane)) is not None:
-                    acquired.append(lane)
+                elif work.owner is None and may_acquire(len(self.owned), share, is_lapsed=work.is_lapsed):
+                    await self._acquire(session, work.lane)
             for lane in list(self.owned.values()):
                 # Asked for each lane: one may begin a request while the database releases another.
                 if len(self.owned) > share and lane.is_idle:
                     await self._release(session, lane)
         self.worker.telemetry.lanes.set(len(self.owned))
-        return acquired
 
     async def renew(self) -> None:
         """Renew the leases of all owned lanes except locked ones. Drop the lanes that have another owner."""
@@ -143,13 +136,13 @@ class LaneLeases:
                     await self._release(self._session, lane)
                 await self._session.close()
 
-    async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:
+    async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> None:
         acquired_at = self.worker.monotonic()
         lease = await lanes.acquire(
             session, id, self.worker.name, lease=timedelta(seconds=self.worker.times.lease)
         )
         if lease is None:
-            return None
+            return
         self._lost.append(lease)  # if a statement below fails, the next `adopt` releases the lease
         limit = (await due_work.pace_settings(session, id)).limit or RequestRate(1, 1)
         estimate = RateEstimate()
@@ -172,7 +165,6 @@ class LaneLeases:
         self._lost.remove(lease)
         self.owned[id] = lane
         self.worker.telemetry.log("lane.acquired", lane=id, fence=lease.fence)
-        return lane
 
     async def _release_lost(self, session: asyncpg.Connection) -> None:
         """Release the locks of lost lanes. Release the lease of a lost lane if it has no new owner."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from app.domain.destination import RequestRate
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.order import WorkKind
-from app.store import PipelineConnection, lanes, transactions, transposed
+from app.store import PipelineConnection, fetch_rows, lanes, transactions, transposed
 from app.store.database import damage
 
 
@@ -116,11 +116,10 @@ _NOTHING: Mapping[str, Any] = dict.fromkeys((*WorkKind, "due_at"))
 # Whether the next probe of a destination `d` is due. `d` waits because Amazon does not know its endpoint.
 PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
             AND d.endpoint_probe_at <= clock_timestamp())"""
-# Whether a destination `d` sends its events. Without a published mapping, those of deleted ones are left.
-_IS_SENDING = "d.state IN ('connected', 'active')"
-# Whether the rate limit of a destination `d` holds for its lane, because `d` sends events or a probe. A
-# draft, for example, limits no other destination.
-IS_LIMITING = f"({_IS_SENDING} OR {PROBE_DUE})"
+# Whether a destination `d` sends events or a probe. Only then its rate limit holds for its lane: a draft, for
+# example, limits no other destination. One that is connected has no published mapping, but may have events of
+# deleted ones.
+IS_LIMITING = f"(d.state IN ('connected', 'active') OR {PROBE_DUE})"
 # What the poll of a lane `l` reads, with a row for each of its destinations `d`.
 _POLL_COLUMNS = f"""l.erasures, elsewhere.rates AS rates_elsewhere, d.number, d.id, d.requests_per_second,
           d.burst, {PROBE_DUE} AS is_probe"""
@@ -141,14 +140,11 @@ async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
 
     A lane is free if it has no lease, if its lease has expired, or if its owner's session has ended.
     """
-    try:
-        rows = await connection.fetch(_BUSY, lanes.LANE_LOCKS)
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
-        owed = await _owed_around_damage(connection)
-        rows = await connection.fetch(_BUSY_AROUND_DAMAGE, lanes.LANE_LOCKS, list(owed), list(owed.values()))
-    return [LaneWork(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
+    async with damage.tolerated(connection):
+        return await fetch_rows(connection, LaneWork, _BUSY, lanes.LANE_LOCKS)
+    owed = await _owed_around_damage(connection)
+    columns = list(owed), list(owed.values())
+    return await fetch_rows(connection, LaneWork, _BUSY_AROUND_DAMAGE, lanes.LANE_LOCKS, *columns)
 
 
 def _heads(name: str, table: str, open_ones: str) -> str:
@@ -195,7 +191,7 @@ def _busy(owed: str) -> str:
       FROM lanes l LEFT JOIN owed o ON o.lane = l.id
       -- All other lanes, such as those of drafts, are not read.
       WHERE l.id IN (SELECT lane FROM owed UNION SELECT lane FROM locked))
-    SELECT id, owner, due_in, is_lapsed FROM lane_work
+    SELECT id AS lane, owner, due_in, is_lapsed FROM lane_work
     WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
 """
 
@@ -223,13 +219,11 @@ async def poll(
     in_flight = InFlight(list(batches_in_flight), *transposed(exceptions_in_flight, 2))
     numbers = sorted({number for number, _ in watermarks})
     live, replay = [[watermarks.get((number, queue)) for number in numbers] for queue in (0, 2)]
-    rows: list[Any]
+    rows: list[Any] | None = None
     damaged: set[DestinationNumber] = set()
-    try:
+    async with damage.tolerated(connection):
         rows = await connection.fetch(_POLL, lane, *in_flight, numbers, live, replay)
-    except Exception as error:
-        if not damage.is_damage(error):
-            raise
+    if rows is None:
         rows, damaged = await _poll_around_damage(connection, lane, in_flight)
     limiting = [row for row in rows if row["number"] is not None]
     limits = [RequestRate(row["requests_per_second"], row["burst"]) for row in limiting]
@@ -271,7 +265,7 @@ async def _owed_around_damage(connection: PipelineConnection) -> dict[LaneId, da
     owed: dict[LaneId, datetime] = {}
     async with connection.transaction():
         now: datetime = await transactions.started_at(connection)
-        for row in await connection.fetch(f"SELECT number, lane FROM destinations d WHERE {_IS_SENDING}"):
+        for row in await connection.fetch(f"SELECT number, lane FROM destinations d WHERE {IS_LIMITING}"):
             found = await _due_times(connection, row["number"], InFlight([], [], []))
             due_at = now if found is None else found["due_at"]
             if due_at is not None:

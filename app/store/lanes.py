@@ -15,7 +15,7 @@ from typing import Final
 
 from app.domain.ids import LaneId, OrganisationId
 from app.domain.pacing.pace import PaceSummary
-from app.store import PipelineConnection, fetch_map, read_row, read_sql, transposed
+from app.store import PipelineConnection, fetch_map, fetch_scalar, read_row, read_sql, transposed
 from app.store.errors import DRIVER_ERRORS
 
 SQL: Final = read_sql(__file__)
@@ -64,8 +64,7 @@ async def living_workers(connection: PipelineConnection, *, silent_after: timede
     because it would keep the locks of its lanes, possibly forever. If it continues, its connection is closed
     and it can commit nothing.
     """
-    [row] = await connection.fetch(SQL["living_workers"], WORKER_LOCKS, silent_after)
-    return max(1, int(row["living"]))
+    return max(1, await fetch_scalar(connection, int, SQL["living_workers"], WORKER_LOCKS, silent_after))
 
 
 async def acquire(

@@ -51,4 +51,4 @@ UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5,
   probe_at = clock_timestamp() + make_interval(secs => $6::float8) WHERE id = $1 AND fence = $2
 
 -- name: block_until
-UPDATE lanes SET blocked_until = greatest(blocked_until,   clock_timestamp() + make_interval(secs => $2::float8)) WHERE id = $1
+UPDATE lanes SET blocked_until = greatest(blocked_until, clock_timestamp() + make_interval(secs => $2::float8)) WHERE id = $1

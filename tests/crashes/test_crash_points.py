@@ -205,7 +205,8 @@ async def test_a_worker_that_wakes_after_its_lease_changes_nothing(database_url:
             working = asyncio.create_task(sleeper.deliver(steps=1))
             await stopped.wait()
             await stage.office.execute("UPDATE lanes SET leased_until = now() - interval '1 s'")
-            assert await other.ownership.adopt()
+            await other.ownership.adopt()
+            assert other.ownership.owned
             before = await everything(stage.office)
             woken.set()
             await working

@@ -52,19 +52,25 @@ async def flip(cluster: Cluster, relation: str, page: int) -> None:
 
 
 async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(cluster: Cluster) -> None:
-    """No state on the page can be read or written: its destination waits, all others go on."""
+    """No state on the page can be read or written: its destination waits, all others go on, as do probes."""
     async with make_world(cluster.url) as world:
         sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
-        other = await world.destination()
-        for destination, first, number in ((sick, 0, 60), (sister, 100, 60), (other, 200, 20)):
+        other, probed = await world.destination(), await world.destination()
+        for destination, first, number in ((sick, 0, 60), (sister, 100, 60), (other, 200, 20), (probed, 300, 1)):
             for n in range(first, first + number):
                 await world.post(destination, event(n))
         amazon = world.amazon
     await flip(cluster, "(SELECT tableoid FROM batch_states LIMIT 1)", 0)
     async with make_world(cluster.url, amazon) as world:
+        await world.fetch(
+            "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'endpoint_not_found', "
+            "endpoint_probe_at = now() WHERE id = $1",
+            probed,
+        )
         erasure = await erase(world, email="person219@example.com")
         await world.work_until(sister, delivered=60)
         await world.until(other, delivered=19, erased=1)
+        await world.until(probed, delivered=1)
         on_page = (await finished(world, erasure)).unreadable
         assert 10 < on_page < 60
         assert (await world.counts(sick))["queued"] == 60
