@@ -18,13 +18,12 @@ from app.domain.balance import MismatchKind, check_accepted, check_batch, check_
 from app.domain.event import event_key
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
-from app.store.database import balance
+from app.store.database import balance, damage
 
 EVERY = timedelta(hours=1)
 _PAGE = 200  # batches, with up to 100,000 events
 _MOST_KEYS = 5_000  # ledger keys that one statement looks up
 _MOST_REPORTED = 100
-_DAMAGED = "XX"  # the SQLSTATE class of a page that cannot be read
 _KEYS_A_DAY = 200_000  # sample of the hourly check for each day; the command checks all keys
 _SLICE_S = 0.5  # time that the hourly check may use every five seconds: a tenth of a core
 _CHECK_DUE_EVERY_S = 60.0
@@ -133,13 +132,10 @@ class BalanceCheck:
         self, connection: PipelineConnection, day: date, ids: Sequence[BatchId]
     ) -> list[balance.StoredBatchState]:
         """Read these batches. Leave out batches on damaged database pages."""
-        try:
+        async with damage.tolerated(connection):
             return await balance.read(connection, day, ids)
-        except asyncpg.PostgresError as error:
-            if not str(error.sqlstate).startswith(_DAMAGED):
-                raise
-            if len(ids) == 1:
-                return []
+        if len(ids) == 1:
+            return []
         # Read the batches one by one.
         return [stored for id_ in ids for stored in await self._read(connection, day, [id_])]
 

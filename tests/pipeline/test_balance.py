@@ -148,6 +148,19 @@ async def test_what_does_not_add_up_is_found(world: World) -> None:
             assert {one["destination_id"] for one in report} == {dst}, name
 
 
+async def test_a_batch_that_the_driver_cannot_read_is_counted(world: World) -> None:
+    """A time after the year 9999, as a flipped bit makes it: the check goes on with the other batches."""
+    await lived(world)
+    async with world.resources.pool.acquire() as c:
+        transaction = c.transaction()
+        await transaction.start()
+        await c.execute("ALTER DOMAIN instant DROP CONSTRAINT instant_check")
+        await c.execute(f"UPDATE batch_states SET accepted_at = '20000-01-01' WHERE batch = {OPEN}")
+        report = await check(InOneTransaction(c))
+        await transaction.rollback()
+    assert [(one["kind"], one["events"]) for one in report] == [("unreadable", 1)]
+
+
 async def test_under_load_the_balance_holds_at_every_check(world: World) -> None:
     """Events come, go out, fail and are retried while it looks: nothing that only moves is reported."""
     destinations = [await world.destination() for _ in range(3)]
