@@ -219,8 +219,9 @@ class Maintenance:
     async def _drop_content(self, connection: PipelineConnection) -> None:
         for day in await partitions.days_without_keys(connection):
             async with connection.transaction():
-                await partitions.drop_content(connection, day)
-            self.worker.telemetry.log("partitions.content_dropped", day=str(day))
+                is_dropped = await partitions.drop_content(connection, day)
+            if is_dropped:
+                self.worker.telemetry.log("partitions.content_dropped", day=str(day))
 
     async def _expire(self, connection: PipelineConnection) -> None:
         deltas = await _in_turn(self._write_expired, connection) or {}

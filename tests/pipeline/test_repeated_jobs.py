@@ -1,6 +1,7 @@
 """A worker's repeated jobs: how long one rests after a run, and partitions that run out."""
 
 import asyncio
+import logging
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
@@ -11,9 +12,12 @@ import pytest
 from app.delivery.dispatcher import LONGEST_REST_S, rest_after
 from app.delivery.maintenance import Maintenance
 from app.processes.monitoring_port import DatabaseGauges
+from app.store import transactions
+from app.store.database import partitions
 from app.telemetry import Telemetry
 from tests.pipeline.test_ready_lanes import bare_dispatcher
 from tests.pipeline.world import World, event, eventually
+from tests.store.test_pipeline_tables import add_days
 
 
 @pytest.mark.parametrize(
@@ -145,6 +149,32 @@ async def test_the_metric_of_expired_events_follows_the_commit(world: World) -> 
     await maintenance.run()
     assert expired.get() == before + 2
     assert (await world.counts(dst))["expired"] == 2
+
+
+async def test_content_that_another_process_may_be_dropping_is_not_logged_as_dropped(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other process holds the lock of the partitions; the next run drops the content."""
+    caplog.set_level(logging.INFO, "app")
+    dispatcher = world.work()
+    await world.stop_workers()
+    await world.destination(event(1))
+    async with world.resources.pool.acquire() as c:
+        await add_days(c, await c.fetchval("SELECT min(day) - 2 FROM batches"))
+    await world.fetch("UPDATE batches SET day = day - 2")
+    await world.fetch(
+        "UPDATE batch_states SET day = day - 2, disposition = 'sent', settled_at = now(), data_key = NULL"
+    )
+    elapsed = 0.0
+    worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
+    maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
+    async with world.resources.pool.acquire() as other, other.transaction():
+        await transactions.lock(other, partitions.MAINTENANCE_LOCK)
+        await maintenance.run()
+    assert "partitions.content_dropped" not in caplog.messages
+    elapsed += 3_600
+    await maintenance.run()
+    assert "partitions.content_dropped" in caplog.messages
 
 
 async def test_gauges_are_read_again_after_an_unreadable_time(

@@ -111,16 +111,17 @@ async def days_without_keys(connection: PipelineConnection) -> list[date]:
     return [day for day in days if not await fetch_scalar(connection, bool, SQL["has_keys"], day)]
 
 
-async def drop_content(connection: PipelineConnection, day: date) -> None:
-    """Drop the content of a day's batches, unless another worker does. Their events' ids and times stay.
+async def drop_content(connection: PipelineConnection, day: date) -> bool:
+    """Drop the content of a day's batches. Their events' ids and times stay.
 
-    Call it in a transaction of its own. It copies what stays, and then locks the table of batches for a
-    moment.
+    Return False if another worker creates or drops partitions. Call it in a transaction of its own. It copies
+    what stays, and then locks the table of batches for a moment.
     """
     if not await transactions.try_lock(connection, MAINTENANCE_LOCK):
-        return
+        return False
     await transactions.set_statement_timeout(connection, seconds=_COPY_S)
     await _drop(connection, "SELECT drop_day_content($1)", day, timeout_s=_COPY_S)
+    return True
 
 
 async def old_states(connection: PipelineConnection, *, keep_days: int) -> list[date]:
