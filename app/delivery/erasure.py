@@ -260,11 +260,11 @@ class ErasureScanner:
 
 def _erase(
     place: int, locked: erasures.LockedBatch, event_at: datetime, delta: counts.CountDelta
-) -> tuple[erasures.ErasedEvents, str]:
+) -> tuple[erasures.ErasedEvent, str]:
     """Count an erased conversion in `delta`; return its new state and its column of the erasure's receipt."""
     status = locked.exceptions.get(place)
     if status in ("delivered", "erased") or (status is None and locked.disposition == "sent"):
-        return erasures.ErasedEvents(place, status or "delivered", event_at, left_batch=False), "delivered"
+        return erasures.ErasedEvent(place, status or "delivered", event_at, left_batch=False), "delivered"
     delta.erased += 1
     previous = status or locked.disposition
     is_waiting = previous in (None, "retrying")
@@ -274,5 +274,5 @@ def _erase(
         delta.expired -= 1
     else:
         delta.dead -= 1
-    erased = erasures.ErasedEvents(place, "erased", event_at, left_batch=status is None)
+    erased = erasures.ErasedEvent(place, "erased", event_at, left_batch=status is None)
     return erased, "waiting" if is_waiting else "dead"

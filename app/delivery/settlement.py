@@ -146,7 +146,7 @@ class SettlementWriter:
         if closed := [row.source.batch for row in claim.unreadable if row.data_key is not None]:
             # Each conversion of these batches gets an exception row below.
             await batches.close(self.connection, closed, "sent", None)
-        changes = [change for unreadable in claim.unreadable for change in self._give_up(unreadable)]
+        changes = [change for unreadable in claim.unreadable for change in self._fail(unreadable)]
         changes += [self._expire(item) for item in claim.too_old]
         await exceptions.write(self.connection, destination, None, changes)
         if self.count_writer.callbacks_enabled:
@@ -228,7 +228,7 @@ class SettlementWriter:
         self.delta.retrying -= int(item.source.failing)
         return _change(item, "expired", "expired")
 
-    def _give_up(self, unreadable: Unreadable) -> Sequence[exceptions.ExceptionChange]:
+    def _fail(self, unreadable: Unreadable) -> Sequence[exceptions.ExceptionChange]:
         """Count unreadable conversions as dead, and return their exception rows."""
         self.delta.dead += len(unreadable.places)
         self.delta.retrying -= len(unreadable.places) if unreadable.source.failing else 0

@@ -76,7 +76,7 @@ class IncidentMonitor:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self.connect()
             await incidents.limit_silence(self._connection, LEASE)
-            # Without a session, this process has not seen who computed meanwhile.
+            # While this process had no session, another process may have computed the incidents.
             self._excludes_earlier = self._owned = False
         connection = self._connection
         channels = await self._declare(connection)

@@ -234,7 +234,7 @@ class NotificationDelivery:
             pass
 
     async def _deliver_next(self) -> bool:
-        """Deliver a due message. Return True if the channel works and another message may be due."""
+        """Deliver a due message. Return True if another message may be due now."""
         organisation, key = self.channel.organisation, self.channel.key
         async with self.pool.acquire() as connection:
             due = await notifications.claim(connection, organisation, key, lease=LEASE)

@@ -56,7 +56,12 @@ async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(cl
     async with make_world(cluster.url) as world:
         sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
         other, probed = await world.destination(), await world.destination()
-        for destination, first, number in ((sick, 0, 60), (sister, 100, 60), (other, 200, 20), (probed, 300, 1)):
+        for destination, first, number in (
+            (sick, 0, 60),
+            (sister, 100, 60),
+            (other, 200, 20),
+            (probed, 300, 1),
+        ):
             for n in range(first, first + number):
                 await world.post(destination, event(n))
         amazon = world.amazon

@@ -199,7 +199,7 @@ async def pending_erasure(world: World) -> bytes:
     id_ = "era_" + "1" * 20
     sealed = world.resources.vault.seal(b'["x"]', place=erasure_place(id_))
     async with world.pool.acquire() as c, c.transaction():
-        await erasures.ask(c, id_, by="test", kinds=["email"], sealed=sealed)
+        await erasures.create(c, id_, by="test", kinds=["email"], sealed=sealed)
     return sealed
 
 

@@ -220,7 +220,7 @@ async def test_connections_to_a_silent_server_end_when_another_one_is_the_primar
     database_url: str, is_promoted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frozen primary would otherwise hold a flush for 35 s. Without another primary, nothing is ended."""
-    monkeypatch.setattr("app.store.database.servers.PATIENCE_S", 0.2)
+    monkeypatch.setattr("app.store.database.servers.SILENT_AFTER_S", 0.2)
     proxy, servers = Proxy(urlsplit(database_url).port or 5432), Servers()
     await proxy.start()
     with accepting() as never:
@@ -239,7 +239,7 @@ async def test_connections_to_a_silent_server_end_when_another_one_is_the_primar
 
 async def test_a_slow_statement_is_not_ended(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its server still answers others."""
-    monkeypatch.setattr("app.store.database.servers.PATIENCE_S", 0.2)
+    monkeypatch.setattr("app.store.database.servers.SILENT_AFTER_S", 0.2)
     servers = Servers()
     with accepting() as frozen:
         url = url_of(database_url, None, frozen)

@@ -127,7 +127,7 @@ async def erase_person(context: AppContext, identifiers: Mapping[str, str]) -> R
     async with context.transaction() as change:
         await change.record(AuditAction.SUBJECT_ERASURE_REQUESTED, id_, after={"identifiers": kinds})
         # The erasure comes last, because flushes wait for its commit.
-        at = await erasures.ask(change.driver, id_, by=change.by, kinds=kinds, sealed=sealed)
+        at = await erasures.create(change.driver, id_, by=change.by, kinds=kinds, sealed=sealed)
     async with context.pool.acquire() as connection:
         newest = await erasures.newest_attempt(connection)
     under_way = partial(erasures.under_way, newest=newest, younger_than=SETTLED_WITHIN)

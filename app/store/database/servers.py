@@ -45,9 +45,9 @@ CLOSE_TIMEOUT_S: Final = 5.0  # the driver waits until the server has ended the 
 SERVER_SETTINGS: Final = {setting: str(value) for setting, _, value in _KEEPALIVE}
 
 STAGGER_S: Final = 0.25
-PATIENCE_S: Final = 2.0  # a statement without an answer for this time is a reason to look for another primary
-LOOK_EVERY_S: Final = 0.25
-LOOK_S: Final = 1.0
+SILENT_AFTER_S: Final = 2.0  # a server that does not answer a statement for this time may have failed
+PRIMARY_CHECK_EVERY_S: Final = 0.25
+PRIMARY_TIMEOUT_S: Final = 1.0
 HANDSHAKE_S: Final = 10.0  # the longest time for a handshake, also if its caller waits for less
 LATE: Final = 4  # handshakes of one kind of session that go on after their callers gave up
 
@@ -111,11 +111,11 @@ async def connect(*arguments: Any, **options: Any) -> Connection:
     options = {"command_timeout": COMMAND_TIMEOUT_S, **options, "connection_class": Connection}
     connection: Connection = await asyncpg.connect(*arguments, **options)
     connection.on_silence = connection.terminate
-    _watch(connection._transport.get_extra_info("socket"))  # type: ignore[attr-defined]
+    _enable_keepalive(connection._transport.get_extra_info("socket"))  # type: ignore[attr-defined]
     return connection
 
 
-def _watch(sock: socket.socket) -> None:
+def _enable_keepalive(sock: socket.socket) -> None:
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -181,19 +181,19 @@ class Servers:
             late.clear()
 
     async def follow(self, dsn: str) -> None:
-        """While a statement waits, look for another primary; then end the connections to the silent server.
+        """While a server is silent, search for another primary. Then end the connections to the silent one.
 
         Runs until it is cancelled, or returns at once if the URL names one server.
         """
         servers = servers_of(dsn)
         while len(servers) > 1:
-            await asyncio.sleep(LOOK_EVERY_S)
-            limit = time.monotonic() - PATIENCE_S
+            await asyncio.sleep(PRIMARY_CHECK_EVERY_S)
+            limit = time.monotonic() - SILENT_AFTER_S
             silent = {each.server for each in self._connections if each.asked_at and each.asked_at < limit}
             if not silent:
                 continue
             try:
-                found = await self._connect(dsn, servers, {"timeout": LOOK_S}, None)
+                found = await self._connect(dsn, servers, {"timeout": PRIMARY_TIMEOUT_S}, None)
             except DRIVER_ERRORS:
                 continue
             found.terminate()

@@ -207,9 +207,10 @@ async def connection_of(connection: PipelineConnection, destination: Destination
 
 
 async def next_attempt_at(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
-    """Return when the next request of a destination is sent. None if nothing waits or states are damaged.
+    """Return when the next request of a destination may be sent: not before its lane's block or probe.
 
-    A time in the past means that a request is about to be sent, or in flight.
+    A time in the past says only that nothing delays a request. None if no time is known, because nothing
+    waits or states are damaged.
     """
     async with damage.tolerated(connection):
         return await fetch_optional(connection, datetime, SQL["next_attempt_at"], destination)

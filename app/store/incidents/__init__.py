@@ -1,4 +1,4 @@
-"""Incidents: their rows, lists and changes by people, and the lock of the process that computes them."""
+"""Incidents: their rows, their lists, and changes by people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass

@@ -50,7 +50,7 @@ class Erasure:
     number: int = 0
 
 
-async def ask(
+async def create(
     connection: PipelineConnection, id: str, *, by: str, kinds: Sequence[str], sealed: bytes
 ) -> datetime:
     """Create an erasure and return the time of the request.
@@ -63,7 +63,7 @@ async def ask(
     await set_lock_timeout(connection, seconds=_LANE_LOCK_S)
     await connection.execute(SQL["count_on_lanes"])
     await partitions.hold_flushes(connection)
-    return await fetch_scalar(connection, datetime, SQL["ask"], id, by, list(kinds), sealed)
+    return await fetch_scalar(connection, datetime, SQL["create"], id, by, list(kinds), sealed)
 
 
 async def newest_attempt(connection: PipelineConnection) -> AttemptId:
@@ -237,7 +237,7 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
 
 
 @dataclass(frozen=True, slots=True)
-class ErasedEvents:
+class ErasedEvent:
     """A conversion to erase: its position in the batch and its new status.
 
     `left_batch` is true if the state of the batch still counts the conversion and must no longer count it.
@@ -257,7 +257,7 @@ async def rewrite(
     *,
     content: bytes,
     data_key: bytes,
-    gone: Sequence[ErasedEvents],
+    gone: Sequence[ErasedEvent],
 ) -> None:
     """Replace a batch's content under a new key, and record the new status of erased conversions."""
     await connection.execute(SQL["rewrite_content"], batch, day, content)
@@ -271,8 +271,8 @@ async def rewrite(
 async def delete_samples(connection: PipelineConnection, destination: DestinationNumber) -> None:
     """Delete the schema samples of a destination that had events of an erased person.
 
-    The fingerprints come first: who writes samples locks them first, too. After the wait for that lock, the
-    samples of a write in progress are deleted with the others.
+    The fingerprints come first, because a process that writes samples also locks them first. After the wait
+    for that lock, the samples of a write in progress are deleted with the others.
     """
     await connection.execute(SQL["empty_fingerprints"], destination)
     await connection.execute(SQL["delete_samples"], destination)

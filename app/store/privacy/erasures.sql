@@ -3,7 +3,7 @@ UPDATE lanes SET erasures = erasures + 1
 FROM (SELECT id FROM lanes WHERE organisation_id = acting_organisation() ORDER BY id FOR UPDATE)
   AS locked WHERE lanes.id = locked.id
 
--- name: ask
+-- name: create
 INSERT INTO erasures (organisation_id, id, requested_by, kinds, sealed, requested_at)
 VALUES (acting_organisation(), $1, $2, $3, $4, clock_timestamp()) RETURNING requested_at
 
