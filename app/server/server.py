@@ -94,9 +94,8 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Serve until shutdown is requested, and then for the shutdown delay."""
-        checks = asyncio.create_task(self._check_deadlines(), name="deadlines")
-        checks.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._deadline_checks = checks  # runs until `shutdown` returns
+        # Runs until `shutdown` returns.
+        self._deadline_checks = asyncio.create_task(self._check_deadlines(), name="deadlines")
         await super().main_loop()
         self._waiting.shutdown_begun = True
         for connection in self._connections():
