@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, create_model
 from app.admin import Caller, ErrorCode, Refusal, invalid, require_found, require_future
 from app.admin.context import AppContext, Update
 from app.admin.destinations import changing, find_visible_row, reading_row
-from app.admin.inputs import REPORT_ONCE, Instant, RequestBody, read_note, validation_error
+from app.admin.inputs import Instant, RequestBody, read_note, report_once, validation_error
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.thresholds import DEFAULTS, MUTED_UNTIL, RANGES, Threshold
@@ -163,9 +163,9 @@ class NotificationPreference(RequestBody):
     channels: Annotated[list[str], Field(max_length=100), AfterValidator(_distinct)] | None = None
     kinds: Annotated[
         Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)],  # type: ignore[valid-type]
-        REPORT_ONCE,
+        report_once(f"Use `all`, or a list of these: {', '.join(Kind)}."),
     ] = "all"
-    min_severity: Literal[tuple(Severity)] = Severity.WARNING.value  # type: ignore[valid-type]
+    min_severity: Literal[tuple(each.value for each in Severity)] = "warning"  # type: ignore[valid-type]
 
     @classmethod
     def of(cls, preference: Preference) -> "NotificationPreference":

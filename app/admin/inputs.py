@@ -23,7 +23,8 @@ from pydantic_core import PydanticCustomError
 from app.admin import invalid
 from app.admin.field_problems import MEMBER_PATH
 from app.domain.conversion.amazon_codes import CURRENCIES, EVENT_TYPES
-from app.domain.destination import advertiser_id_problem, dataset_name_problem
+from app.domain.destination import Region, advertiser_id_problem, dataset_name_problem
+from app.domain.identity.keys import Profile
 from app.domain.mapping.event_name import mixes_alphabets
 from app.domain.outcomes.reasons import REASONS
 from app.domain.privacy.personal_text import holds_personal_text
@@ -79,11 +80,19 @@ Omittable = Annotated[T | None, BeforeValidator(_not_null), Field(json_schema_ex
 """A member that a body may omit, but that may not be null."""
 
 
-def _report_once(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return validate(value)
-    except ValidationError:
-        raise validation_error("not_in_list") from None
+def report_once(sentence: str) -> WrapValidator:
+    """Return the validator of a field with a union type. It reports one error, with this sentence.
+
+    Without it, pydantic reports an error for each member of the union, with the member's type in the path.
+    """
+
+    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise validation_error("not_in_list", sentence) from None
+
+    return WrapValidator(check)
 
 
 def _require_digits(value: Any) -> Any:
@@ -94,10 +103,6 @@ def _require_digits(value: Any) -> Any:
 
 # For a number in a query: only digits. Pydantic also accepts `1.0`, `+1` and `1_0`.
 DIGITS = BeforeValidator(_require_digits)
-
-# For a field with a union type: report one error. Without this validator, pydantic reports an error for each
-# member of the union, with the member's type in the path.
-REPORT_ONCE = WrapValidator(_report_once)
 
 
 # Controls, zero-width and direction marks, line ends, surrogates and unassigned characters.
@@ -181,8 +186,8 @@ DatasetName = Annotated[
     AfterValidator(_dataset_name),
     WithJsonSchema({"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{4,99}$"}),
 ]
-RegionName = Literal["NA", "EU", "FE"]
-ProfileName = Literal["amazon", "segment", "amazon_gtm"]
+RegionName: Any = Literal[tuple(each.value for each in Region)]
+ProfileName: Any = Literal[tuple(each.value for each in Profile)]
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]

@@ -72,6 +72,16 @@ def test_a_scalar_means_what_it_looks_like(written: str, meant: object) -> None:
             "destinations[0].mappings[0].name",
             "email address",
         ),
+        "an unknown kind": (
+            file(acme(notifications={"kinds": ["x"]})),
+            "destinations[0].notifications.kinds",
+            "Use `all`, or a list of these: sign_in_lost, amazon_forbidden,",
+        ),
+        "an unknown severity": (
+            file(acme(notifications={"min_severity": "loud"})),
+            "destinations[0].notifications.min_severity",
+            "'info', 'warning' or 'critical'",
+        ),
         "an empty file": ("", "file", "version: 1"),
         "no list": ("version: 1\ndestinations: {}", "destinations", "a list"),
         "no object": ("version: 1\ndestinations: [x]", "destinations[0]", "an object"),

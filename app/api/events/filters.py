@@ -9,11 +9,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.admin.events.summary import REJECTED
-from app.admin.inputs import REPORT_ONCE, EventTypeName, Instant, ReasonName
+from app.admin.inputs import EventTypeName, Instant, ReasonName, report_once
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 
 _NAMES: Final = {each.name for each in fields(EventQuery)}
+_STATUSES: Final = ", ".join([*Status, REJECTED])
 
 Id = Annotated[str, Field(max_length=256)]
 
@@ -55,7 +56,9 @@ class EventFilter(JourneyFilter):
 class MixedFilter(EventFilter):
     """A filter of accepted and rejected events, which can also select only rejected ones by their status."""
 
-    status: Annotated[Status | Literal["rejected"], REPORT_ONCE] | None = None
+    status: Annotated[Status | Literal["rejected"], report_once(f"Use one of these: {_STATUSES}.")] | None = (
+        None
+    )
     """Only events of this status."""
     event_type: EventTypeName | None = None
     """Only accepted events of this type."""
