@@ -58,28 +58,14 @@ COMMANDS = (
     Command("work", "run a delivery worker", "processes:work", COMPLETE),
     Command("migrate", "migrate the database to the newest schema", "database:migrate", COMPLETE),
     Command(
-        "database-roles",
-        "create the database roles of processes and backups, or print the SQL that does",
-        "database:create_roles",
-        COMPLETE,
+        "database-roles", "create the database roles, or print the SQL", "database:create_roles", COMPLETE
     ),
     Command("backup", "take a base backup of the database; with --follow, stream its WAL", needs=DATABASE),
-    Command(
-        "restore", "write a data directory from a backup, up to a point in time with --to", "backup:restore"
-    ),
-    Command(
-        "drill",
-        "rehearse restore, upgrade, failover, high availability or a game day on this machine",
-        "dev.drills.command",
-    ),
+    Command("restore", "write a data directory from a backup, up to a time with --to", "backup:restore"),
+    Command("drill", "rehearse a restore, an upgrade or a failure on this machine", "dev.drills.command"),
     Command("health", "is the process of this container ready? (for health checks)"),
     Command("sandbox", "run the Amazon stand-in; its page /faults simulates errors", "dev.commands:sandbox"),
-    Command(
-        "example",
-        "create the example destination in the sandbox (part of `up`)",
-        "dev.commands:example",
-        COMPLETE,
-    ),
+    Command("example", "create the example destination (part of `up`)", "dev.commands:example", COMPLETE),
     *(
         Command(name, text, f"app.config_as_code.commands:{name}", needs)
         for name, text, needs in (
@@ -100,15 +86,11 @@ COMMANDS = (
     Command("sessions", "list and end sessions of the console", "api_commands", KEYS),
     Command("erase", "erase a person; the value comes from standard input", "api_commands", KEYS),
     Command("keys", "list, create and revoke API keys", needs=COMPLETE),
-    Command(
-        "rotate-keys", "encrypt every data key and token with the first of ENCRYPTION_KEYS", needs=COMPLETE
-    ),
+    Command("rotate-keys", "encrypt data keys and tokens with the first of ENCRYPTION_KEYS", needs=COMPLETE),
     Command("audit", "verify that no audit row was changed", needs=COMPLETE),
     Command("balance", "check that ledger, batches and counts agree on every event", needs=COMPLETE),
     Command("doctor", "check that the deployment is healthy and safely configured", needs=COMPLETE),
-    Command(
-        "scan-personal-data", "search every column of the database for personal data in clear", needs=COMPLETE
-    ),
+    Command("scan-personal-data", "search the database for personal data in clear", needs=COMPLETE),
     Command("sbom", "print the software bill of materials (CycloneDX JSON)", "dev.sbom"),
     Command("docs", "serve the documents as a site with a search", "dev.site.command"),
     Command("conformance", "run Amazon's published cases against a stand-in", "sandbox.conformance.command"),
