@@ -112,6 +112,7 @@ def read_csv(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[Imp
     Raises FileError for an invalid header and for misplaced quotes.
     """
     lines = _Lines(file)
+    csv.field_size_limit(MAX_LINE_BYTES)
     try:
         header = next(csv.reader(iter(lines.next_text, ""), strict=True), None)
     except (_LineSkipped, csv.Error):

@@ -50,6 +50,12 @@ def test_a_number_keeps_its_digits() -> None:
     assert row.event == b'{"a":1234567890123456.78,"b":2.50,"c":{"x":0.30,"x":1}}'
 
 
+def test_a_cell_may_be_as_long_as_its_row() -> None:
+    """The parser's own limit is 128 KiB."""
+    (row,) = rows_of("a\n" + "x" * 200_000 + "\n")
+    assert len(row.event or b"") == 200_008
+
+
 @cases(
     ("row", "problem", "column"),
     {
