@@ -93,25 +93,13 @@ class Label:
 
 STATES = {
     "draft": Label("Draft", "quiet", "Not connected to Amazon yet. It accepts no events."),
-    "connected": Label(
-        "Connected", "quiet", "Connected to Amazon. Publish a mapping to start receiving events."
-    ),
+    "connected": Label("Connected", "quiet", "Publish a mapping to accept events."),
     "active": Label("Active", "quiet", "Events are accepted. The overview shows the state of delivery."),
-    "paused": Label(
-        "Paused", "warn", "Events are accepted. They are on hold until the destination is resumed."
-    ),
-    "suspended": Label(
-        "Suspended",
-        "warn",
-        "The organisation is suspended. The service's operator can resume it on the page Organisations.",
-    ),
-    "needs_reconnect": Label(
-        "Reconnect", "bad", "The Amazon sign-in needs attention. Events are accepted and wait."
-    ),
+    "paused": Label("Paused", "warn", "Events are accepted. They wait until the destination is resumed."),
+    "suspended": Label("Suspended", "warn", "The organisation is suspended. The operator can resume it."),
+    "needs_reconnect": Label("Reconnect", "bad", "The sign-in is lost. Events are accepted and wait."),
     "endpoint_not_found": Label(
-        "Unknown account",
-        "bad",
-        "Amazon answers 404: check the region and the advertiser ID. Events are accepted and wait.",
+        "Unknown account", "bad", "Amazon answers 404: check the region and the advertiser ID. Events wait."
     ),
     "archived": Label("Deleted", "quiet", "The destination accepts no events. Its history remains."),
 }
@@ -128,14 +116,8 @@ def state_key(item: Destination | ListedDestination) -> str:
 
 
 _HEALTH = {
-    Condition.RECOVERING: Label(
-        "Recovering", "warn", "The problem is no longer observed; the incident resolves automatically."
-    ),
-    Condition.STALLED: Label(
-        "Stalled",
-        "bad",
-        "Events wait, but none was delivered for 20 seconds. Requests may fail or get no response.",
-    ),
+    Condition.RECOVERING: Label("Recovering", "warn", "The problem is no longer observed."),
+    Condition.STALLED: Label("Stalled", "bad", "Events wait, but none was delivered for 20 seconds."),
     Condition.HEALTHY: Label("Healthy", "good", "No open incident; events arrived within 24 hours."),
     Condition.IDLE: Label("Idle", "quiet", "No event within 24 hours."),
 }

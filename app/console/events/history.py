@@ -98,40 +98,22 @@ class HistoryEntry:
 # What each outcome of an attempt means.
 OUTCOMES: Mapping[str, Label] = {
     "answered": Label("Answered", "good", "Amazon processed the request and answered for each event."),
-    "throttled": Label(
-        "Rate limited",
-        "warn",
-        "Amazon is rate-limiting requests (429). This does not count as a failed attempt.",
-    ),
-    "unauthorized": Label(
-        "Token rejected", "warn", "Amazon rejected the access token. A new token is requested automatically."
-    ),
-    "forbidden": Label(
-        "Access denied", "bad", "The signed-in Amazon user may not send events for this advertiser."
-    ),
+    "throttled": Label("Rate limited", "warn", "Amazon limits the rate (429). Not a failed attempt."),
+    "unauthorized": Label("Token rejected", "warn", "Amazon rejected the token. A new one is requested."),
+    "forbidden": Label("Access denied", "bad", "The signed-in user may not send for this advertiser."),
     "divisible": Label(
-        "Rejected, then split",
-        "warn",
-        "Amazon rejected the complete request. It is split to isolate the invalid event.",
+        "Rejected, then split", "warn", "Amazon rejected the request. A split isolates the invalid event."
     ),
     "broken": Label(
-        "Server error",
-        "warn",
-        "Amazon returned an error or an unreadable response. The same request is retried.",
+        "Server error", "warn", "The response was an error or unreadable. The same request is retried."
     ),
     "lost": Label(
-        "No response",
-        "warn",
-        "No complete response arrived. The same request is retried; Amazon counts it once.",
+        "No response", "warn", "No complete response. The same request is retried; Amazon counts it once."
     ),
     "missing": Label(
-        "Not found",
-        "warn",
-        "Amazon returned 404: it does not know this address or account. The request is retried.",
+        "Not found", "warn", "Amazon does not know this address or account (404). The request is retried."
     ),
-    "unexpected": Label(
-        "Unexpected response", "bad", "Amazon returned a response that its API does not define."
-    ),
+    "unexpected": Label("Unexpected response", "bad", "Amazon's API does not define this response."),
     "under_way": Label("In progress", "quiet", "In progress: no response yet."),
 }
 
@@ -166,11 +148,11 @@ def timeline(history: EventHistory, mapping_name: str | None, names: Mapping[str
     entries.append(HistoryEntry(None, "good", "Converted", _converted(history, mapping_name)))
     if not history.attempts_complete and history.duplicate_of is None:
         entries.append(HistoryEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
-    sent = [_attempt(one) for one in history.attempts]
+    sent = [_attempt(each) for each in history.attempts]
     for replay in history.replays:
         requeued, id_ = f"Requeued by {person(replay.by, names)}.", replay.replay_id
         sent.append(HistoryEntry(replay.at, "quiet", "Replayed", requeued, replay_id=id_, kind=(id_,)))
-    entries += collapse(sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0))
+    entries += collapse(sorted(sent, key=lambda entry: entry.at.timestamp() if entry.at else 0.0))
     if history.next_attempt_at and history.status == "retrying":
         again = "The event is retried automatically."
         entries.append(HistoryEntry(history.next_attempt_at, "warn", "Next attempt", again))
@@ -183,7 +165,7 @@ _FEWEST_COLLAPSED = 3
 def collapse(entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
     """Return the entries. Consecutive similar attempts become one entry that contains them."""
     collapsed: list[HistoryEntry] = []
-    for _, run in groupby(entries, key=lambda one: (one.headline, one.tone, one.kind)):
+    for _, run in groupby(entries, key=lambda entry: (entry.headline, entry.tone, entry.kind)):
         similar = list(run)
         if len(similar) < _FEWEST_COLLAPSED:
             collapsed += similar
