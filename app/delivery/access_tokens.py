@@ -232,8 +232,8 @@ class AccessTokens:
             case Revoked():
                 self.forget(destination)
                 async with self.worker.pool.acquire() as connection, connection.transaction():
-                    await token_leases.release(connection, destination, self.worker.name, pause=0)
                     parked = await token_leases.park(connection, destination, row.generation, "revoked")
+                    await token_leases.release(connection, destination, self.worker.name, pause=0)
                 return NoToken("revoked", is_parked=True) if parked else NoToken("reconnected", 0.05)
             case InvalidClient():
                 return await self._release(destination, "invalid_client", 30.0)

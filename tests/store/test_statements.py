@@ -66,9 +66,10 @@ FOR_ALL = {
     "the state is the credential, and names the organisation": "destinations.sign_ins.spend",
     "a worker refreshes the tokens of the destination that it serves, named by its id": """
         destinations.token_leases.acquire destinations.token_leases.confirm_token
-        destinations.token_leases.endpoint_found destinations.token_leases.park
-        destinations.token_leases.read destinations.token_leases.record_refusal
-        destinations.token_leases.release destinations.token_leases.store_tokens
+        destinations.token_leases.endpoint_found destinations.token_leases.lock_destination
+        destinations.token_leases.park destinations.token_leases.read
+        destinations.token_leases.record_refusal destinations.token_leases.release
+        destinations.token_leases.store_tokens
     """,
     "an API process converts events of all organisations": "match_quality.shadows.running",
     "the monitor watches all organisations; each incident carries its own": """

@@ -67,7 +67,10 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
 
     The first 401 expires the token, so that the next use refreshes it. Return True if the 401 concerns the
     refreshed token: the sign-in is then invalid. A 401 to an older generation is ignored.
+
+    Locks the destination and then its sign-in, as connecting and disconnecting do.
     """
+    await connection.execute(SQL["lock_destination"], destination)
     return bool(await connection.fetchval(SQL["record_refusal"], destination, generation))
 
 
@@ -90,8 +93,10 @@ async def park(
     """Send nothing for a destination until a user reconnects it, because its sign-in is broken for `reason`.
 
     With the reason `endpoint_not_found`, one request is sent as a probe in `probe_in` seconds. Returns False
-    if a user has reconnected the destination since this generation.
+    if a user has reconnected the destination since this generation. Call it in a transaction.
     """
+    # A separate statement, because one that waits for the destination reads its sign-in as it was before.
+    await connection.execute(SQL["lock_destination"], destination)
     return await execute(connection, SQL["park"], destination, generation, reason, probe_in) == 1
 
 

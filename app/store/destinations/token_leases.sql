@@ -22,6 +22,9 @@ access_until = clock_timestamp() + make_interval(secs => $5::integer), issued_at
 generation = generation + 1, refresh_owner = NULL, refresh_until = NULL
 WHERE destination = $1 AND generation = $2
 
+-- name: lock_destination
+SELECT FROM destinations WHERE id = $1 FOR NO KEY UPDATE
+
 -- name: record_refusal
 -- The locked row before the update, and whether the token was refreshed after a 401 and is not
 -- expired.

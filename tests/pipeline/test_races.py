@@ -1,0 +1,134 @@
+"""Actions of people and of the pipeline that meet: one waits, or reads before the other commits.
+
+An audited action waits just before its commit while another session holds the lock of the audit.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+
+from app.admin.destinations import amazon_connection
+from app.amazon.accounts import Visible
+from app.amazon.tokens import Tokens
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, KeyId
+from app.store import PipelineConnection, Row, attempts, lanes
+from app.store.destinations import destinations, sign_ins, token_leases
+from tests.pipeline.amazon import Hanging
+from tests.pipeline.service import Service
+from tests.pipeline.world import World, event, eventually, waiting_sessions
+from tests.tables import cases
+
+
+async def waits(world: World, sessions: int = 1) -> None:
+    """Return when so many sessions wait for a lock."""
+
+    async def is_reached() -> bool:
+        return await waiting_sessions(world) >= sessions
+
+    await eventually(is_reached)
+
+
+@asynccontextmanager
+async def locked(world: World, statement: str) -> AsyncIterator[None]:
+    """Hold the locks of a statement during the block."""
+    foreign = await asyncpg.connect(world.resources.dsn)
+    await foreign.execute(f"BEGIN; {statement}")
+    try:
+        yield
+    finally:
+        await foreign.close()
+
+
+@asynccontextmanager
+async def before_commit(world: World, action: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Let an audited action wait before its commit during the block; then await it."""
+    async with locked(world, "SELECT pg_advisory_xact_lock(7305)"):
+        task = asyncio.create_task(action)
+        await waits(world)
+        yield
+    result = await task
+    assert not isinstance(result, httpx.Response) or result.status_code == 200, result.text
+
+
+async def start(
+    connection: PipelineConnection, lease: lanes.LaneLease, row: Row, *, events: int
+) -> attempts.StartedAttempt | None:
+    """Start an attempt with the token of the first sign-in."""
+    return await attempts.start(
+        connection,
+        lease,
+        destination=row["number"],
+        worker="w",
+        batches=[row["batch"]],
+        places=None,
+        events=events,
+        generation=1,
+        erasures=0,
+    )
+
+
+async def reconnect(service: Service, dst: str) -> None:
+    """Store the tokens of a finished sign-in."""
+    context = service.application.state.context.within(DEFAULT_ORGANISATION)
+    async with context.engine.connect() as connection:
+        destination = await destinations.find(connection, dst)
+    assert destination is not None
+    pending = sign_ins.PendingSignIn(DEFAULT_ORGANISATION, DestinationId(dst), KeyId("key_test"), b"")
+    await amazon_connection._store_connection(
+        context,
+        amazon_connection.SpentSignIn(pending, b"", destination),
+        Tokens("Atza|2", "Atzr|2", 3600),
+        Visible("USD", "Acme"),
+    )
+
+
+@cases("by", {"a refusal of its token": "refusal", "an attempt with its token": "attempt"})
+async def test_an_earlier_sign_in_has_no_effect_after_a_new_one(service: Service, by: str) -> None:
+    """What began before the commit of the new sign-in waits for it, and then sees it."""
+    world = service.world
+    dst = await world.destination(event(1))
+    [row] = await world.fetch("SELECT batch, lane, number FROM batch_states, destinations")
+    async with world.resources.pool.acquire() as connection, connection.transaction():
+        lease = await lanes.acquire(connection, row["lane"], "w", lease=timedelta(minutes=1))
+        assert lease is not None
+        late: Awaitable[object]
+        if by == "attempt":
+            late = start(connection, lease, row, events=1)
+        else:
+            late = token_leases.park(connection, DestinationId(dst), 1, "forbidden")
+        async with before_commit(world, reconnect(service, dst)):
+            task = asyncio.ensure_future(late)
+            await waits(world, 2)
+        assert not await task
+    [row] = await world.fetch("SELECT state FROM destinations")
+    assert row["state"] == "active"
+
+
+@cases("by", {"a second 401": "401", "a revoked refresh token": "revoked"})
+async def test_a_sign_in_that_ends_while_it_is_disconnected_ends_once(service: Service, by: str) -> None:
+    """Both lock the destination first, so there is no deadlock."""
+    world = service.world
+    dst = await world.destination(event(1))
+    world.amazon.script = request = Hanging(httpx.Response(401))
+    answered = request.release
+    if by == "revoked":
+        await world.fetch("UPDATE sign_ins SET access_until = now()")
+        world.amazon.token_server = answered = asyncio.Event()
+        world.amazon.token_answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
+    else:
+        await world.fetch("UPDATE sign_ins SET forced_at = now()")
+    world.work()
+    await eventually(lambda: world.amazon.unanswered)
+    async with locked(world, "SELECT FROM sign_ins FOR UPDATE"):
+        answered.set()
+        await waits(world)
+        disconnecting = asyncio.create_task(service.send(f"/destinations/{dst}/disconnect"))
+        await waits(world, 2)
+    response = await disconnecting
+    assert response.status_code == 200, response.text
+    assert response.json()["reason"] == "disconnected"
