@@ -109,6 +109,37 @@ async def test_an_earlier_sign_in_has_no_effect_after_a_new_one(service: Service
     assert row["state"] == "active"
 
 
+async def test_an_action_on_a_destination_delays_no_row_that_refers_to_it(service: Service) -> None:
+    """The process that records rejections would wait for several actions at once, and they for each other."""
+    world = service.world
+    dst = await world.destination()
+    async with before_commit(world, service.send(f"/destinations/{dst}/pause")):
+        await world.fetch(
+            "INSERT INTO rejection_records (organisation_id, destination, received_at, code, reason) "
+            "SELECT organisation_id, number, now(), 'BAD_REQUEST', 'no_match_key' FROM destinations"
+        )
+
+
+@cases(
+    "method, body",
+    {
+        "a delete": ("DELETE", None),
+        "a change": ("PATCH", {"name": "B", "alerting": {"backlog": {"minutes": 5}}}),
+        "a pause": ("POST", None),
+    },
+)
+async def test_an_action_on_a_destination_does_not_wait_for_an_erasure(
+    service: Service, method: str, body: Any
+) -> None:
+    """Which has locked the lanes and waits: for the flush lock of a delete, or for a worker that waits, too."""
+    world = service.world
+    dst = await world.destination()
+    path = f"/destinations/{dst}/pause" if method == "POST" else f"/destinations/{dst}"
+    async with locked(world, "SELECT FROM lanes FOR UPDATE"):
+        response = await service.client.request(method, path, json=body)
+    assert response.status_code == 200, response.text
+
+
 @cases("by", {"a second 401": "401", "a revoked refresh token": "revoked"})
 async def test_a_sign_in_that_ends_while_it_is_disconnected_ends_once(service: Service, by: str) -> None:
     """Both lock the destination first, so there is no deadlock."""

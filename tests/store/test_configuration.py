@@ -73,7 +73,7 @@ async def test_a_lane_that_its_last_destination_leaves_is_deleted(engine: AsyncE
     second = await create(engine, DestinationId("dst_" + "b" * 20))
     for draft, lanes in ((other, 2), (DRAFT, 1), (other, 2), (replace(other, region=Region.EU), 2)):
         async with engine.begin() as connection:
-            changed = await destinations.change(connection, FIRST, draft)
+            changed = await destinations.change(connection, FIRST, draft, moves=True)
         assert await scalar(engine, "SELECT count(*) FROM lanes") == lanes
         assert (changed.lane == second.lane) == (draft == DRAFT)
 

@@ -200,7 +200,6 @@ async def archive_destination(
                     waiting=waiting,
                 )
             await sign_ins.delete_tokens(connection, before.id)
-            await destinations.set_sign_in(connection, before.id, "none")
             after = await destinations.archive(connection, before.id)
             archived = {**audit_view(after), "discard": discard}
             await change.record(AuditAction.DESTINATION_ARCHIVED, before.id, audit_view(before), archived)

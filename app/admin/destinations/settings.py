@@ -150,7 +150,7 @@ async def update_settings(change: Update, before: Destination, settings: Destina
             problems = (FieldProblem(name, "not_allowed") for name in fixed)
             raise Refusal(ErrorCode.DESTINATION_FIXED, None, *problems)
         await pin_for_advertiser(change.connection, before.id, settings.advertiser_id)
-    after = await destinations.change(change.connection, before.id, settings)
+    after = await destinations.change(change.connection, before.id, settings, moves=bool(fixed))
     await change.record(AuditAction.DESTINATION_CHANGED, before.id, audit_view(before), audit_view(after))
     return after
 
@@ -168,7 +168,8 @@ async def change_destination(
         after = await update_settings(change, before, _changed(before, body))
         alerting = body.alerting.stored() if body.alerting else {}
         if "alerting" in body.model_fields_set and await change_alerting(change, after, alerting):
-            after = await destinations.touch(change.connection, after.id)
+            # A changed destination has a new version already.
+            after = after if after is not before else await destinations.touch(change.connection, after.id)
         if "currency" in body.model_fields_set:
             account = await sign_ins.find_account(change.connection, after.id)
             if account is not None and account.currency not in (None, after.currency):

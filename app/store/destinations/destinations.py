@@ -88,7 +88,7 @@ async def find(connection: AsyncConnection, destination: str) -> Destination | N
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination and lock its row until the transaction ends; None if it does not exist."""
-    return await read_one(connection, _read, _select(_COLUMN.id == destination).with_for_update())
+    return await read_one(connection, _read, _select(_COLUMN.id == destination).with_for_update(key_share=True))
 
 
 async def create(
@@ -104,10 +104,15 @@ async def create(
 
 
 async def change(
-    connection: AsyncConnection, destination: DestinationId, settings: DestinationSettings
+    connection: AsyncConnection, destination: DestinationId, settings: DestinationSettings, *, moves: bool
 ) -> Destination:
-    """Write the settings of a destination, and move it to the lane of its advertiser and region."""
-    return await _changed(connection, destination, **await _values(connection, settings))
+    """Write the settings of a destination. If it `moves`, put it into the lane of its advertiser and region.
+
+    Otherwise it reads no lane: an erasure that has locked the lane may wait for a worker, and the worker for
+    the destination.
+    """
+    values = await _values(connection, settings) if moves else flat(settings)
+    return await _changed(connection, destination, **values)
 
 
 async def _values(connection: AsyncConnection, settings: DestinationSettings) -> dict[str, object]:
@@ -154,7 +159,7 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
     They are locked in order of their numbers, so that two callers cannot deadlock.
     """
     statement = _select(_COLUMN.advertiser_id == advertiser, _ALIVE).order_by(_COLUMN.number)
-    return await read_all(connection, _read, statement.with_for_update())
+    return await read_all(connection, _read, statement.with_for_update(key_share=True))
 
 
 async def lock_all(connection: AsyncConnection) -> None:
@@ -168,7 +173,7 @@ async def lock_all(connection: AsyncConnection) -> None:
     await execute(connection, "SET LOCAL lock_timeout = '20s'")
     await execute(connection, "SELECT pg_advisory_xact_lock($1)", _LOCK)
     await execute(connection, "SET LOCAL lock_timeout TO DEFAULT")
-    await execute(connection, _select(_ALIVE).order_by(_COLUMN.number).with_for_update())
+    await execute(connection, _select(_ALIVE).order_by(_COLUMN.number).with_for_update(key_share=True))
 
 
 async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:
@@ -209,8 +214,13 @@ async def set_sign_in(
 
 
 async def archive(connection: AsyncConnection, destination: DestinationId) -> Destination:
-    """Archive a destination permanently."""
-    return await _changed(connection, destination, archived_at=func.now())
+    """Archive a destination permanently, without a sign-in.
+
+    One statement: when a transaction changes a row again, Postgres checks its foreign keys, and the check of
+    the lane waits for an erasure, which waits for the flush lock of this transaction.
+    """
+    values = {"archived_at": func.now(), "sign_in": "none", "sign_in_reason": None}
+    return await _changed(connection, destination, **values)
 
 
 async def count_published(connection: AsyncConnection, destination: DestinationId) -> Destination:
@@ -236,7 +246,7 @@ async def touch(connection: AsyncConnection, destination: DestinationId) -> Dest
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
     """Increment the version of every destination of an advertiser after a pinned name changed."""
     of_advertiser = select_own(DESTINATIONS, [_COLUMN.id], _COLUMN.advertiser_id == advertiser, _ALIVE)
-    ids = of_advertiser.order_by(_COLUMN.number).with_for_update()
+    ids = of_advertiser.order_by(_COLUMN.number).with_for_update(key_share=True)
     newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
     await execute(connection, update_own(DESTINATIONS, _COLUMN.id.in_(ids), **newer))
 
