@@ -12,12 +12,13 @@ from typing import Final
 import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, execute, fetch_map, fetch_rows, fetch_scalar, read_sql
+from app.store import PipelineConnection, execute, fetch_map, fetch_rows, fetch_scalar, read_sql, transactions
 from app.store.database import damage
 from app.store.lanes import LaneLease
 
 SQL: Final = read_sql(__file__)
 
+_KEYS_LOCK: Final = 7_309  # a replay holds it shared, and the deletion of data keys exclusively
 LIVE, LOW = 0, 2  # queues; LOW has replays and low-priority events: at most a fifth of a lane's requests
 
 
@@ -233,13 +234,23 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
     return sum(row["events"] for row in batches) + len(exceptions), retrying
 
 
+async def keep_data_keys(connection: PipelineConnection) -> None:
+    """Let no data key be deleted until the transaction ends.
+
+    A row lock would not do: who waits for one does not read again which events are retrying.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _KEYS_LOCK)
+
+
 async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, dead_after: timedelta) -> int:
     """Delete the data keys of batches whose last event became final more than `after` ago.
 
     Their content can then no longer be decrypted. A batch with a retrying event keeps its key. A batch with a
     dead event keeps it for `dead_after`. Rows on a damaged page are skipped. Returns the number of deleted
-    keys.
+    keys, which is 0 while an event is being replayed.
     """
+    if not await transactions.try_lock(connection, _KEYS_LOCK):
+        return 0
     async with damage.tolerated(connection):
         return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
     some = _FORGET.format(some="AND batch BETWEEN $3 AND $4")

@@ -16,12 +16,14 @@ from app.admin.destinations import amazon_connection
 from app.amazon.accounts import Visible
 from app.amazon.tokens import Tokens
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, KeyId
-from app.store import PipelineConnection, Row, attempts, lanes
+from app.store import PipelineConnection, Row, attempts, batches, lanes
 from app.store.destinations import destinations, sign_ins, token_leases
-from tests.pipeline.amazon import Hanging
+from tests.pipeline.amazon import Hanging, refuse_odd
 from tests.pipeline.service import Service
 from tests.pipeline.world import World, event, eventually, waiting_sessions
 from tests.tables import cases
+
+DEAD_KEY_LIFE = timedelta(days=7)
 
 
 async def waits(world: World, sessions: int = 1) -> None:
@@ -163,3 +165,24 @@ async def test_a_sign_in_that_ends_while_it_is_disconnected_ends_once(service: S
     response = await disconnecting
     assert response.status_code == 200, response.text
     assert response.json()["reason"] == "disconnected"
+
+
+async def test_no_data_key_is_deleted_during_a_replay(service: Service) -> None:
+    """Maintenance reads which events are retrying only after the replay, which waits for its commit."""
+    world = service.world
+    world.amazon.script = refuse_odd
+    dst = await world.destination(event(1))
+    world.work()
+    await world.until(dst, dead=1)
+    await world.stop_workers()
+    world.amazon.script = None
+    await world.fetch("UPDATE batch_states SET settled_at = now() - interval '8 days'")
+    await world.fetch("UPDATE exceptions SET changed_at = now() - interval '8 days'")
+    async with world.resources.pool.acquire() as connection:
+        async with before_commit(world, service.send(f"/destinations/{dst}/replay", dry_run=False)):
+            deletion = asyncio.create_task(
+                batches.delete_data_keys(connection, after=timedelta(hours=24), dead_after=DEAD_KEY_LIFE)
+            )
+            await asyncio.wait({deletion}, timeout=0.3)
+        assert await deletion == 0
+    await world.work_until(dst, delivered=1)
