@@ -6,7 +6,9 @@ attempts = attempts || array_remove(ARRAY[$2::bigint], NULL)
 WHERE batch = ANY($1) AND disposition IS NULL
 
 -- name: still_open
+-- Locked until the caller requeues them: an erasure changes the number of their events.
 SELECT batch AS id, events, tries FROM batch_states WHERE batch = ANY($1::bigint[]) AND disposition IS NULL
+ORDER BY batch FOR UPDATE
 
 -- name: lock_unchanged
 SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS read (batch, data_key)

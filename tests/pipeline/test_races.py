@@ -13,13 +13,19 @@ import asyncpg
 import httpx
 
 from app.admin.destinations import amazon_connection
+from app.admin.privacy import subjects
 from app.amazon.accounts import Visible
 from app.amazon.tokens import Tokens
+from app.delivery.settlement import SettlementWriter
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, KeyId
+from app.domain.outcomes.settle import RetryPolicy
 from app.store import PipelineConnection, Row, attempts, batches, lanes
+from app.store.counts import CountWriter
 from app.store.destinations import destinations, sign_ins, token_leases
 from tests.pipeline.amazon import Hanging, refuse_odd
 from tests.pipeline.service import Service
+from tests.pipeline.test_balance import found
+from tests.pipeline.test_many_erasures import scanner
 from tests.pipeline.world import World, event, eventually, waiting_sessions
 from tests.tables import cases
 
@@ -186,3 +192,31 @@ async def test_no_data_key_is_deleted_during_a_replay(service: Service) -> None:
             await asyncio.wait({deletion}, timeout=0.3)
         assert await deletion == 0
     await world.work_until(dst, delivered=1)
+
+
+async def test_an_erasure_beside_the_recovery_of_an_attempt_is_counted(world: World) -> None:
+    """The recovered batch counts the events that the erasure left in it."""
+    await world.destination(event(1), event(2))
+    [row] = await world.fetch("SELECT batch, day, lane, number FROM batch_states, destinations")
+    erasing = await scanner(world)
+    erasing.values = {
+        DEFAULT_ORGANISATION: dict.fromkeys(subjects.values_of({"email": "person1@example.com"}), "era")
+    }
+    pool = world.resources.pool
+    async with pool.acquire() as one, pool.acquire() as other:
+        lease = await lanes.acquire(one, row["lane"], "w", lease=timedelta(minutes=1))
+        assert lease is not None
+        assert await start(one, lease, row, events=2)
+        [attempt] = await attempts.unsettled(one, [lease.id])
+
+        async def recover() -> None:
+            async with other.transaction():
+                writer = SettlementWriter(other, lease, CountWriter(1))
+                await writer.write_recovered(attempt, policy=RetryPolicy(), jitter=0.0)
+
+        async with one.transaction():
+            assert await erasing.rewrite(one, row["batch"], row["day"])
+            recovery = asyncio.create_task(recover())
+            await waits(world)
+        await recovery
+    assert await found(world) == {}
