@@ -23,6 +23,7 @@ from app.store import PipelineConnection, Row, attempts, batches, lanes
 from app.store.counts import CountWriter
 from app.store.destinations import destinations, sign_ins, token_leases
 from tests.pipeline.amazon import Hanging, refuse_odd
+from tests.pipeline.rows import MAPPING
 from tests.pipeline.service import Service
 from tests.pipeline.test_balance import found
 from tests.pipeline.test_many_erasures import scanner
@@ -220,3 +221,26 @@ async def test_an_erasure_beside_the_recovery_of_an_attempt_is_counted(world: Wo
             await waits(world)
         await recovery
     assert await found(world) == {}
+
+
+async def test_a_rename_covers_a_destination_that_takes_the_advertiser_meanwhile(service: Service) -> None:
+    """Its mapping is published again too. Otherwise all its events would be rejected."""
+    world = service.world
+    await world.destination(advertiser="77")
+    moved = await service.do(
+        "/destinations", {"name": "B", "advertiser_id": "88", "region": "NA", "currency": "USD"}
+    )
+    mapping = await service.do(f"/destinations/{moved['id']}/mappings", MAPPING)
+    await service.do(f"/destinations/{moved['id']}/mappings/{mapping['id']}/publish", {})
+    await world.fetch(
+        "INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('77', $1, $2)",
+        *(MAPPING["event_type"], MAPPING["event_name"]),
+    )
+    path = f"/advertisers/77/event-names/{MAPPING['event_type']}/rename"
+    move = service.client.patch(f"/destinations/{moved['id']}", json={"advertiser_id": "77"})
+    async with before_commit(world, move):
+        renaming = asyncio.create_task(service.send(path, to="Other name"))
+        await waits(world, 2)
+    assert len((await renaming).json()["mappings"]) == 2
+    versions = await service.all_items(f"/destinations/{moved['id']}/mappings/{mapping['id']}/versions")
+    assert versions[0]["mapping"]["event_name"] == "Other name"

@@ -135,8 +135,10 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
     users = _UsersOfName([], [])
     async with context.transaction() as change:
         await _require_all_visible(change.connection, context.caller, advertiser_id)
-        affected = await destinations.of_advertiser(change.connection, advertiser_id)
+        await destinations.of_advertiser(change.connection, advertiser_id)
         pin = require_found(await event_names.lock(change.connection, advertiser_id, event_type), _NOT_PINNED)
+        # Again: until now a destination could take this advertiser and use the pinned name.
+        affected = await destinations.of_advertiser(change.connection, advertiser_id)
         if pin.name != name:
             users = await _rename(change, pin, name, [each.id for each in affected])
             old = {"name": pin.name}
