@@ -38,6 +38,8 @@ _RETRY = timedelta(seconds=MAX_RETRY_AFTER_S)  # longer than any wait of `RetryP
 _FOLD_LIMIT = 1_000  # journey nodes per statement
 _RESPONSE_LIMIT = 10_000  # responses of Amazon per statement
 _EXPIRE_LIMIT = 500  # batches and exceptions per run
+# Longer than from the claim of an event within the age limit until the commit of its attempt.
+_CLAIMED_FOR = timedelta(minutes=1)
 _MAINTENANCE_LOCK = 7_303  # a worker that does not get the lock skips this run
 _PARTITIONS_EVERY_S = 3_600.0
 _INDEX_EVERY_S = 60.0  # longer than a session uses batch ids that it has reserved, and than a flush takes
@@ -233,7 +235,7 @@ class Maintenance:
         self, connection: PipelineConnection
     ) -> Mapping[DestinationNumber, counts.CountDelta]:
         """Write which events expired. Return the changes of the counts, by destination."""
-        older_than = self.retention.max_age
+        older_than = self.retention.max_age + _CLAIMED_FOR
         deltas: defaultdict[DestinationNumber, counts.CountDelta] = defaultdict(counts.CountDelta)
         for number, events, retrying in await batches.expire(
             connection, older_than=older_than, limit=_EXPIRE_LIMIT

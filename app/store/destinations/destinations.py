@@ -88,7 +88,8 @@ async def find(connection: AsyncConnection, destination: str) -> Destination | N
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination and lock its row until the transaction ends; None if it does not exist."""
-    return await read_one(connection, _read, _select(_COLUMN.id == destination).with_for_update(key_share=True))
+    statement = _select(_COLUMN.id == destination).with_for_update(key_share=True)
+    return await read_one(connection, _read, statement)
 
 
 async def create(
