@@ -83,6 +83,7 @@ class Caller:
         return self.key if self.person is None else f"{self.person} ({self.key})"
 
 
+BOOTSTRAP_CALLER: Final = Caller(BOOTSTRAP, frozenset(Scope))
 NO_CALLER: Final = Caller(KeyId(""), frozenset(), frozenset(), OrganisationId(""))
 """The caller of a public route. It may do nothing and sees no destination."""
 

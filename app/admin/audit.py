@@ -17,7 +17,7 @@ _ID: Final = "aud"
 
 
 async def list_audit(
-    context: AppContext, *, limit: int, below: int | None = None, wanted: audit.AuditFilter | None = None
+    context: AppContext, *, limit: int, below: int | None, wanted: audit.AuditFilter | None
 ) -> list[audit.AuditEntry]:
     """Return up to `limit` actions that the caller may see, newest first, with numbers below `below`."""
     async with context.engine.connect() as connection:

@@ -98,7 +98,7 @@ async def require_destination_allowance(connection: AsyncConnection) -> None:
 
 
 async def change_organisation(
-    context: AppContext, organisation: str, body: OrganisationChange, expected: Collection[int] | None = None
+    context: AppContext, organisation: str, body: OrganisationChange, expected: Collection[int] | None
 ) -> Organisation:
     """Change the name and the limits in the body. Raises Refusal (404, 412, 422)."""
     async with context.within(OrganisationId(organisation)).transaction() as change:

@@ -116,9 +116,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
             execute([source.program("pg_receivewal"), *drop], source.environment)
 
 
-def take_base(
-    folder: Path, source: BackupSource, settings: Settings, *, keep_days: int | None = None
-) -> None:
+def take_base(folder: Path, source: BackupSource, settings: Settings, *, keep_days: int | None) -> None:
     """Take and verify a base backup, and record it in the database. Then delete old ones.
 
     An interrupted call leaves the folder `base.partial`.

@@ -9,7 +9,6 @@ from app.delivery.balance_check import BalanceCheck
 from app.domain.quantity import quantity
 from app.processes.resources import open_resources
 from app.settings import Settings
-from app.store.database import balance
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +22,7 @@ async def run(settings: Settings, asked: argparse.Namespace) -> int:
         check = BalanceCheck(resources.pool, days=asked.days)
         async for _ in check.pages():
             pass
-        report = check.report()
-        async with resources.pool.acquire() as connection:
-            await balance.finish(
-                connection, imbalance=check.imbalance, batches=check.batches, mismatches=report
-            )
+        report = await check.finish()
     if asked.json:
         print(json.dumps({"imbalance": check.imbalance, "batches": check.batches, "mismatches": report}))
     else:

@@ -26,10 +26,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Print one line. Return 0 if the process is ready, or 1 if it is not."""
+    """Run the command without the command line's own imports."""
     parser = argparse.ArgumentParser(prog="health", description="Is the process of this role ready?")
     arguments(parser)
-    role = parser.parse_args(words).role or running_role(command_lines())
+    return run(None, parser.parse_args(words))
+
+
+def run(_settings: object, asked: argparse.Namespace) -> int:
+    """Print one line. Return 0 if the process is ready, or 1 if it is not."""
+    role = asked.role or running_role(command_lines())
     problem = problem_of(role, {**env_file(ROOT / ".env"), **os.environ})
     print(problem or f"{role}: ready")
     return 1 if problem else 0
@@ -111,8 +116,3 @@ def env_file(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values
 
     return {name: value for name, value in dotenv_values(path).items() if value is not None}
-
-
-def run(_settings: object, asked: argparse.Namespace) -> int:
-    """Run the command with parsed arguments."""
-    return main([asked.role] if asked.role else [])

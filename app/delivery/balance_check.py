@@ -31,7 +31,7 @@ NO_DESTINATION = DestinationNumber(0)
 
 
 class BalanceCheck:
-    """One balance check of the newest `days`, by default of all. Read the result at the end of `pages`.
+    """One balance check of the newest `days`, or of all. Its result is complete at the end of `pages`.
 
     With `turn`, it checks today, yesterday, one older day, and a sample of the ledger keys. Each number
     selects another older day and other keys.
@@ -65,6 +65,15 @@ class BalanceCheck:
         for day in checked:
             async for _ in self._check_day(day):
                 yield
+
+    async def finish(self) -> list[dict[str, Any]]:
+        """Store the result. Return the report."""
+        report = self.report()
+        async with self._pool.acquire() as connection:
+            await balance.finish(
+                connection, imbalance=self.imbalance, batches=self.batches, mismatches=report
+            )
+        return report
 
     def report(self) -> list[dict[str, Any]]:
         """Return the mismatches with the most events as JSON objects, to store or print them.
@@ -198,11 +207,8 @@ class BalanceJob:
         except BaseException:
             self._running = None
             raise
-        self._running, report = None, check.report()
-        async with self.worker.pool.acquire() as connection:
-            await balance.finish(
-                connection, imbalance=check.imbalance, batches=check.batches, mismatches=report
-            )
+        self._running = None
+        report = await check.finish()
         self.worker.telemetry.imbalance.set(check.imbalance)
         for mismatch in report[:20]:
             self.worker.telemetry.log("balance.mismatch", level=40, **mismatch)

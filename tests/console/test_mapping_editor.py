@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.admin import BOOTSTRAP, Caller, Scope
+from app.admin import BOOTSTRAP_CALLER
 from app.admin.destinations.event_schemas import read_test_event
 from app.console.assets import compressed
 from app.console.mappings.field_results import UNDECIDED
@@ -337,7 +337,7 @@ async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: Api
         event = json.loads(text_of("event", page))
         assert event.keys() == {member, "event_id"}
         assert f"&#34;{member}&#34;" in page.partition('id="body-one"')[2].partition("</pre>")[0]
-    context = world.context.of_caller(Caller(BOOTSTRAP, frozenset(Scope)))
+    context = world.context.of_caller(BOOTSTRAP_CALLER)
     test_event = await read_test_event(context, acme_id, leads)
     assert test_event.keys() == {"lead", "event_id"}
     assert test_event["lead"].keys() == {"mail", "total"}

@@ -92,7 +92,7 @@ async def search_events(
     context: AppContext,
     wanted: EventQuery,
     *,
-    destination_id: str | None = None,
+    destination_id: str | None,
     before: SearchPosition = START,
     limit: int,
 ) -> EventPage:

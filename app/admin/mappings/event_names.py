@@ -93,7 +93,7 @@ async def rename_impact(connection: AsyncConnection, caller: Caller, pin: event_
 
 
 async def list_pinned_names(
-    context: AppContext, *, limit: int, after: tuple[str, str] | None = None, search: str | None = None
+    context: AppContext, *, limit: int, after: tuple[str, str] | None, search: str | None
 ) -> Sequence[event_names.Pin]:
     """Return up to `limit` pinned names of the advertisers of which the caller sees every destination."""
     async with context.engine.connect() as connection:

@@ -118,7 +118,7 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
 
 
 def draft_warnings(
-    document: Document, region: Region, schema: EventSchema | None = None
+    document: Document, region: Region, schema: EventSchema | None
 ) -> list[LintWarning | SchemaMismatch]:
     """Return the lint warnings of a valid draft and, with an event schema, its mismatches with the schema."""
     return [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]

@@ -59,8 +59,8 @@ async def list_consent_records(
     destination_id: str,
     *,
     limit: int,
-    before: Position | None = None,
-    since: datetime | None = None,
+    before: Position | None,
+    since: datetime | None,
 ) -> ConsentRecords:
     """Return up to `limit` records of events before a position, newest first."""
     items: list[ConsentRecord] = []

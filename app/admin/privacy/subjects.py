@@ -166,9 +166,7 @@ async def find_receipt(context: AppContext, erasure: str) -> ErasureReceipt:
     )
 
 
-async def list_erasures(
-    context: AppContext, *, limit: int, below: int | None = None
-) -> list[erasures.Erasure]:
+async def list_erasures(context: AppContext, *, limit: int, below: int | None) -> list[erasures.Erasure]:
     """Return up to `limit` erasures of the caller's organisation, newest first. Raises Refusal (403)."""
     require_unlimited(context.caller)
     async with context.pool.acquire() as connection:

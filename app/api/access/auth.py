@@ -3,26 +3,20 @@
 import base64
 import re
 from collections.abc import Callable, Iterable, Sequence
-from hmac import compare_digest
 from math import inf
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.admin import BOOTSTRAP, Caller, ErrorCode, Problem, Scope
+from app.admin import BOOTSTRAP_CALLER, Caller, ErrorCode, Problem
 from app.api.recent_rows import RecentRows
-from app.crypto import secret_digest
+from app.crypto import same_secret, secret_digest
 from app.domain.ids import KeyId
 from app.store.access import keys
 
 _USE_RECORD_SECONDS = 60.0
 _MAX_KEY_LENGTH = 1_024
-
-
 _KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
 _KEY_FORM = re.compile(r"ack_[0-9A-Za-z]{43}", re.ASCII)
-
-
-_BOOTSTRAP_CALLER = Caller(BOOTSTRAP, frozenset(Scope))  # created once: iterating an enum is slow
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -59,8 +53,8 @@ class KeyRing:
         if isinstance(key, Problem):
             return None, False
         digest = secret_digest(key)
-        if self._bootstrap is not None and compare_digest(digest, self._bootstrap):
-            return _BOOTSTRAP_CALLER, True
+        if self._bootstrap is not None and same_secret(digest, self._bootstrap):
+            return BOOTSTRAP_CALLER, True
         return self._callers.cached(digest)
 
     def forget(self, key: KeyId) -> None:

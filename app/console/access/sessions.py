@@ -17,7 +17,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.admin import BOOTSTRAP, Caller, Scope
+from app.admin import BOOTSTRAP_CALLER, Caller
 from app.admin.access.people import person_caller, role_of
 from app.admin.access.sessions import view_of
 from app.admin.context import AppContext
@@ -176,7 +176,7 @@ def _caller(context: AppContext, session: sessions.StoredSession) -> Caller | No
     bootstrap = context.bootstrap_key_digest
     assert session.key_digest is not None
     if bootstrap is not None and same_secret(session.key_digest, bootstrap):
-        return Caller(BOOTSTRAP, frozenset(Scope))
+        return BOOTSTRAP_CALLER
     if session.key is None:
         return None
     limited = None if session.destination_ids is None else frozenset(session.destination_ids)
