@@ -20,6 +20,7 @@ from app.api.access.secured_route import SecuredRoute, scopes_of
 from app.api.http.query_parameters import parameters_of
 from app.console.visits import SecuredPage
 from app.processes.application import ROUTERS
+from app.store import read_sql
 from app.store.organisations.scope import SETTING
 from tests.api.two_organisations import QUERIES, UNKNOWN_IDS, Two, two
 from tests.api.world import DESTINATION, MAPPING, STREAMS, ApiWorld
@@ -264,34 +265,7 @@ async def _owned(c: Any) -> list[str]:
 
 
 # Tables of the pipeline with row-level security, each with a row for the number of a destination.
-PIPELINE = {
-    "batches": "INSERT INTO batches VALUES (current_date, $1::int, $1::int, '', '')",
-    "batch_states": "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, "
-    "last_event, data_key) VALUES ($1::int, current_date, $1::int, 1, 1, now(), now(), '')",
-    "exceptions": "INSERT INTO exceptions (batch, place, day, destination, status, event_at, reason) "
-    "VALUES ($1::int, 0, current_date, $1::int, 'dead', now(), 'r')",
-    "attempts": "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, "
-    "generation) VALUES ($1::int, current_date, 1, $1::int, 1, 'w', ARRAY[$1::int], 1, 1)",
-    "mapped_duplicates": "INSERT INTO mapped_duplicates (key, day, batch, place) "
-    "VALUES (decode(lpad(to_hex($1::int), 32, '0'), 'hex'), current_date, $1::int, 0)",
-    # Of an advertiser that neither organisation has: the lane of another one.
-    "lanes": "INSERT INTO lanes (id, region, advertiser_id) OVERRIDING SYSTEM VALUE "
-    "VALUES (1000 + $1::int, 'EU', $1::int::text)",
-    "callbacks": "INSERT INTO callbacks (id) OVERRIDING SYSTEM VALUE VALUES ($1::int)",
-    "counts": "INSERT INTO counts (destination, day, writer) VALUES ($1::int, current_date, 1)",
-    "rejections": "INSERT INTO rejections (destination, day, writer, code, reason) "
-    "VALUES ($1::int, current_date, 2, 'c', 'r')",
-    "consent_stops": "INSERT INTO consent_stops (destination, day, writer, reason, basis) "
-    "VALUES ($1::int, current_date, 1, 'r', 'tcf')",
-    "callback_events": "INSERT INTO callback_events (destination, batch, day, events, status, callback) "
-    "VALUES ($1::int, $1::int, current_date, 1, 'dead', $1::int)",
-    "schema_samples": "INSERT INTO schema_samples (mapping, events, content) "
-    "SELECT m.number, 1, '' FROM mappings m JOIN destinations d ON d.id = m.destination "
-    "WHERE d.number = $1::int",
-    "schema_fingerprints": "INSERT INTO schema_fingerprints (destination, closed) VALUES ($1::int, '{}') "
-    # The row exists already if the destination has a mapping.
-    "ON CONFLICT DO NOTHING",
-}
+PIPELINE = read_sql(__file__)
 # Rows of an organisation in tables that do not name a destination.
 OURS = {
     "schema_samples": "mapping IN (SELECT number FROM mappings WHERE organisation_id = 'beta')",

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from app.settings import Settings, SettingsError, read_settings, secret_settings
 from dev.environment import as_environment, with_sandbox
@@ -222,52 +223,7 @@ def test_production_has_other_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings(NO_FILE).shutdown_delay_seconds == 0
 
 
-EVERY_SETTING = {
-    "OUTBOUND_PROXY": "http://user:p%40ss@proxy.example.com:3128",
-    "OUTBOUND_DIRECT_HOSTS": ".example.com,idp.internal",
-    "LOG_LEVEL": "error",
-    "HOST": "::1",
-    "PORT": "9000",
-    "SANDBOX_PORT": "9001",
-    "METRICS_PORT": "9100",
-    "METRICS_PER_DESTINATION": "true",
-    "PUBLISH_METRICS_AND_DOCS": "false",
-    "OTLP_ENDPOINT": "https://traces.example.com",
-    "OTLP_SAMPLE_PERCENT": "7",
-    "PUBLIC_URL": "https://events.example.com/a%2Cb",
-    "DATA_DIR": "a folder, with a comma",
-    "MIGRATION_DATABASE_URL": "postgresql+asyncpg://owner:a%40b,c@db/x",
-    "DATABASE_URL": "postgresql+asyncpg://api:a@db/x",
-    "WORKER_DATABASE_URL": "postgresql+asyncpg://worker:a@db/x",
-    "BACKUP_DATABASE_URL": "postgresql://backup:word@db/conversions",
-    "API_PROCESSES": "2",
-    "WORKER_PROCESSES": "3",
-    "ENCRYPTION_KEYS": f"k1:{KEY},k2:{base64.b64encode(hashlib.sha256(b'other').digest()).decode()}",
-    "BOOTSTRAP_ADMIN_KEY": hashlib.sha256(b"admin").hexdigest(),
-    "AMAZON_BASE_URL": "http://127.0.0.1:9009",
-    "AMAZON_CLIENT_ID": "client",
-    "AMAZON_CLIENT_SECRET": " a secret, with = and spaces ",
-    "STATUS_CALLBACK_URL": "https://journeys.example.com",
-    "STATUS_CALLBACK_SECRETS": f"whsec_{KEY}",
-    "OIDC_ISSUER": "https://people.example.com",
-    "OIDC_CLIENT_ID": "console",
-    "OIDC_CLIENT_SECRET": "a secret",
-    "OIDC_ROLE_CLAIM": "realm_access.roles",
-    "OIDC_ROLES": "admin=CN=Ads%2COU=Leads 100%25,viewer=everyone,viewer=é",
-    "OIDC_ORGANISATION_CLAIM": "organisation",
-    "CONSOLE_KEY_SIGN_IN": "false",
-    "NOTIFY_WEBHOOKS": "ops=https://hooks.example.com/a%2Cb,ops@acme=https://hooks.example.com/c",
-    "NOTIFY_SECRETS": f"ops=whsec_{KEY}",
-    "NOTIFY_EMAILS": "ops=a@example.com|b@example.com",
-    "SMTP_URL": "smtps://user:word@mail.example.com",
-    "SMTP_FROM": "ops@example.com",
-    "TCF_VENDOR_ID": "12",
-    "TCF_PURPOSES": "1,2,24",
-    "SHUTDOWN_DELAY_SECONDS": "3",
-    "TARGET_LATENCY_MS": "2000",
-    "MAX_BODY_BYTES_IN_FLIGHT": "30000000",
-    "API_MEMORY_BYTES": "300000000",
-}
+EVERY_SETTING = dotenv_values(Path(__file__).with_name("every_setting.env"), interpolate=False)
 
 
 def test_a_child_process_reads_the_settings_of_its_launcher(

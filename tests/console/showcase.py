@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import httpx
 
 from app.domain.mapping.presets import EXAMPLE_MAPPING
+from app.store import read_sql
 from tests.databases import connected
 from tests.pipeline.processes import ADMIN, Product
 
@@ -22,6 +23,7 @@ MAPPING: dict[str, Any] = {
     "fields": {**EXAMPLE_MAPPING["fields"], "value": {"path": "event.properties.total"}},
     "custom_data": [{"name": name, "path": f"event.properties.{name}"} for name in ("brand", "sku")],
 }
+_SQL = read_sql(__file__)
 PEOPLE = (("ada", "Lovelace"), ("alan", "Turing"), ("grace", "Hopper"), ("edsger", "Dijkstra"))
 
 
@@ -304,20 +306,20 @@ def furnish(product: Product, dsn: str, *, posts: int = 45) -> Cast:
 
 
 @contextmanager
-def visiting(product: Product, key: str = ADMIN) -> Iterator[httpx.Client]:
+def visiting(product: Product) -> Iterator[httpx.Client]:
     """A visitor who is signed in, and reads pages as a browser gets them."""
     headers = {"Accept": "text/html", "Origin": product.api}
     with httpx.Client(base_url=product.api, headers=headers, timeout=20) as client:
-        assert client.post("/console/sign-in", data={"key": key}).status_code == 303
+        assert client.post("/console/sign-in", data={"key": ADMIN}).status_code == 303
         yield client
 
 
 @asynccontextmanager
-async def signed_in(product: Product, key: str = ADMIN) -> AsyncIterator[httpx.AsyncClient]:
+async def signed_in(product: Product) -> AsyncIterator[httpx.AsyncClient]:
     """The same in an event loop."""
     headers = {"Accept": "text/html", "Accept-Encoding": "gzip", "Origin": product.api}
     async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=60) as client:
-        assert (await client.post("/console/sign-in", data={"key": key})).status_code == 303
+        assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
         yield client
 
 
@@ -337,38 +339,11 @@ async def spread(dsn: str, luck: random.Random) -> None:
         rows = await connection.fetch("SELECT id FROM attempts WHERE settled_at IS NOT NULL ORDER BY id")
         back = sorted((luck.uniform(60, 3500) for _ in rows), reverse=True)
         await connection.executemany(
-            "UPDATE attempts SET started_at = started_at - $2::interval, "
-            "settled_at = settled_at - $2::interval, duration_ms = $3 WHERE id = $1",
+            _SQL["attempt"],
             [
                 (row["id"], timedelta(seconds=seconds), int(luck.lognormvariate(4.6, 0.5)))
                 for row, seconds in zip(rows, back, strict=True)
             ],
         )
-        await connection.execute(
-            """
-            INSERT INTO counts (destination, day, writer, accepted, delivered, rejected, dead)
-            SELECT c.destination, (now() AT TIME ZONE 'UTC')::date - d, 900 + d,
-              sum(c.delivered) * w, sum(c.delivered) * w, 0, 0
-            FROM counts c, LATERAL (SELECT d, 1 + (d * 7 + c.destination * 3) % 5 AS w
-              FROM generate_series(1, 13) d) x
-            WHERE c.delivered > 0 GROUP BY c.destination, d, w
-            """
-        )
-        await connection.execute(
-            """
-            INSERT INTO outcome_history (organisation_id, destination, bucket_seconds, at, accepted,
-              delivered, rejected, dead, requests, failed_requests, retried, oldest_waiting_seconds,
-              learned_rate)
-            SELECT 'default', c.destination, w.seconds, b.at, e, e, e * (n % 7) / 90, 0,
-              e / 40 + 1, (n % 9) / 8, e * ((n % 9) / 8), 1 + (n * 5 + c.destination) % 9, 4 + (n % 5) / 5.0
-            FROM (SELECT DISTINCT destination FROM counts WHERE delivered > 0) c,
-              (VALUES (60, 124), (300, 72), (900, 96), (3600, 330), (10800, 56), (86400, 30))
-                AS w (seconds, buckets),
-              LATERAL (SELECT n, date_bin(make_interval(secs => w.seconds), now(),
-                TIMESTAMPTZ '2000-01-01 00:00Z') - n * make_interval(secs => w.seconds) AS at
-                FROM generate_series(1, w.buckets) n) b,
-              LATERAL (SELECT (sqrt(w.seconds) * (3 + 2 * sin(n / 9.0) + (n * 7 + c.destination) % 3))::int
-                AS e) x
-            ON CONFLICT DO NOTHING
-            """
-        )
+        for name in ("counts", "history"):
+            await connection.execute(_SQL[name])

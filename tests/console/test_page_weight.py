@@ -26,7 +26,7 @@ def test_every_page_is_light_and_quick(product: Product) -> None:
     dsn = product.database_url.replace("+asyncpg", "", 1)
     run(make_room(dsn, EVENTS))
     cast = furnish(product, dsn, posts=4)  # the past has requests enough
-    run(fill(dsn, cast, events=EVENTS, size=1, destinations=DESTINATIONS))
+    run(fill(dsn, cast, events=EVENTS, destinations=DESTINATIONS))
     weighed: list[Weighed] = run(weigh(product, dsn, cast))
     assert {one.name: one.whole for one in weighed if one.whole > MOST_BYTES} == {}
     assert {one.name: one.cpu_ms for one in weighed if one.cpu_ms > MOST_MS} == {}

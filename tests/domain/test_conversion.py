@@ -112,20 +112,6 @@ def test_a_pinned_name_is_the_only_one() -> None:
     assert amazon_event(event(), pins={"ADD_TO_SHOPPING_CART": "Added to cart", "LEAD": "Lead"})
 
 
-@cases(
-    ("value", "sent"),
-    {
-        "alpha-2": ("DE", "DE"),
-        "the default serves null": (None, "US"),
-        "and nothing": ("", "US"),
-        "and blanks": ("  ", "US"),
-    },
-)
-def test_countries_that_are_read(value: Any, sent: str) -> None:
-    """P15."""
-    assert amazon_event(event(user__country=value))["countryCode"] == sent
-
-
 @pytest.mark.parametrize("value", ["XX", 840])
 def test_countries_that_are_not(value: Any) -> None:
     """The default serves what is absent, not what is wrong. `test_places` has the spellings."""
@@ -174,6 +160,11 @@ def test_event_times(value: Any, reason: str | None) -> None:
         assert (outcome.field, outcome.mapping_field) == ("event.timestamp", "event_timestamp")  # type: ignore[union-attr]
 
 
+def test_an_epoch_that_cannot_be_read_is_an_invalid_time() -> None:
+    made = document(event_timestamp={"path": "event.timestamp", "pipe": ["epoch_s"]})
+    assert refused(event(event__timestamp="soon"), made).reason == "timestamp_invalid"
+
+
 def test_the_interfaces_own_sentence() -> None:
     """The detail names label, path and what is wrong there."""
     outcome = refused({"event_id": "x", "user": {"email": "a@b.example"}})
@@ -187,47 +178,6 @@ def test_aging_events_are_accepted_with_a_warning() -> None:
     assert warnings(event(event__timestamp=occurred(days=7, seconds=1))) == [
         ("event_aging", "event.timestamp")
     ]
-
-
-@cases(
-    ("pipe", "value", "expected"),
-    {
-        "seconds": ("epoch_s", 1795514400, "2026-11-24T10:00:00Z"),
-        "milliseconds": ("epoch_ms", 1795514400123, "2026-11-24T10:00:00.123Z"),
-        "microseconds are refused": ("epoch_ms", 1795514400123000, "timestamp_invalid"),
-        "a word is no epoch": ("epoch_s", "soon", "timestamp_invalid"),
-        "a boolean is no epoch": ("epoch_s", True, "wrong_type"),
-    },
-)
-def test_epochs_where_the_mapping_says_so(pipe: str, value: Any, expected: str) -> None:
-    """The unit is named, never guessed by size."""
-    outcome = converted(
-        event(event__timestamp=value), document(event_timestamp={"path": "event.timestamp", "pipe": [pipe]})
-    )
-    if isinstance(outcome, Conversion):
-        assert json.loads(outcome.body)["eventTime"] == expected
-    else:
-        assert outcome.reason == expected
-
-
-@cases(
-    ("changes", "dropped"),
-    {
-        "a number as email": ({"user__email": 1}, {"EMAIL": "not_an_email"}),
-        "a boolean as phone": ({"user__phone": True}, {"PHONE": "wrong_type"}),
-        "no members": ({"device": "x", "user__email": "a@example.com"}, {"MAID": "wrong_type"}),
-        "1,025 characters": ({"user__email": "a" * 1025}, {"EMAIL": "too_long"}),
-        "a trait without end": ({"user__email": "a." * 50_000 + "!"}, {"EMAIL": "too_long"}),
-    },
-)
-def test_traits_that_cost_only_the_match_key(changes: dict[str, Any], dropped: dict[str, str]) -> None:
-    """A trait of another JSON type, or too long, is left out if another key is there (interface §4.4)."""
-    made = document(maid="device.maid")
-    maid = {"device": {"maid": "6d92078a-8246-4ba4-ae5b-76104861e7dc"}}
-    outcome = converted(event(**{**maid, **changes}), made)
-    assert isinstance(outcome, Conversion)
-    assert dict(outcome.dropped_keys) == dropped
-    assert [warned.code for warned in outcome.warnings] == ["match_key_dropped"] * len(dropped)
 
 
 @cases(

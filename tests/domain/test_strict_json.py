@@ -1,6 +1,5 @@
 """Bodies have one reading or none."""
 
-import itertools
 import json
 import random
 import time
@@ -254,21 +253,6 @@ def test_a_body_has_one_reading_whether_its_members_are_parsed_with_it_or_apart(
         assert repr(parsed_apart(body)) == repr(together), body
         same += not isinstance(together, MalformedJson)
     assert 2_000 < same < 4_000
-
-
-@pytest.mark.parametrize("length", range(6))
-def test_an_escaped_nul_is_found_behind_any_backslashes(length: int) -> None:
-    """A text is refused if its value has a NUL, whatever number of backslashes precedes `u0000`."""
-    for parts in itertools.product(["\\", "\\\\", "\\u0000", "u0000", "a"], repeat=length):
-        body = f'["{"".join(parts)}"]'.encode()
-        outcome = parse(body)
-        try:
-            holds_nul = "\0" in json.loads(body)[0]
-        except ValueError:
-            assert isinstance(outcome, MalformedJson), body
-        else:
-            assert (outcome == MalformedJson("nul_character")) is holds_nul, body
-            assert holds_nul or outcome == json.loads(body), body
 
 
 def test_an_escaped_nul_is_found_quickly() -> None:
