@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -24,6 +24,8 @@ from tests.pipeline import fork_server
 from tests.tables import cases
 
 pytestmark = pytest.mark.process
+
+Run = Callable[..., Awaitable[tuple[int, str, str]]]
 
 KEY = "k1:" + base64.b64encode(hashlib.sha256(b"a key of this test").digest()).decode()
 
@@ -452,7 +454,7 @@ def test_a_command_that_ends_by_itself_is_healthy() -> None:
 @pytest.fixture
 def run(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> object:
+) -> Run:
     """Run a command on the test's database; return exit code, output and errors."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
@@ -464,10 +466,9 @@ def run(
 
 
 async def test_commands_act_for_the_organisation_in_the_option(
-    run: object, owner: asyncpg.Connection, tmp_path: Path
+    run: Run, owner: asyncpg.Connection, tmp_path: Path
 ) -> None:
     """What they create in one, the others do not see."""
-    assert callable(run)
     await owner.execute("INSERT INTO organisations (id, name) VALUES ('acme', 'Acme')")
     configuration, acting = tmp_path / "file.yaml", ("--organisation", "acme")
     configuration.write_text(file(acme()))
@@ -487,9 +488,8 @@ async def test_commands_act_for_the_organisation_in_the_option(
     assert (code, "does not exist" in errors) == (1, True)
 
 
-async def test_a_configuration_is_utf_8_in_every_locale(run: object, tmp_path: Path) -> None:
+async def test_a_configuration_is_utf_8_in_every_locale(run: Run, tmp_path: Path) -> None:
     """It was read and written in the encoding of the locale, and a name without one ended in a traceback."""
-    assert callable(run)
     name = "Café 東京"
     content = yaml.safe_dump(yaml.safe_load(file(acme(name=name))), allow_unicode=True).encode()
     configuration = tmp_path / "file.yaml"
@@ -520,18 +520,16 @@ async def test_a_configuration_is_utf_8_in_every_locale(run: object, tmp_path: P
 
 
 @pytest.mark.parametrize("name", [" ", "a" * 201, "ada@example.com", "a\u202eb", "a\udcff"])
-async def test_a_key_gets_no_name_that_the_api_would_refuse(run: object, name: str) -> None:
+async def test_a_key_gets_no_name_that_the_api_would_refuse(run: Run, name: str) -> None:
     """A name of 201 characters ended in a traceback."""
-    assert callable(run)
     code, out, errors = await run("keys", "create", name, "replay")
     assert (code, out) == (1, "")
     assert errors.startswith("The name is blank, has more than 200 characters, or holds ")
 
 
 @pytest.mark.parametrize("organisation", ["nowhere", "*", ""])
-async def test_an_unknown_organisation_is_refused(run: object, organisation: str) -> None:
+async def test_an_unknown_organisation_is_refused(run: Run, organisation: str) -> None:
     """Also the name with which the service acts for all of them."""
-    assert callable(run)
     for words in (("keys", "list"), ("export",), ("replay", "dst_1")):
         code, out, errors = await run(*words, "--organisation", organisation)
         assert (code, out, "does not exist. Nothing was changed." in errors) == (1, "", True), words

@@ -228,10 +228,6 @@ class Installation:
             self.execute("postgres", drop)
 
 
-def _plain(url: str) -> str:
-    return url.replace("+asyncpg", "")
-
-
 @pytest.fixture(scope="module")
 def installation() -> Iterator[Installation]:
     with tempfile.TemporaryDirectory() as name:

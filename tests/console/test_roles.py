@@ -14,7 +14,6 @@ from tests.console.test_confirmations import Case
 from tests.console.test_sessions import LOCKED, csrf, sign_in
 
 ORDER = [PersonRole.VIEWER, PersonRole.OPERATOR, PersonRole.EDITOR, PersonRole.ADMIN]
-SCOPES = ROLES
 
 D = "/console/destinations/{destination_id}"
 M = D + "/mappings/{mapping_id}"
@@ -122,7 +121,7 @@ async def responses(world: ApiWorld) -> AsyncIterator[tuple[tuple[str, str], htt
 @pytest.mark.parametrize("role", ORDER)
 async def test_each_role_reaches_what_it_may_and_nothing_else(world: ApiWorld, role: str) -> None:
     """403 below the least role, whatever is asked for, and nothing done; from it on anything but that."""
-    await sign_in(world, await world.key(*SCOPES[role]))
+    await sign_in(world, await world.key(*ROLES[role]))
     before, wrong = await world.actions(), []
     async for route, answer in responses(world):
         allowed = ORDER.index(role) >= ORDER.index(ACTS.get(route, "viewer")) and route not in PLATFORM_ONLY
@@ -139,7 +138,7 @@ async def test_privacy_and_platform_reach_their_pages_only(
     world: ApiWorld, role: PersonRole, reached: set[tuple[str, str]]
 ) -> None:
     """A refused page names the roles that may open it, and does not lead to the list of destinations."""
-    await sign_in(world, await world.key(*SCOPES[role]))
+    await sign_in(world, await world.key(*ROLES[role]))
     wrong: list[Any] = []
     async for route, answer in responses(world):
         if (answer.status_code != 403) is not (route in reached | EVERYONE):
@@ -159,7 +158,7 @@ async def test_no_link_leads_to_a_refusal(case: Case, role: str, is_limited: boo
     await case.world.create_destination(name="Other", advertiser_id="777")
     grant = {
         "name": role,
-        "scopes": sorted(SCOPES[role]),
+        "scopes": sorted(ROLES[role]),
         **({"destination_ids": [own]} if is_limited else {}),
     }
     key = (await case.world.call("POST", "/keys", grant, status=201)).json()["key"]
