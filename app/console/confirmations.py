@@ -17,57 +17,12 @@ from app.admin.context import AppContext
 from app.console.access.sessions import delete_cookie, set_cookie
 from app.console.wording import events, read_integer
 from app.domain.quantity import quantity
+from app.domain.toml_files import read_toml
 
 _COOKIE: Final = "console_done"
 _LIFETIME: Final = timedelta(minutes=1)
 
-# The sentences are fixed, so a forged cookie can show no other text. It can only change the number in a
-# sentence.
-SENTENCES: Final[Mapping[str, str]] = {
-    "connected": "Connected to Amazon. Amazon confirmed access to the advertiser.",
-    "created": "Destination created. Connect it to Amazon next.",
-    "paused": "Delivery paused. Events are still accepted and wait until you resume.",
-    "resumed": "Delivery resumed. Waiting events are being sent.",
-    "pause_ended": "The pause ended. Nothing is sent until the service's operator resumes the organisation.",
-    "disconnected": "Disconnected. The Amazon tokens were deleted. Events wait until you reconnect.",
-    "deleted": "Destination deleted. It accepts no further events; its history remains.",
-    "settings_saved": "Settings saved.",
-    "currency_changed": "Currency changed to the Amazon account's currency. It applies to new purchases.",
-    "key_revoked": "Key revoked. Requests with this key are refused, and its sessions have ended.",
-    "session_ended": "Session ended. Its next request leads to the sign-in.",
-    "mapping_created": "Mapping created. Complete its fields, then publish it.",
-    "draft_saved": "Draft saved. Publish it to use it for new events.",
-    "match_key_added": "Match key added to the draft. Check it, then publish it.",
-    "shadow_started": "Shadow started. Its counts appear as events come in.",
-    "shadow_ended": "Shadow ended. Its counts stay until the next one.",
-    "mapping_copied": "Mapping copied as a draft. Review it, then publish it.",
-    "mapping_deleted": "Mapping deleted. It accepts no more events.",
-    "published": "Version {number} published. It applies to new events.",
-    "rolled_back": "Rolled back to version {number}. It applies to new events; your draft is kept.",
-    "name_changed": "The draft now uses the pinned event name. It is not published yet.",
-    "renamed": "Event type renamed. Published mappings of this type were updated.",
-    "test_sent": "Test event sent to the sandbox.",
-    "retried": "Retry requested. Waiting events are sent now, unless Amazon asked to wait.",
-    "replayed": "{events} queued again. Live events have priority.",
-    "dismissed": "{events} dismissed. Dismissed events stay in the history and no longer count as open.",
-    "event_renamed": "Event type renamed. {mappings} republished with the new name; new events use it.",
-    "event_name_kept": "This event type already has that name. Nothing changed.",
-    "incident_muted": "Incident muted for {number} h. It stays open and sends no messages.",
-    "incident_unmuted": "Mute ended. Messages about this incident are sent again.",
-    "notifications_saved": "Notification settings saved. They apply to the next message.",
-    "thresholds_saved": "Thresholds saved. They apply within 15 seconds.",
-    "maintenance_started": "Maintenance window started. Incidents send no messages for {number} h.",
-    "maintenance_ended": "Maintenance window ended. Messages are sent again.",
-    "callback_on": "Status callbacks are on. Each final state is reported from now on.",
-    "callback_off": "Status callbacks are off. Waiting callbacks were dropped.",
-    "erasure_requested": "Erasure requested. This person's data is no longer sent; stored data is erased.",
-    "organisation_created": "Organisation created. Switch to it to create its destinations and keys.",
-    "organisation_changed": "Organisation changed.",
-    "organisation_suspended": "Organisation suspended. New events are rejected; accepted events wait.",
-    "organisation_resumed": "Organisation resumed. Events are accepted again; waiting events are being sent.",
-    "organisation_switched": "You now act for another organisation. Its name is at the top of every page.",
-    "acknowledged": "Incident acknowledged. Daily reminders stop; a message is sent when it resolves.",
-}
+SENTENCES: Final[Mapping[str, str]] = read_toml(__file__)
 
 # The links to continue: label, address, and the sentences that have it. `{here}` stands for the page of the
 # destination, `{mapping}` for the page of the mapping.

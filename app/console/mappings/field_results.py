@@ -12,6 +12,7 @@ from app.domain.mapping.document import FIELDS
 from app.domain.mapping.sources import MappingProblem
 from app.domain.observed.preview import FieldPreview
 from app.domain.suggestions.suggest import Suggestion
+from app.domain.toml_files import read_toml
 
 # The section of the form for each member that is not a labelled input.
 _SECTIONS: Mapping[str, str] = {
@@ -97,34 +98,7 @@ def row_of(field: str, custom: Mapping[str, int] = NO_ROWS) -> str:
     return field
 
 
-UNDECIDED: Final[Mapping[str, str]] = {
-    "assumed_website": "The events do not say where they happen. Choose the source.",
-    "confirm_meaning_of_consent": "Check that this field means consent to advertising, in every event.",
-    "confirm_that_all_consented": (
-        "The events carry no consent. Confirm that only people who agreed are sent, or send the consent."
-    ),
-    "decimal_sign": "A number such as 1.234 can be read in two ways. Check the field and the number form.",
-    "event_name_unknown": "The name of the events is unknown, so the type is a guess. Choose it.",
-    "may_be_hundredths": (
-        "All amounts are whole, and may be cents. Choose the event field, with divide 100 for cents."
-    ),
-    "quantity_missing_in_some_products": (
-        "Some products have no quantity. Orders with such a product are sent without units."
-    ),
-    "quantity_not_readable": "The quantities of the products are no numbers. Choose the number of units.",
-    "total_missing": (
-        "The events have a price and a quantity, but no total. The quantities of the source are multiplied."
-    ),
-    "missing_in_some_events": "Some events have no country and will be rejected. Send it, or add a default.",
-    "no_match_key": "No email address or other match key was found. Map at least one.",
-    "not_found": "Nothing that fits was found. Choose the event field.",
-    "language_of_months": "The names of months fit several languages. Check the replaced names.",
-    "other_zones": "Only times of the zones in the source are read. Send times with an offset, if you can.",
-    "order_of_day_and_month": "The dates do not show whether the day comes first. Check the time formats.",
-    "several_event_types": "The events have several names. Use one mapping for each.",
-    "several_formats": "The times have several forms; only the most frequent one can be read.",
-    "zone_needed": "The times name no time zone. Enter it under the sample event, and suggest again.",
-}
+UNDECIDED: Final[Mapping[str, str]] = read_toml(__file__)
 
 
 def reasons_of(suggestion: Suggestion) -> Mapping[str, str]:
