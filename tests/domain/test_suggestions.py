@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,13 +114,150 @@ def test_one_source_has_the_paths_of_one_field_in_turn() -> None:
     assert next(row for row in suggestion.rows if row.field == "email").share == 1
 
 
-def test_an_address_that_all_events_share_is_not_the_customers() -> None:
-    """Unless it stands in the customer: then the events are tests."""
-    mail = {"mail": lambda n: f"a{n}@example.com" if n % 2 else None}
-    fields = suggested(orders(info_email="hello@shop.example", **mail)).mapping["fields"]
-    assert fields["email"] == {"path": "mail"}
-    test = suggested(orders(customer={"email": "tester@shop.example"})).mapping["fields"]
-    assert test["email"] == {"path": "customer.email"}
+def mail(n: int, name: str = "a") -> str:
+    return f"{name}{n}@example.com"
+
+
+def some_mail(n: int) -> str | None:
+    return mail(n) if n % 2 else None
+
+
+def first_of(*paths: str) -> dict[str, Any]:
+    return {"first_of": [{"path": path} for path in paths]}
+
+
+MANY = 12  # events, enough to conclude that a path has no values
+SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
+    "an address that all events share is a shop's": (
+        MANY, {"info_email": "hello@shop.example", "mail": some_mail}, "email", {"path": "mail"},
+    ),
+    "unless it stands in the customer: the events are tests": (
+        MANY, {"customer": {"email": "tester@shop.example"}}, "email", {"path": "customer.email"},
+    ),
+    "or where the bill goes": (
+        MANY, {"billing": {"phone": "+49 160 5551234"}}, "phone", {"path": "billing.phone"},
+    ),
+    "the order of two paths is that of the events": (
+        MANY, {"login_email": lambda n: mail(n) if n else None, "contact_email": mail}, "email",
+        first_of("login_email", "contact_email"),
+    ),
+    "each address of a list is tried": (
+        MANY, {"emails": lambda n: ["none" if n % 2 else mail(n), mail(n, "b")]}, "email",
+        first_of("emails[0]", "emails[1]"),
+    ),
+    "unless they are tests, which all name one person": (3, {"email": mail(1)}, "email", {"path": "email"}),
+    "the payee is not the payer": (
+        3, {"payee": {"email": mail(1)}, "payer": {"email": mail(2)}}, "email", {"path": "payer.email"},
+    ),
+    "a blank path is tried last, if there are few events": (
+        3, {"device": {"idfa": "00000000-0000-4000-8000-000000000001", "gps_adid": None}}, "maid",
+        first_of("device.idfa", "device.gps_adid"),
+    ),
+    "also if nothing else is found": (3, {"billing": {"phone": ""}}, "phone", {"path": "billing.phone"}),
+    "a path that is blank in many events is left out": (MANY, {"phone": ""}, "phone", None),
+    "a discount code is no calling code": (
+        MANY, {"code": "15", "phone": lambda n: f"0160 55512{n:02}"}, "phone", {"path": "phone"},
+    ),
+    "a national number needs no country to be found": (
+        3, {"user": {"tel": "0160 5551234"}}, "phone", {"path": "user.tel"},
+    ),
+    "`cognome` ends with the Italian word for a first name": (
+        MANY, {"cognome": lambda n: "Rossi" if n % 2 else "Bianchi"}, "first_name", None,
+    ),
+    "both halves of a name stand in one object": (
+        3, {"a": {"nome": "Premium"}, "subscriber": {"nome": "Zoë", "sobrenome": "Silva"}}, "first_name",
+        {"path": "subscriber.nome"},
+    ),
+    "a name beside a last name is the first name": (
+        3, {"contact": {"name": "Ayşe", "surname": "Yılmaz"}}, "first_name", {"path": "contact.name"},
+    ),
+    "unless there is another one": (
+        3, {"to": {"name": "Ada B", "surname": "B", "first_name": "Ada"}}, "first_name",
+        {"path": "to.first_name"},
+    ),
+    "the house number stands behind the street": (
+        3, {"address": {"street": "Am Wall", "number": "7a"}}, "address",
+        {"first_of": [{"template": "{address.street} {address.number}"}, {"path": "address.street"}]},
+    ),
+    "another number is none": (
+        3, {"customer": {"street": "Am Wall", "number": "7a"}}, "address", {"path": "customer.street"},
+    ),
+    "the state of an order": (MANY, {"state": lambda n: ("paid", "Open", "invited")[n % 3]}, "state", None),
+    "the state of an address": (
+        MANY, {"state": lambda n: ("CA", "Texas", "NY")[n % 3]}, "state", {"path": "state"},
+    ),
+    "the name of a state before its code": (
+        3, {"state": {"id": "MX-CMX", "name": "CDMX"}}, "state", first_of("state.name", "state.id"),
+    ),
+    "a place by the IP address is not the person's": (3, {"geo_city": "Berlin"}, "city", None),
+    "a time of years ago is not that of the event": (
+        MANY, {"timestamp": "2019-05-01T10:00:00Z", "time": None, "sold_at": BASE["time"]}, "event_timestamp",
+        {"path": "sold_at"},
+    ),
+    "a list price is no price": (
+        MANY, {"items": lambda n: [{"list_price": 9.5, "quantity": 2, "line_total": n + 1.5}]}, "value",
+        {"path": "items", "pipe": [["sum", "line_total"]]},
+    ),
+    "a total in cents shows in comparison with the products": (
+        MANY, {"total": lambda n: 1000 * n + 1000, "items": lambda n: [{"price": 10 * n + 10, "qty": 1}]},
+        "value", {"path": "total", "pipe": [["divide", 100]]},
+    ),
+    "of a lead, income is no value": (3, {"event": "lead", "annual_revenue": 1200000}, "value", None),
+    "attributes with a `value` have none": (
+        3, {"event": "lead", "zip": {"value": "10115"}, "hits": {"value": "3"}, "age": {"value": "42"}},
+        "value", None,
+    ),
+    "a set stands beside its parts in the list": (
+        3, {"total_qty_ordered": 2, "items": [{"price": 5, "qty": 2}, {"price": 1, "qty": 2}]}, "units_sold",
+        {"first_of": [{"path": "total_qty_ordered"}, {"path": "items", "pipe": [["sum", "qty"]]}]},
+    ),
+    "a number of lines is none of pieces": (
+        3, {"total_item_count": 1, "items": [{"price": 5, "qty": 2}]}, "units_sold",
+        {"path": "items", "pipe": [["sum", "qty"]]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "members", "field", "source"), SOURCES.values(), ids=SOURCES.keys())
+def test_a_field_has_its_source(count: int, members: dict[str, Any], field: str, source: Any) -> None:
+    """Each case has events with these members."""
+    assert suggested(orders(count, **members)).mapping["fields"].get(field) == source
+
+
+@pytest.mark.parametrize(
+    ("count", "amounts", "currency", "is_asked", "values"),
+    [
+        (MANY, lambda n: 1999 + 7 * n, "EUR", True, [None, None]),
+        (3, lambda n: 1999 + 7 * n, "EUR", True, [1999, 1999]),
+        (MANY, lambda n: 1999 + n, "eur", True, [Decimal("19.99"), 1999]),
+        (3, lambda n: 1999 + n, "eur", True, [Decimal("19.99"), 1999]),
+        (MANY, lambda n: 1999 + n, "JPY", False, [1999, 1999]),
+        (MANY, lambda n: 1900 + 100 * n, "EUR", False, [1999, 1999]),
+        (MANY, lambda n: 19.5 + n, "EUR", False, [1999, 1999]),
+        (MANY, lambda n: f"{199 + n}.00", "EUR", False, None),
+    ],
+)  # fmt: skip
+def test_integer_amounts_may_be_hundredths(
+    count: int, amounts: Any, currency: str, is_asked: bool, values: Sequence[Any] | None
+) -> None:
+    """A person is asked. Of many events, no value is better than a wrong one."""
+    suggestion = suggested(orders(count, amount_total=amounts, currency=currency))
+    assert (("value", "may_be_hundredths") in undecided(suggestion)) is is_asked
+    if values and (source := suggestion.mapping["fields"].get("value")):
+        events = [{"amount_total": 1999, "currency": code} for code in (currency, "jpy")]
+        assert [read(source, event) for event in events] == values
+    else:
+        assert values in (None, [None, None])
+
+
+def test_an_amount_has_the_decimals_beside_it() -> None:
+    """Also if its name says cents: yen have none."""
+
+    def money(n: int) -> dict[str, Any]:
+        return {"centAmount": 1999, "fractionDigits": 2 - 2 * (n % 2)}
+
+    source = suggested(orders(3, total=money)).mapping["fields"]["value"]
+    assert [read(source, {"total": money(n)}) for n in (0, 1)] == [Decimal("19.99"), 1999]
 
 
 def test_an_attribute_of_products_is_read_as_list_and_as_value() -> None:
@@ -178,13 +316,6 @@ def test_names_of_products_prove_no_total() -> None:
     rows = {"items": lambda n: [{"name": "Books", "price": n + 1.5, "quantity": 2}]}
     value = suggested(orders(**rows)).mapping["fields"]["value"]
     assert value == {"path": "items", "pipe": [["sum", "price", "quantity"]]}
-
-
-def test_a_list_price_is_no_price_beside_the_total_of_the_line() -> None:
-    """What the customer paid is less."""
-    rows = {"items": lambda n: [{"list_price": 9.5, "quantity": 2, "line_total": n + 1.5}]}
-    value = suggested(orders(**rows)).mapping["fields"]["value"]
-    assert value == {"path": "items", "pipe": [["sum", "line_total"]]}
 
 
 def test_amounts_without_a_currency_keep_their_value() -> None:
@@ -273,30 +404,11 @@ def test_units_that_may_be_wrong_are_left_out(quantities: Sequence[Any], reason:
     assert not any(row.field == "units_sold" and row.share for row in suggestion.rows)
 
 
-def test_amounts_in_cents_may_follow_from_the_currency() -> None:
-    """A currency in lower case is one of a payment service. Else no value is better than a wrong one."""
-    cents = {"path": "amount_total", "pipe": [["divide", 100]]}
-    for currency, value in (("eur", cents), ("EUR", None)):
-        suggestion = suggested(orders(amount_total=lambda n: 1999 + n, currency=currency))
-        assert suggestion.mapping["fields"].get("value") == value
-        assert ("value", "may_be_hundredths") in undecided(suggestion)
-    yen = suggested(orders(amount_total=lambda n: 1999 + n, currency="JPY"))
-    assert yen.mapping["fields"]["value"] == {"path": "amount_total"}
-    assert ("value", "may_be_hundredths") not in undecided(yen)
-
-
 def test_a_second_path_that_never_helps_is_left_out_of_many_events() -> None:
     """Three events are too few to know."""
     members = {"email": lambda n: f"a{n}@example.com", "contact_email": lambda n: f"b{n}@example.com"}
     assert suggested(orders(**members)).mapping["fields"]["email"] == {"path": "email"}
     assert "first_of" in suggested(orders(3, **members)).mapping["fields"]["email"]
-
-
-def test_a_path_of_one_field_is_not_another_ones() -> None:
-    """`cognome` ends with the Italian word for a first name."""
-    fields = suggested(orders(cognome=lambda n: "Rossi" if n % 2 else "Bianchi")).mapping["fields"]
-    assert fields["last_name"] == {"path": "cognome"}
-    assert "first_name" not in fields
 
 
 @pytest.mark.parametrize(
@@ -360,23 +472,6 @@ def test_a_full_name_is_split(name: str) -> None:
     }
 
 
-def test_a_state_of_an_order_is_no_state_of_an_address() -> None:
-    """Some shops call the status of an order its state."""
-    for name in ("state", "order_state"):
-        paid = orders(**{name: lambda n: ("paid", "Complete", "pending_payment")[n % 3]})
-        assert "state" not in suggested(paid).mapping["fields"]
-    states = orders(state=lambda n: ("CA", "Texas", "NY")[n % 3])
-    assert suggested(states).mapping["fields"]["state"] == {"path": "state"}
-
-
-def test_the_time_of_an_event_is_recent() -> None:
-    """A better name does not make a time of years ago that of the event."""
-    events = orders(
-        timestamp="2019-05-01T10:00:00Z", time=None, sold_at=lambda n: f"2026-11-24T10:{n:02}:00Z"
-    )
-    assert suggested(events).mapping["fields"]["event_timestamp"] == {"path": "sold_at"}
-
-
 def test_a_field_is_found_by_its_values_where_its_name_says_nothing() -> None:
     """E-mail addresses and international phone numbers have an unmistakable form."""
     fields = suggested(orders(x1=lambda n: f"a{n}@example.com", x2=lambda n: f"+49 160 55512{n:02}")).mapping[
@@ -384,13 +479,6 @@ def test_a_field_is_found_by_its_values_where_its_name_says_nothing() -> None:
     ]
     assert fields["email"] == {"path": "x1"}
     assert fields["phone"] == {"path": "x2"}
-
-
-def test_the_order_of_two_paths_is_that_of_the_events() -> None:
-    """Also where the first event has no value at the first path."""
-    first, second = (lambda n: f"a{n}@example.com" if n else None), (lambda n: f"b{n}@example.com")
-    email = suggested(orders(login_email=first, contact_email=second)).mapping["fields"]["email"]
-    assert email == {"first_of": [{"path": "login_email"}, {"path": "contact_email"}]}
 
 
 def test_a_name_alone_is_not_enough() -> None:
@@ -492,25 +580,6 @@ def test_a_phone_number_of_a_country_without_a_step_is_dropped() -> None:
         assert (key == "match_key_invalid") is (digits is None)
 
 
-def test_a_code_beside_a_phone_number_is_not_always_a_calling_code() -> None:
-    """A discount code of two digits is none."""
-    fields = suggested(orders(code="15", phone=lambda n: f"0160 55512{n:02}")).mapping["fields"]
-    assert fields["phone"] == {"path": "phone"}
-
-
-def test_a_total_in_cents_shows_in_comparison_with_the_products() -> None:
-    """Its name says nothing."""
-    events = orders(total=lambda n: 1000 * (n + 1), items=lambda n: [{"price": 10 * (n + 1), "quantity": 1}])
-    assert suggested(events).mapping["fields"]["value"] == {"path": "total", "pipe": [["divide", 100]]}
-
-
-def test_integer_amounts_that_are_not_round_are_left_to_a_person() -> None:
-    """They may be cents, which nothing in the events says."""
-    assert ("value", "may_be_hundredths") in undecided(suggested(orders(total=lambda n: 1999 + 7 * n)))
-    for amounts in (lambda n: 1900 + 100 * n, lambda n: 19.5 + n, lambda n: 5 + n):
-        assert ("value", "may_be_hundredths") not in undecided(suggested(orders(total=amounts)))
-
-
 def test_amounts_of_more_digits_than_decimals_have_are_round() -> None:
     """Decimals cannot divide them exactly."""
     suggestion = suggested(orders(total=lambda n: 1e40 if n % 2 else 1999 + 7 * n))
@@ -535,14 +604,6 @@ def test_what_no_path_reaches_is_no_source(depth: int) -> None:
         suggestion = suggested([BASE | event])
         assert not check_draft(suggestion.mapping)
         assert depth > 16 or suggestion.mapping["consent"]["mode"] == "amazon"
-
-
-def test_each_address_of_a_list_is_tried() -> None:
-    """The first member may be none."""
-    events = orders(emails=lambda n: ["none" if n % 2 else f"a{n}@example.com", f"b{n}@example.com"])
-    assert suggested(events).mapping["fields"]["email"] == {
-        "first_of": [{"path": "emails[0]"}, {"path": "emails[1]"}]
-    }
 
 
 def test_a_price_is_no_total_of_several_pieces() -> None:
@@ -634,6 +695,8 @@ def test_a_country_is_never_assumed() -> None:
     suggestion = suggested([{"event": "purchase", "email": "ada@example.com"}])
     assert "country_code" not in suggestion.mapping
     assert ("country_code", "not_found") in undecided(suggestion)
+    spelled = suggested(orders(3, user=lambda n: {"country": ("DE", "GERMANY", "ESP")[n]}))
+    assert [row.share for row in spelled.rows if row.field == "country_code"] == [1.0]
     partly = suggested(orders(user=lambda n: {"country": "DE"} if n else {}))
     assert partly.mapping["country_code"] == {"path": "user.country"}
     assert ("country_code", "missing_in_some_events") in undecided(partly)
@@ -642,6 +705,7 @@ def test_a_country_is_never_assumed() -> None:
 # --- Consent --------------------------------------------------------------------------------------
 
 GRANTED = {"mode": "granted"}
+CONSENTS = ("user_data", "ad_storage")
 
 
 @pytest.mark.parametrize(
@@ -657,6 +721,19 @@ GRANTED = {"mode": "granted"}
         ),
         ({"tcf": tcf.consent_to_all()}, {"mode": "tcf", "string": {"path": "tcf"}}),
         ({"privacy": {"gpp": "DBAA~BAAA.YAAA"}}, {"mode": "gpp", "string": {"path": "privacy.gpp"}}),
+        (
+            {
+                "consents": {
+                    "collect": {"val": "no"},
+                    "marketing": {"any": {"val": "yes"}, "email": {"val": "no"}},
+                }
+            },
+            {"mode": "amazon", **{name: {"path": "consents.marketing.any.val"} for name in CONSENTS}},
+        ),
+        (
+            {"gdpr": {"applies": True, "marketing": "yes"}},
+            {"mode": "amazon", **{name: {"path": "gdpr.marketing"} for name in CONSENTS}},
+        ),
         ({"newsletter_opt_in": True, "gdpr_applies": True}, GRANTED),
         ({}, GRANTED),
     ],
@@ -690,7 +767,18 @@ def words_of(suggestion: Suggestion, *answers: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("yes", "no"), [(True, False), (1, 0), ("y", "n"), ("accepted", "rejected"), ("Opted-in", "opted-out")]
+    ("yes", "no"),
+    [
+        (True, False),
+        (1, 0),
+        ("y", "n"),
+        ("accepted", "rejected"),
+        ("Opted-in", "opted-out"),
+        ("tak", "nie"),
+        ("EVET", "Hayır"),
+        ("t", "f"),
+        ("opt_in", "opt_out"),
+    ],
 )
 def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
     """Each answer of the events is read; its meaning is to be confirmed."""
@@ -715,7 +803,24 @@ def test_an_answer_that_cannot_be_read_is_no_share() -> None:
     assert rows["consent.user_data"].share == rows["consent.ad_storage"].share == 0
 
 
-@pytest.mark.parametrize("value", ["all", ["ads", "analytics"], 7, "G111"])
+@pytest.mark.parametrize(
+    ("groups", "others"),
+    [(["statistics", "Ads"], ["statistics"]), (",C0001,C0004,", ",C0001,"), ("a|Marketing", "")],
+)
+def test_consent_to_a_group_for_advertising_is_read(groups: Any, others: Any) -> None:
+    """Other texts and lists of groups deny it. The meaning is to be confirmed."""
+    suggestion = suggested(orders(onetrust_groups=lambda n: groups if n else others))
+    answers = [
+        read(suggestion.mapping["consent"]["user_data"], {"onetrust_groups": each})
+        for each in (groups, others)
+    ]
+    assert answers in (["GRANTED", "DENIED"], ["GRANTED", None])
+    assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
+
+
+@pytest.mark.parametrize(
+    "value", ["all", ["statistics", "analytics"], 7, "G111", "no marketing", "marketing:0"]
+)
 def test_consent_that_cannot_be_read_is_never_granted(value: Any) -> None:
     """No event passes until a person says what the values mean. Facts about a consent are none."""
     suggestion = suggested(orders(consent=value))

@@ -1,5 +1,6 @@
 """Find the consent that events carry. Without any, the mapping says `granted`, which has to be confirmed."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.observed.value_kinds import is_gpp, is_tcf
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
+from app.domain.suggestions.trial import Trial
 
 CONFIRM_ALL: Final = "confirm_that_all_consented"
 CONFIRM_SOURCE: Final = "confirm_meaning_of_consent"
@@ -14,11 +16,13 @@ CONFIRM_SOURCE: Final = "confirm_meaning_of_consent"
 _USER_DATA: Final = word_list("user_data")
 _AD_STORAGE: Final = word_list("ad_storage")
 _DIGITS_OF_IDS: Final = 6
-_CONSENT_PARTS: Final = ("optin", "acceptsmarketing", "marketingaccepted")  # of all names, joined
+_MOST_GROUPS: Final = 100  # different texts
+_CONSENT_PARTS: Final = ("optin", "acceptsmarketing", "marketingaccepted", "einwilligung")  # of all names
+_GROUP_SIGNS: Final = re.compile("[,;|]")
 _ANSWERS: Final = key_by_word("answers")
 
 
-def find_consent(found: ObservedPaths) -> FieldFinding:
+def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
     """Return the member `consent` of the mapping document."""
     for mode, is_string in (("tcf", is_tcf), ("gpp", is_gpp)):
         for each in found.values:
@@ -33,7 +37,8 @@ def find_consent(found: ObservedPaths) -> FieldFinding:
         if unread is None:
             return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
         # No event passes until a person says what the values mean: `granted` would send those who refused.
-        member = {"mode": "amazon", "user_data": unread.source, "ad_storage": unread.source}
+        source = _groups(unread, trial)
+        member = {"mode": "amazon", "user_data": source, "ad_storage": source}
         reason = f"Named {unread.label}; its values are no known answers."
         return FieldFinding(member, reason, (CONFIRM_SOURCE,))
     user_data = _named(answers, _USER_DATA) or answers[0]
@@ -55,13 +60,27 @@ def find_limited_data_use(found: ObservedPaths) -> FieldFinding | None:
 
 def _is_about_consent(each: ObservedPath) -> bool:
     name = "".join(map(joined, each.names))
-    about = each.words & WORDS["consent"] or any(part in name for part in _CONSENT_PARTS)
+    purpose = each.words & WORDS["privacy"] and each.words & WORDS["user_data"]
+    about = purpose or each.words & WORDS["consent"] or any(part in name for part in _CONSENT_PARTS)
     return bool(about and not each.words & WORDS["other_purpose"] and each.found)
+
+
+def _groups(each: ObservedPath, trial: Trial) -> Written:
+    """Return a source that grants consent for the observed texts and lists with a group for advertising."""
+    source = each.source
+    if each.path.endswith("[0]"):
+        source = {"path": each.path.removesuffix("[0]"), "pipe": [["join", ","]]}
+    texts = [text for text in trial.values(source) if type(text) is str]
+    groups = {text: set(map(str.strip, _GROUP_SIGNS.split(text.lower()))) for text in texts}
+    granted = [text for text in groups if groups[text] & WORDS["advertising_groups"]]
+    table = {**dict.fromkeys(granted[:_MOST_GROUPS], "GRANTED"), "*": "DENIED"}
+    return {**source, "pipe": [*source.get("pipe", ()), ["map", table]]} if granted else each.source
 
 
 def _may_be_consent(each: ObservedPath) -> bool:
     """Return whether the values of a path named like consent are no times, ids or versions of texts."""
-    digits = max(sum(map(str.isdigit, str(value))) for value in each.found)
+    parts = (part for value in each.found for part in _GROUP_SIGNS.split(str(value)))
+    digits = max(sum(map(str.isdigit, part)) for part in parts)
     return not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS
 
 
@@ -75,7 +94,7 @@ def _word(value: Any) -> str | None:
 
 def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPath | None:
     pairs = ((name, each) for name in names for each in answers)
-    return next((each for name, each in pairs if name in "".join(map(joined, each.names[-2:]))), None)
+    return next((each for name, each in pairs if name in "".join(map(joined, each.names[-3:]))), None)
 
 
 def _worded(each: ObservedPath) -> Written:

@@ -9,6 +9,7 @@ from typing import Final
 from app.domain.conversion.amazon_codes import PURCHASE
 from app.domain.suggestions.names import WORDS, joined, key_by_word, word_list, words_in, words_of
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths
+from app.domain.suggestions.trial import FEW
 
 # The members of a Shopify order, which has no event name.
 _SHOPIFY: Final = ({"line_items", "total_price"}, {"line_items", "financial_status"})
@@ -32,6 +33,7 @@ def spellings() -> Iterator[str]:
 
 
 _NAME_PATHS: Final = word_list("name_paths")
+_NAME_ENDS: Final = frozenset(map(joined, word_list("name_ends")))
 _LONGEST_NAME: Final = 80
 _MOST_NAMES: Final = 100  # in the table of a mapping
 
@@ -80,7 +82,8 @@ def _name_of_event(found: ObservedPaths) -> ObservedPath | None:
     rows = []
     for each in found.values:
         ends, texts = joined(each.names[-1]), each.texts
-        if each.path not in _NAME_PATHS and ends not in WORDS["name_ends"]:
+        is_named = ends in _NAME_ENDS or words_of(each.names[-1])[-1:] == ("event",)
+        if each.path not in _NAME_PATHS and not is_named:
             continue
         is_text = len(texts) == len(each.found)
         if each.in_list or not is_text or any(len(text) > _LONGEST_NAME or "@" in text for text in texts):
@@ -107,7 +110,7 @@ def find_event_source(found: ObservedPaths) -> FieldFinding:
             continue
         reason = f"Named {each.label}; its values are platforms."
         (most, times), *_ = Counter(_PLATFORMS[word] for word in words).most_common()
-        if times == len(each.values):
+        if times == len(each.values) >= FEW:
             return FieldFinding(most, reason)
         rows = {word: _PLATFORMS[word] for word in (*_USUAL_PLATFORMS, *dict.fromkeys(words))}
         source = each.piped("trim", "lower", ["map", {**rows, "*": most}])

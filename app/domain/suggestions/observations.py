@@ -173,6 +173,7 @@ class ObservedPaths:
     values: tuple[ObservedPath, ...]
     lists: tuple[ProductList, ...]
     objects: frozenset[str]  # the paths of objects
+    blank: tuple[ObservedPath, ...] = ()  # the paths without a value in any event
 
     def without_named_members(self, products: ProductList) -> "ObservedPaths":
         """Leave out the sources of single products: a name of a product is none of a field."""
@@ -191,18 +192,20 @@ def observe(events: Sequence[dict[str, Any]]) -> ObservedPaths:
     if mixed := walk.objects & walk.lists.keys():
         walk = _Walk(events, frozenset(mixed))
     wrappers = [f"{path}[0]" for path in walk.lists if walk.is_wrapper(path)]
+    paths = [
+        ObservedPath(source, names, tuple(values), next(filter(source["path"].startswith, wrappers), ""))
+        for source, names, values in walk.values.values()
+        if f"{source['path']}[0]" not in wrappers
+    ]
     return ObservedPaths(
-        tuple(
-            ObservedPath(source, names, tuple(values), next(filter(source["path"].startswith, wrappers), ""))
-            for source, names, values in walk.values.values()
-            if any(value is not None for value in values) and f"{source['path']}[0]" not in wrappers
-        ),
+        tuple(each for each in paths if each.found),
         tuple(
             # Lists of several objects, such as the items of each shipment, are read as one list.
             ProductList(f"{path}[*]" if "[*]" in path else path, names, tuple(map(tuple, each)))
             for path, (names, each) in walk.lists.items()
         ),
         frozenset(walk.objects),
+        tuple(each for each in paths if not each.found),
     )
 
 

@@ -1,7 +1,7 @@
 """Find the value of an order and its currency: a total, or sums over the list of products."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -13,12 +13,12 @@ from app.domain.suggestions.amounts import Notation, as_amounts, divisor_of, rea
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.products import Products, is_amount, is_count, share, with_tax
-from app.domain.suggestions.trial import Trial, one_of
+from app.domain.suggestions.trial import FEW, Trial, one_of
 
 _OTHER_CURRENCY: Final = WORDS["other_currency"] | {code.lower() for code in CURRENCIES}
 _SIGNS: Final = key_by_word("currency_signs")
 _CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
-_ENOUGH: Final = 10  # whole amounts, to wonder about them
+_NO_AMOUNTS: Final = ("units_sold", "event_timestamp", "postal", "phone")
 _PIECES: Final = range(1, MAX_MEMBERS + 1)
 _DIVISORS: Final = {str(by): by for by in (100, 1, 1000, 10)}
 _DECIMALS: Final = {"2": 100, "0": 1, "3": 1000, "1": 10}
@@ -84,13 +84,18 @@ def find_value(
     if chosen.notation.doubtful and not chosen.is_guarded:
         return FieldFinding(None, undecided=("decimal_sign",)), None
     undecided = ("decimal_sign",) if chosen.is_open else ()
-    if not undecided and _may_be_hundredths(found, trial, chosen.sources[0]):
+    if not undecided and _may_be_hundredths(found, trial, chosen):
         undecided = ("may_be_hundredths",)
         # Only systems with amounts in cents write `eur`.
-        if not any(each.texts and all(map(str.islower, each.texts)) for each in _currencies(found, None)):
+        codes = (each for each in _currencies(found, None) if each.has_only(str.islower))
+        if currency := next(codes, None):
+            sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
+            if chosen.path and "pipe" not in chosen.path.source:
+                whole = map(str.lower, sorted(WITHOUT_DECIMALS))
+                sources.insert(0, Notation().guarded(currency, chosen.path, [*whole]))
+            chosen = replace(chosen, sources=sources, is_guarded=True)
+        elif chosen.path is None or len(chosen.path.found) >= FEW:
             return FieldFinding(None, undecided=undecided), None
-        sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
-        chosen = replace(chosen, sources=sources)
     return chosen.finding(trial, undecided), chosen.path
 
 
@@ -114,16 +119,26 @@ def _total(found: ObservedPaths, trial: Trial, lines: AmountSources | None) -> A
 def _totals(found: ObservedPaths) -> list[ObservedPath]:
     """Return the paths that may hold the order's total, the most probable first."""
     ranked = []
-    for each in map(as_amounts, found.values):
+    for each in _amounts(found):
         score, tax = rank("value", each.names), with_tax(each.names)
         # `total_tax` is a tax, `total_incl_tax` is none
         others = WORDS["no_total"] - WORDS["tax"] if tax else WORDS["no_total"]
-        is_other = each.in_list or each.words & others or rank("units_sold", each.names) >= score
+        other_rank = max(rank(name, each.names) for name in _NO_AMOUNTS)
+        is_other = each.in_list or each.words & others or other_rank >= score
         if is_other or bool in map(type, each.found) or share(each.found, is_amount) < 0.5:
             continue
         score += tax + _in_currency(each) - 40 * bool(each.words & _OTHER_CURRENCY)
         ranked.append((-(score + 10 * len(each.found) // len(each.values)), len(each.names), each))
     return [row[-1] for row in sorted(ranked, key=lambda row: row[:2])]
+
+
+def _amounts(found: ObservedPaths) -> Iterator[ObservedPath]:
+    """Yield the paths that may hold amounts: not attributes, which are all objects with a `value`."""
+    alike = Counter((each.names[:-2], each.names[-1]) for each in found.values if len(each.names) > 1)
+    for each in map(as_amounts, found.values):
+        is_named = max(rank("value", each.names), rank("price", each.names)) > 60
+        if is_named or alike[each.names[:-2], each.names[-1]] <= 2:
+            yield each
 
 
 def _in_currency(each: ObservedPath) -> int:
@@ -141,7 +156,7 @@ def _scale_of(each: ObservedPath, found: ObservedPaths) -> ObservedPath | None:
 def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) -> AmountSources:
     """Return how to read a path: with what stands beside it, or for each currency if the currency matters."""
     says = f"Named {each.label}"
-    if divisor == 1 and (scale := _scale_of(each, found)):
+    if scale := _scale_of(each, found):
         divisors = _SCALE[joined(scale.names[-1])]
         if set(map(str, scale.found)) <= divisors.keys():
             read = [Notation(divisor=by).guarded(scale, each, [text]) for text, by in divisors.items()]
@@ -196,19 +211,21 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
     return AmountSources(sums, notation, says, path)
 
 
-def _may_be_hundredths(found: ObservedPaths, trial: Trial, source: Written) -> bool:
+def _may_be_hundredths(found: ObservedPaths, trial: Trial, chosen: AmountSources) -> bool:
     """Return whether all amounts are whole, large and not round, as prices in cents are."""
+    if chosen.path and any("." in text or "," in text for text in chosen.path.texts):
+        return False
     currency = next(iter(_currencies(found, None)), None)
     codes = currency.values if currency else ("",) * len(trial.events)
     numbers = [
         amount
-        for amount, code in zip(trial.values(source), codes, strict=True)
+        for amount, code in zip(trial.values(chosen.sources[0]), codes, strict=True)
         if is_number(amount) and str(code).upper() not in WITHOUT_DECIMALS
     ]
     whole = all(number == int(number) and number >= _CENTS_FROM for number in numbers)
     # int: a remainder of a Decimal with more than 28 digits raises
     uneven = sum(int(number) % 100 != 0 for number in numbers)
-    return whole and len(numbers) >= _ENOUGH and uneven * 2 > len(numbers)
+    return whole and uneven * 2 > len(numbers)
 
 
 def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal:
@@ -225,7 +242,7 @@ def _single_prices(found: ObservedPaths) -> Sequence[ObservedPath]:
     """Return the paths that may hold the price of an event about one product, which has no list."""
     prices = [
         each
-        for each in map(as_amounts, found.values)
+        for each in _amounts(found)
         if rank("price", each.names) > 25
         and not each.in_list
         and share(each.found, is_amount) >= 0.5

@@ -11,11 +11,12 @@ from app.domain.identity.keys import HASHED_FIELDS
 from app.domain.identity.phones import PLANS, calling_code
 from app.domain.mapping.document import FIELDS
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
-from app.domain.suggestions.names import SYNONYMS, WORDS, key_by_word, rank, words_in
+from app.domain.suggestions.names import SYNONYMS, WORDS, joined, key_by_word, rank, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.trial import Trial
+from app.domain.suggestions.trial import FEW, MAX_CANDIDATES, Trial, one_of
 
 _USUAL: Final = 60  # the rank of a usual name: then it matters more whose it is
+_EXACT: Final = 90  # the rank of a name that says nothing else
 _ENOUGH: Final = 3  # events with one equal value: it does not belong to a person
 _PHONE: Final = frozenset(SYNONYMS["phone"])
 _AREA_CODE: Final = re.compile(r"\(?[0-9]{1,5}\)?", re.ASCII)
@@ -61,6 +62,7 @@ _SHAPES: Final[dict[str, Callable[[str], Any]]] = {
     "user_agent": lambda text: len(text) >= 8,
 }
 _HALVES: Final = ("first_name", "last_name")
+_OTHER_HALF: Final = dict(zip(_HALVES, reversed(_HALVES), strict=True))
 _ANY_TEXT: Final = frozenset({*_HALVES, "city", "state", "address", "postal"})
 _OWN: Final = HASHED_FIELDS | {"maid", "match_id"}  # fields that another one than the customer may have, too
 _OF_ONE: Final = frozenset({"email", "phone", "maid", "match_id"})  # fields that differ from person to person
@@ -86,11 +88,21 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
     rows = []
     fits_shape = _SHAPES.get(field, _OPAQUE.fullmatch)
     composed, parts = _composed_phones(found) if field == "phone" else ([], set[str]())
+    halves = {half: _parents(half, found) for half in _HALVES if field in _HALVES}
+    has_other_half = halves.get(_OTHER_HALF.get(field, ""), frozenset())
     for each in (*composed, *found.values):
         texts = [text for value in each.found if (text := text_of(value)) is not None]
         is_digest = _SHA256.fullmatch if field in HASHED_FIELDS else lambda text: None
         fits = sum(1 for text in texts if fits_shape(text) or is_digest(text))
-        score, role = rank(field, each.names), _role(each.names)
+        score, role, above = rank(field, each.names), _role(each.names), each.names[:-1]
+        is_any_name = joined(each.names[-1]) in WORDS["any_name"]
+        is_misplaced = bool(has_other_half) and above not in has_other_half
+        if (
+            is_given := is_any_name
+            and field == "first_name"
+            and above in has_other_half - halves[field] - {()}
+        ):
+            score = _USUAL
         if not score and (shape := _FROM_VALUES_ALONE.get(field)):
             fits = sum(shape.fullmatch(text) is not None for text in texts)
             score = 5 if fits * 2 > len(texts) else 0
@@ -100,20 +112,32 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         is_weak = score <= 50 and fits * 5 < len(texts) * (2 if field == "email" else 3)
         is_anothers = field in _OWN and bool(each.words & WORDS["others"])
         is_equal = len(texts) >= _ENOUGH and len(set(texts)) == 1
-        is_shared = field in _OF_ONE and is_equal and role != 0 and not invented
-        is_wrong = is_of_another_field or is_anothers or is_shared or _is_no_trait(field, each)
+        is_shared = field in _OF_ONE - {"maid"} and is_equal and role == 1 and not invented
+        is_no_trait = _is_no_trait(field, each) and not is_given
+        is_wrong = is_of_another_field or is_anothers or is_no_trait or (is_misplaced and is_any_name)
+        is_wrong |= is_shared and score < _EXACT
         if not score or not fits or is_weak or is_wrong:
             continue
-        if each.words & WORDS["second"] or each.names[-1][-1:] in ("2", "3"):
+        is_code = field in _ANY_TEXT and each.names[-1] == "id"
+        if is_code or each.words & WORDS["second"] or each.names[-1][-1:] in ("2", "3"):
             score -= 40
-        rows.append((score < _USUAL, role, -score, len(each.names), each))
-    return [row[-1] for row in sorted(rows, key=lambda row: row[:4])]
+        role += 4 * is_misplaced
+        rows.append((is_shared, score < _USUAL, role, -score, len(each.names), each))
+    rows = [row for row in rows if not row[0]] or rows  # else all events are tests of one person
+    return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
+
+
+def _parents(field: str, found: ObservedPaths) -> frozenset[tuple[str, ...]]:
+    """Return the names that lead to the objects with a usual name of a field."""
+    return frozenset(each.names[:-1] for each in found.values if rank(field, each.names) >= _USUAL)
 
 
 def _is_no_trait(field: str, each: ObservedPath) -> bool:
     """Return whether a path is named like something else, or has its values. Any text fits such a field."""
     own = words_in(each.names[-1:])
     if field in _HALVES and own <= WORDS["full_name"]:
+        return True
+    if field == "address" and joined(each.names[-1]) in WORDS["house_number"]:
         return True
     if field == "state":
         words = {word for text in each.texts for word in text.lower().replace("_", " ").split()}
@@ -239,7 +263,22 @@ def _role(names: Sequence[str]) -> int:
 
 def sources_of(field: str, found: ObservedPaths, fitting: Sequence[ObservedPath]) -> list[Written]:
     """Return the sources of the candidates for a field; without any, those of a part of the full name."""
+    if field == "address":
+        return [source for each in fitting for source in (*_with_house_number(each, found), each.source)]
     return [_piped(field, each) for each in fitting] or _parts_of_full_name(field, found)
+
+
+def _with_house_number(street: ObservedPath, found: ObservedPaths) -> list[Written]:
+    """Return the street with the house number beside it, written behind it."""
+    above = street.names[:-1]
+    is_address = rank("address", above) > 0  # else `number` is another one
+    return [
+        {"template": f"{{{street.path}}} {{{each.path}}}"}
+        for each in found.values
+        if each.names[:-1] == above and joined(each.names[-1]) in WORDS["house_number"]
+        if is_address or joined(each.names[-1]) not in WORDS["generic"]
+        if "pipe" not in street.source.keys() | each.source.keys()
+    ]
 
 
 def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding | None:
@@ -248,12 +287,21 @@ def find_person(field: str, found: ObservedPaths, trial: Trial) -> FieldFinding 
     if field == "phone":
         fitting = [_with_plus(each, trial.countries) for each in fitting]
     source = trial.first_of(field, sources_of(field, found, fitting))
-    if source is None:
+    blank = _blank(field, found) if len(trial.events) < FEW else []
+    if source is None and not blank:
         return None
-    first = fitting[0].label if fitting else "the full name"
+    tried = source.get("first_of", [source]) if source else []
+    source = one_of([*tried, *(each.source for each in blank)][:MAX_CANDIDATES])
+    first = fitting[0].label if fitting else "the full name" if tried else blank[0].label
     if several := len(source.get("first_of", ())):
         return FieldFinding(source, f"{several} paths are tried in turn, first {first}.")
     return FieldFinding(source, f"Named {first}, and its values fit.")
+
+
+def _blank(field: str, found: ObservedPaths) -> list[ObservedPath]:
+    """Return the paths of a usual name that are blank in all events, of which there are few."""
+    usual = (each for each in found.blank if field in _OF_ONE and rank(field, each.names) > 45)
+    return [each for each in usual if not each.words & (WORDS["others"] | WORDS["second"])]
 
 
 def _piped(field: str, each: ObservedPath) -> Written:
@@ -315,12 +363,12 @@ def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
         own = words_in(each.names[-1:])
         tags = bool(own & {"language", "locale"}) and "country" not in own
         codes = sum(read_country(text) is not None and (not tags or len(text) >= 5) for text in texts)
-        spelled = sum(text in _COUNTRY_WORDS or text.title() in _COUNTRY_WORDS for text in texts)
-        if max(codes, spelled) * 2 < len(texts):
+        spelled = sum(text.lower() in _COUNTRY_WORDS for text in texts)
+        if (codes + spelled) * 2 < len(texts):
             continue
         source = each.source
-        if codes * 2 < len(texts):
-            source = each.piped("trim", ["map", dict(_COUNTRY_WORDS)])
+        if codes < len(texts) and spelled:
+            source = each.piped("trim", "lower", ["map", dict(_COUNTRY_WORDS)])
             score -= 5
         penalty = 30 * bool(each.words & WORDS["others"]) + 20 * (each.in_list)
         rows.append((penalty - score, _role(each.names), len(each.names), source, each))

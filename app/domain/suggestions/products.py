@@ -230,7 +230,9 @@ def find_units(found: ObservedPaths, products: Products | None, trial: Trial) ->
     elif products:
         reason = "The number of products: they have no quantity."
         sources.append({"path": products.source.path, "pipe": ["count"]})
-    if own and not (sources and all(trial.usable("units_sold", sources[0]))):
+    if own and words_in([own[1]]) >= {"total", "qty"}:  # a set can stand beside its parts in the list
+        sources.insert(0, own[0])
+    elif own and not (sources and all(trial.usable("units_sold", sources[0]))):
         sources.append(own[0])
     source = trial.first_of("units_sold", sources)
     return FieldFinding(source and trial.without_unreadable(source), reason, undecided)

@@ -105,7 +105,7 @@ def suggest(
     }
     fields = {name: finding for name, finding in _fields(found, products, trial, settings) if finding}
     custom_data = find_custom_data(found, products, trial)
-    consent = find_consent(found)
+    consent = find_consent(found, trial)
     mapping = {"name": event_name.source, "action": ACTION, **_sources(described), "fields": _sources(fields)}
     if custom_data:
         mapping["custom_data"] = [{"name": name, **source} for name, source in custom_data.items()]

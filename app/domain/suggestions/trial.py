@@ -14,7 +14,7 @@ from app.domain.observed.value_kinds import is_gpp, is_tcf
 from app.domain.suggestions.observations import Written
 
 MAX_CANDIDATES: Final = 4  # of one `first_of`
-_FEW: Final = 10  # events, too few to know that a second source never helps
+FEW: Final = 10  # events, too few to know that a second source never helps
 
 
 def one_of(sources: Sequence[Written]) -> Written:
@@ -59,7 +59,9 @@ class Trial:
     def _check(self, name: str, country: str) -> Check:
         """Return the check of a field with which the plan of a mapping reads it, too."""
         if rule := RULES_BY_FIELD.get(name):
-            return values.key_check(self.profile, rule, country)
+            # Without a country, a national number is judged as it is written.
+            is_national = name == "phone" and not any(self.countries)
+            return values.key_check(Profile.SEGMENT if is_national else self.profile, rule, country)
         if name == "value" and self.event_type == PURCHASE:
             return values.check_price
         return _CHECKS[name.partition(".")[0]]
@@ -85,7 +87,7 @@ class Trial:
         for source in sources:
             usable = self.usable(name, source)
             helps = any(use and not cover for use, cover in zip(usable, covered, strict=True))
-            is_possible = helps or (any(usable) and len(self.events) < _FEW)
+            is_possible = helps or (any(usable) and len(self.events) < FEW)
             if is_possible and self.values(source) not in map(self.values, chosen):
                 chosen.append(source)
                 covered = [use or cover for use, cover in zip(usable, covered, strict=True)]
