@@ -227,26 +227,48 @@ async def test_an_erasure_beside_the_recovery_of_an_attempt_is_counted(world: Wo
     assert await check(pool) == []
 
 
+async def other_destination(service: Service) -> tuple[str, str]:
+    """Create a destination of another advertiser with a published mapping; return both ids."""
+    made = await service.do(
+        "/destinations", {"name": "B", "advertiser_id": "88", "region": "NA", "currency": "USD"}
+    )
+    mapping = await service.do(f"/destinations/{made['id']}/mappings", MAPPING)
+    await service.do(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish", {})
+    return made["id"], mapping["id"]
+
+
+async def test_a_destination_takes_the_advertiser_of_one_that_publishes(service: Service) -> None:
+    """It pins the name without locking the other destinations of the advertiser, so there is no deadlock."""
+    world = service.world
+    [first, first_mapping], [second, _] = [await other_destination(service) for _ in range(2)]
+    await service.client.patch(f"/destinations/{first}", json={"advertiser_id": "77"})
+    await world.fetch("DELETE FROM event_names WHERE advertiser_id = '77'")
+    changed = f"/destinations/{first}/mappings/{first_mapping}"
+    await service.client.patch(changed, json={"country_code": "DE"})
+    async with locked(world, "SELECT FROM mappings FOR UPDATE"):
+        publishing = asyncio.create_task(service.send(f"{changed}/publish"))
+        await waits(world)
+        moved = await service.client.patch(f"/destinations/{second}", json={"advertiser_id": "77"})
+    assert moved.status_code == 200, moved.text
+    assert (await publishing).status_code == 200
+
+
 async def test_a_rename_covers_a_destination_that_takes_the_advertiser_meanwhile(service: Service) -> None:
     """Its mapping is published again too. Otherwise all its events would be rejected."""
     world = service.world
     await world.destination(advertiser="77")
-    moved = await service.do(
-        "/destinations", {"name": "B", "advertiser_id": "88", "region": "NA", "currency": "USD"}
-    )
-    mapping = await service.do(f"/destinations/{moved['id']}/mappings", MAPPING)
-    await service.do(f"/destinations/{moved['id']}/mappings/{mapping['id']}/publish", {})
+    moved, mapping = await other_destination(service)
     await world.fetch(
         "INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('77', $1, $2)",
         *(MAPPING["event_type"], MAPPING["event_name"]),
     )
     path = f"/advertisers/77/event-names/{MAPPING['event_type']}/rename"
-    move = service.client.patch(f"/destinations/{moved['id']}", json={"advertiser_id": "77"})
+    move = service.client.patch(f"/destinations/{moved}", json={"advertiser_id": "77"})
     async with before_commit(world, move):
         renaming = asyncio.create_task(service.send(path, to="Other name"))
         await waits(world, 2)
     assert len((await renaming).json()["mappings"]) == 2
-    versions = await service.all_items(f"/destinations/{moved['id']}/mappings/{mapping['id']}/versions")
+    versions = await service.all_items(f"/destinations/{moved}/mappings/{mapping}/versions")
     assert versions[0]["mapping"]["event_name"] == "Other name"
 
 

@@ -201,8 +201,13 @@ async def _users_of_name(published: Sequence[StoredMapping], event_type: str, na
     return users
 
 
-async def pin_name(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
+async def pin_name(
+    connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping, *, is_locked: bool = True
+) -> None:
     """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned.
+
+    A new name gives all destinations of the advertiser a new version, if the caller has locked them. A caller
+    that has locked another destination must not lock them too. Processes then read the name as they need it.
 
     If a mapping reads the type from the event, the name is pinned when the first event of a type is stored.
     A name that no one can have meant is refused unless it is pinned already.
@@ -217,7 +222,7 @@ async def pin_name(connection: AsyncConnection, advertiser: AdvertiserId, mappin
     pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
     if pinned.name != mapping.event_name:
         raise name_conflict(pinned, mapping.event_name)
-    if new:
+    if new and is_locked:
         await destinations.touch_advertiser(connection, advertiser)
 
 
@@ -250,4 +255,5 @@ async def pin_for_advertiser(
     for mapping in await mappings.published_of(connection, [destination]):
         await asyncio.sleep(0)  # other requests of this process go on meanwhile
         assert mapping.published is not None
-        await pin_name(connection, advertiser, compile_or_refuse(mapping.published, is_published=True))
+        compiled = compile_or_refuse(mapping.published, is_published=True)
+        await pin_name(connection, advertiser, compiled, is_locked=False)
