@@ -192,20 +192,20 @@ async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> 
     dst = await lived(world)
     other = await world.destination(event(1), event(2))
     admission = DatabaseGauges(world.resources.pool, world.resources.telemetry)
-    value = world.resources.telemetry.registry.get_sample_value
 
     async def listed() -> dict[str, float]:
         await admission.read()
-        statuses = ("queued", "retrying", "held", "parked")
-        names = ("amazon_conversions_waiting_events", "amazon_conversions_oldest_waiting_age_seconds")
-        for status in statuses:
-            events, age = (value(name, {"status": status}) for name in names)
-            assert (events or 0) > 0 or age == 0
-        return {one: number for one in statuses if (number := value(names[0], {"status": one}))}
+        found = {}
+        for status in ("queued", "retrying", "held", "parked"):
+            if events := world.metric("waiting_events", status=status):
+                found[status] = events
+            else:
+                assert world.metric("oldest_waiting_age_seconds", status=status) == 0
+        return found
 
     await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '1 hour'")
     assert await listed() == {"queued": 13, "retrying": 4}
-    oldest = value("amazon_conversions_oldest_waiting_age_seconds", {"status": "queued"})
+    oldest = world.metric("oldest_waiting_age_seconds", status="queued")
     assert oldest == pytest.approx(3600, abs=60)
     await world.fetch("UPDATE destinations SET paused = true WHERE id = $1", dst)
     await world.fetch(
@@ -220,23 +220,19 @@ async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: Wor
     await world.fetch("DELETE FROM balance_checks")
     await world.fetch(f"DELETE FROM batch_states WHERE batch = {OPEN}")
     telemetry = world.resources.telemetry
-
-    def listed() -> float | None:
-        return telemetry.registry.get_sample_value("amazon_conversions_event_count_imbalance")
-
     clock = Clock()
     parts = {"pool": world.resources.pool, "monotonic": clock, "telemetry": telemetry}
     workers: list[Any] = [SimpleNamespace(**parts, name=f"w{n}") for n in range(2)]
     first, second = (BalanceJob(worker=each) for each in workers)
     await first.advance()
-    assert listed() == 20
+    assert world.metric("event_count_imbalance") == 20
     (row,) = await world.fetch("SELECT owner, imbalance, mismatches FROM balance_checks")
     assert (row["owner"], row["imbalance"]) == ("w0", 20)
     assert {one["destination_id"] for one in json.loads(row["mismatches"])} == {dst}
     # The other has nothing to do, but knows.
     telemetry.imbalance.set(-1)
     await second.advance()
-    assert listed() == 20
+    assert world.metric("event_count_imbalance") == 20
     assert (await world.fetch("SELECT owner FROM balance_checks"))[0]["owner"] == "w0"
     await world.fetch("UPDATE balance_checks SET started_at = now() - interval '61 minutes'")
     clock.now += 3_700
@@ -246,11 +242,9 @@ async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: Wor
 
 async def test_a_worker_checks_by_itself(world: World) -> None:
     """The metric is no number before, and 0 once all was found to add up."""
-    value: Any = world.resources.telemetry.registry.get_sample_value
-    name = "amazon_conversions_event_count_imbalance"
-    assert value(name) != value(name)
+    assert math.isnan(world.metric("event_count_imbalance") or 0.0)
     world.work()
-    await eventually(lambda: value(name) == 0)
+    await eventually(lambda: world.metric("event_count_imbalance") == 0)
 
 
 class Gauges:

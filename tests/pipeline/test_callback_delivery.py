@@ -300,9 +300,7 @@ async def test_after_seven_days_a_notice_is_given_up_and_counted(world: World, r
     await eventually(lambda: world.fetch("SELECT FROM callbacks WHERE problem = 'status_500'"))
     await world.fetch("UPDATE callbacks SET made_at = now() - interval '8 days', due_at = now()")
     assert await nothing_owed(world)
-    registry = world.resources.telemetry.registry
-    counted = {"result": "failed_permanently"}
-    assert registry.get_sample_value("amazon_conversions_status_callbacks_total", counted) == 1
+    assert world.metric("status_callbacks_total", result="failed_permanently") == 1
 
 
 async def test_no_event_and_no_final_state_is_lost_when_workers_are_killed(

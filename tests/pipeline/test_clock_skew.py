@@ -89,17 +89,6 @@ async def test_clocks_that_are_off_lose_and_double_nothing(
         assert min(gaps) >= WINDOW_S - 0.05, (advertiser, gaps)
 
 
-@pytest.mark.parametrize("api_clock", [-OFF, OFF], ids=["behind", "ahead"])
-async def test_an_api_whose_clock_is_off_takes_an_id_once(world: World, api_clock: timedelta) -> None:
-    """Two APIs, one of them off: the second copy of an event is a duplicate whichever takes it."""
-    dst = await world.destination()
-    old = {"event": {"timestamp": stamp(ago=timedelta(seconds=30)), "total": 1, "brand": "acme"}}
-    assert [one.status for one in await world.post(dst, event(1, **old))] == ["accepted"]
-    set_api_clock(world, off(api_clock))
-    assert [one.status for one in await world.post(dst, event(1, **old))] == ["duplicate"]
-    assert [one.status for one in await world.post(dst, event(2, **old))] == ["accepted"]
-
-
 FAR = [timedelta(hours=1), timedelta(hours=-1), timedelta(days=40), timedelta(days=-40)]
 
 

@@ -47,10 +47,6 @@ async def spoil(world: World, destination: str, damage: Damage) -> int:
     return batch
 
 
-def sample(world: World, name: str, **labels: str) -> float:
-    return world.resources.telemetry.registry.get_sample_value(name, labels) or 0.0
-
-
 async def test_a_damaged_batch_at_the_end_of_a_query_counts_once(world: World, api: web.ApiWorld) -> None:
     """The list of consent records reads its batches in queries of 20."""
     dst = await world.destination()
@@ -70,7 +66,7 @@ async def test_a_damaged_batch_at_the_end_of_a_query_counts_once(world: World, a
 
 # So many that their content is stored in chunks.
 MANY = 80
-FAILED = "amazon_conversions_claims_failed_total"
+FAILED = "claims_failed_total"
 
 
 @pytest.mark.parametrize("damage", [pytest.param(one, id=name) for name, one in UNREADABLE.items()])
@@ -147,11 +143,11 @@ async def test_due_work_that_cannot_be_claimed_backs_off_and_is_named(world: Wor
     await world.post(sick, event(2))
     await world.post(sister, event(3))
     await world.work_until(sister, delivered=1)
-    await eventually(lambda: sample(world, FAILED, reason="damaged_data") >= 4)
+    await eventually(lambda: (world.metric(FAILED, reason="damaged_data") or 0) >= 4)
     await world.post(sister, event(4))
     await world.until(sister, delivered=2)
-    assert sample(world, FAILED, reason="damaged_data") < 12
-    assert sample(world, "amazon_conversions_database_errors_total", **{"class": "XX"}) >= 4
+    assert (world.metric(FAILED, reason="damaged_data") or 0) < 12
+    assert (world.metric("database_errors_total", **{"class": "XX"}) or 0) >= 4
     async with world.pool.acquire() as c:
         await heal_updates(c)
     await world.until(sick, dead=1, delivered=1)

@@ -79,8 +79,7 @@ async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(cl
         on_page = (await finished(world, erasure)).unreadable
         assert 10 < on_page < 60
         assert (await world.counts(sick))["queued"] == 60
-        registry = world.resources.telemetry.registry
-        assert registry.get_sample_value(FAILED, {"reason": "damaged_data"})
+        assert world.metric(FAILED, reason="damaged_data")
         async with world.resources.pool.acquire() as c:
             damaged, _ = await check(c)
         assert [one.reason for one in damaged] == ["XX001"] * on_page

@@ -19,7 +19,7 @@ from app.domain.pacing.lane_limits import Times
 from app.store import PipelineConnection
 from app.store.encryption import refresh_place
 from tests.databases import SESSIONS_HERE
-from tests.pipeline.amazon import Hanging, Request, items
+from tests.pipeline.amazon import Hanging, Request
 from tests.pipeline.service import Service
 from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
 from tests.tables import cases
@@ -42,31 +42,6 @@ async def test_the_halves_of_a_refused_request_stay_apart_after_a_failure(world:
     assert [len(request.events) for request in world.amazon.requests] == [8, 4, 4, 4, 4]
 
 
-@cases(
-    "failure",
-    {
-        "a 500 is tried again": httpx.Response(500),
-        "a 503 is tried again": httpx.Response(503, headers={"Retry-After": "0"}),
-        "a refused connection is tried again": httpx.ConnectError("x"),
-        "a timeout is tried again": httpx.ReadTimeout("x"),
-        "a 2xx that cannot be read is tried again": httpx.Response(200, text="<html>"),
-        "an empty 207 is no success": httpx.Response(207, json={}),
-        "an index that is missing is sent again": httpx.Response(207, json={"success": [{"index": 1}]}),
-    },
-)
-async def test_events_that_amazon_did_not_confirm_are_sent_again_with_the_same_bytes(
-    world: World, failure: httpx.Response | Exception
-) -> None:
-    """The second request holds the same events, each with the same bytes."""
-    dst = await world.destination(event(1), event(2))
-    world.amazon.script = once(failure)
-    await world.work_until(dst, delivered=2, seconds=30)
-    first, second = world.amazon.requests
-    assert second.events
-    assert all(again in first.events for again in second.events)
-    assert all(len(hashes) == 1 for hashes in world.amazon.accepted.values())
-
-
 async def test_events_of_a_deleted_mapping_are_still_delivered(service: Service) -> None:
     """Their destination becomes `connected`. It accepts no events, but sends those that wait."""
     world = service.world
@@ -76,28 +51,6 @@ async def test_events_of_a_deleted_mapping_are_still_delivered(service: Service)
     assert deleted.status_code == 200
     assert (await service.get(f"/destinations/{dst}"))["state"] == "connected"
     await world.work_until(dst, delivered=1)
-
-
-async def test_a_refused_item_is_dead_with_amazons_words_and_its_neighbours_are_delivered(
-    world: World,
-) -> None:
-    """207 is read index by index."""
-    dst = await world.destination(*(event(number) for number in range(5)))
-    words = {"message": "eventTime is not valid"}
-    world.amazon.script = once(items(None, None, "FIELD_VALUE_IS_INVALID", None, None, **words))
-    await world.work_until(dst, delivered=4, dead=1)
-    (row,) = await world.fetch("SELECT * FROM exceptions")
-    assert (row["status"], row["code"], row["reason"]) == ("dead", "BAD_REQUEST", "amazon_refused")
-    assert (row["amazon_code"], row["amazon_message"]) == ("FIELD_VALUE_IS_INVALID", "eventTime is not valid")
-
-
-async def test_an_item_that_amazon_wants_again_travels_alone(world: World) -> None:
-    """CONFLICT, INTERNAL_ERROR and TOO_MANY_REQUESTS are retried for that item only."""
-    dst = await world.destination(event(1), event(2))
-    world.amazon.script = once(items("INTERNAL_ERROR", None))
-    await world.work_until(dst, delivered=2, seconds=30)
-    assert [len(r.events) for r in world.amazon.requests] == [2, 1]
-    assert world.amazon.requests[1].events[0] == world.amazon.requests[0].events[0]
 
 
 @pytest.mark.parametrize("status", [400, 413])
@@ -117,19 +70,6 @@ async def test_one_bad_event_is_isolated_in_logarithmic_rounds(world: World, sta
     assert set(world.amazon.times.values()) == {1}
     (row,) = await world.fetch("SELECT event_at, reason FROM exceptions WHERE status = 'dead'")
     assert row["reason"] == "amazon_request_refused"
-
-
-async def test_a_429_costs_no_attempt_and_blocks_the_lane(world: World) -> None:
-    """Nothing leaves inside the window; the events stay queued, never retrying."""
-    dst = await world.destination(event(1))
-    world.amazon.script = once(httpx.Response(429, headers={"Retry-After": "120"}))
-    world.stop_clock()
-    world.work()
-    await world.advance(120)
-    assert len(world.amazon.requests) == 1
-    assert (await world.counts(dst))["queued"] == 1
-    await world.advance(60)
-    assert (await world.counts(dst))["delivered"] == 1
 
 
 async def test_nothing_leaves_inside_a_window_whoever_owns_the_lane(world: World) -> None:

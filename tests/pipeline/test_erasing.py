@@ -30,7 +30,6 @@ from tests.pipeline.world import World, event, eventually, waiting_sessions
 from tests.tables import cases
 
 EMAIL = "person3@example.com"
-FAILED_CLAIMS = "amazon_conversions_claims_failed_total"
 
 
 async def erase(world: World, *, organisation: OrganisationId = DEFAULT_ORGANISATION, **values: str) -> str:
@@ -270,8 +269,7 @@ async def test_erasures_before_an_attempt_are_no_failed_claims(
     await world.until(dst, delivered=2)
     logged = Counter(each.getMessage() for each in caplog.records)
     assert (logged["claim.failed"], logged["attempt.fenced"]) == (0, 3)
-    failed = {"reason": "not_startable"}
-    assert world.resources.telemetry.registry.get_sample_value(FAILED_CLAIMS, failed) is None
+    assert world.metric("claims_failed_total", reason="not_startable") is None
 
 
 async def test_every_profile_and_the_digest_itself_find_the_person(world: World) -> None:

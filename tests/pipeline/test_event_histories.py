@@ -307,9 +307,7 @@ async def test_a_history_says_which_match_keys_were_dropped_and_why(service: Ser
     assert stats["match_key_coverage"]["dropped"] == [
         {"match_key": "PHONE", "reason": "placeholder", "events": 1}
     ]
-    labels = {"match_key": "PHONE", "reason": "placeholder"}
-    registry = world.resources.telemetry.registry
-    assert registry.get_sample_value("amazon_conversions_match_keys_dropped_total", labels) == 1
+    assert world.metric("match_keys_dropped_total", match_key="PHONE", reason="placeholder") == 1
     page = await service.console(f"/destinations/{dst}/event", id=sent["event_id"])
     assert "Phone Number was left out: placeholder" in page
 

@@ -247,9 +247,7 @@ async def test_a_key_that_another_flush_holds_refuses_its_event_only(locked: Loc
 
 
 async def test_every_session_has_a_lock_timeout(locked: Locked) -> None:
-    context_pool = locked.world.resources.pool
-    async with context_pool.acquire() as connection:
-        assert await connection.fetchval("SHOW lock_timeout") == "2s"
+    assert await locked.world.resources.pool.fetchval("SHOW lock_timeout") == "2s"
     own = await locked.world.resources.connect()
     assert await own.fetchval("SHOW lock_timeout") == "2s"
     await own.close()

@@ -5,14 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from app.admin.privacy import subjects
 from app.admin.privacy.subjects import SubjectSearch, find_person
-from app.crypto import Vault
 from app.delivery import erasure as scanning
 from app.delivery.erasure import ErasureScanner
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
@@ -69,30 +68,18 @@ async def test_a_scan_reads_each_event_once_and_locks_only_batches_with_erased_e
         await erase(world, email=f"absent{number}@example.com")
     await erase(world, email="person3@example.com")
     erasing = await scanner(world)
-    read, opened, locked = Counter[bytes](), list[int](), list[int]()
-    carried, lock, open_batch = scanning.carried_key, erasures.lock, scanning.open_batch
-
-    def note_read(body: bytes, values: Any) -> str | None:
-        read[body] += 1
-        return carried(body, values)
-
-    async def note_lock(connection: Any, batch: Any, day: Any) -> Any:
-        locked.append(batch)
-        return await lock(connection, batch, day)
-
-    def note_open(batch: Any, data_key: Any, content: Any, vault: Vault) -> Any:
-        opened.append(batch)
-        return open_batch(batch, data_key, content, vault)
-
-    monkeypatch.setattr(scanning, "carried_key", note_read)
-    monkeypatch.setattr(scanning.erasures, "lock", note_lock)
-    monkeypatch.setattr(scanning, "open_batch", note_open)
+    reads, opens = Mock(wraps=scanning.carried_key), Mock(wraps=scanning.open_batch)
+    locks = AsyncMock(wraps=erasures.lock)
+    monkeypatch.setattr(scanning, "carried_key", reads)
+    monkeypatch.setattr(scanning, "open_batch", opens)
+    monkeypatch.setattr(scanning.erasures, "lock", locks)
     await erasing.scan()
     assert await unfinished(world) == 0
-    assert len(locked) == 1
-    assert len(opened) == 11  # the batch of the person is read again under its lock
-    assert len(read) == 100
-    assert max(read.values()) <= 2
+    assert locks.await_count == 1
+    assert opens.call_count == 11  # the batch of the person is read again under its lock
+    bodies = Counter(call.args[0] for call in reads.call_args_list)
+    assert len(bodies) == 100
+    assert max(bodies.values()) <= 2
 
 
 async def test_an_erasure_whose_values_were_read_is_not_decrypted_again(world: World) -> None:
@@ -100,22 +87,14 @@ async def test_an_erasure_whose_values_were_read_is_not_decrypted_again(world: W
     for number in range(5):
         await erase(world, email=f"person{number}@example.com")
     erasing = await scanner(world)
-    decrypted: list[str] = []
-    vault = erasing.worker.vault
-
-    def note(sealed: bytes, *, place: str) -> bytes:
-        decrypted.append(place)
-        return vault.open(sealed, place=place)
-
-    noting: Any = SimpleNamespace(open=note, unknown_key=vault.unknown_key)
-    erasing.worker.vault = noting
+    erasing.worker.vault = vault = Mock(wraps=erasing.worker.vault)
     async with world.resources.pool.acquire() as connection:
         await erasing.refresh(connection)
-        first = len(decrypted)
+        first = vault.open.call_count
         await erase(world, email="person9@example.com")
         assert len(await erasing.refresh(connection)) == 6
-    assert len(decrypted) == first + 1
-    assert decrypted[-1].startswith(erasure_place("era_"))
+    assert vault.open.call_count == first + 1
+    assert vault.open.call_args.kwargs["place"].startswith(erasure_place("era_"))
 
 
 async def test_no_value_is_missing_while_a_finished_erasure_is_forgotten(

@@ -13,7 +13,7 @@ from app.commands import scan_personal_data
 from app.crypto import NamedKey, Vault, open_batch, seal_batch
 from app.domain.ids import BatchId
 from tests.pipeline.test_replaying import ask, dead
-from tests.pipeline.world import World, event, settings_of
+from tests.pipeline.world import World, settings_of
 
 CANARY = "Canary-7f3a@example.com"
 PHONE = "+1 555 010 0199"
@@ -38,18 +38,6 @@ async def test_a_large_table_may_be_read_for_two_minutes(world: World) -> None:
     async with scan_personal_data._connected(settings_of(world.url)) as connection:
         assert await connection.fetchval("SHOW statement_timeout") == "2min"
         assert connection._config.command_timeout is None
-
-
-async def test_nothing_of_a_person_is_stored_in_clear(
-    world: World, capsys: pytest.CaptureFixture[str], dst: str
-) -> None:
-    """Events accepted, delivered and waiting; the canaries in e-mail, phone and custom data."""
-    user = {"email": CANARY, "phone": PHONE}
-    await world.post(dst, {**event(1), "user": user}, event(2))
-    await world.work_until(dst, delivered=2)
-    await world.stop_workers()
-    await world.post(dst, {**event(3), "user": user})
-    assert await scan(world, capsys, CANARY, PHONE, "person2@example.com") == (0, [])
 
 
 def test_a_batch_is_encrypted_with_a_data_key_of_its_own() -> None:

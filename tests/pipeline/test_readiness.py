@@ -36,11 +36,6 @@ class Watched:
         never = {"fsync_off", "synchronous_commit_off", "full_page_writes_off"}
         return set(await self.readiness.reasons()) - never
 
-    def errors(self, kind: str) -> float:
-        registry = self.world.resources.telemetry.registry
-        value = registry.get_sample_value("amazon_conversions_database_errors_total", {"class": kind})
-        return value or 0.0
-
 
 @asynccontextmanager
 async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
@@ -67,13 +62,11 @@ CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION ref
 
 
 async def break_(world: World, table: str) -> None:
-    async with world.resources.pool.acquire() as c:
-        await c.execute(REFUSE.format(table=table))
+    await world.resources.pool.execute(REFUSE.format(table=table))
 
 
 async def repair(world: World, table: str) -> None:
-    async with world.resources.pool.acquire() as c:
-        await c.execute(f"DROP TRIGGER refuse ON {table}")
+    await world.fetch(f"DROP TRIGGER refuse ON {table}")
 
 
 @pytest.mark.parametrize("table", ["ledger", "batches", "batch_states"])
@@ -89,7 +82,7 @@ async def test_an_api_whose_flushes_are_all_refused_is_not_ready_until_a_probe_p
             assert (await world.try_post(dst, event(number))) is None
             seen.clock.now += 1
         assert await seen.reasons() == {"flushes_refused"}
-        assert seen.errors("XX") >= 7
+        assert (world.metric("database_errors_total", **{"class": "XX"}) or 0) >= 7
         # No more posts arrive: only the repair of the database makes the process ready, not time.
         seen.clock.now += 600
         assert await seen.reasons() == {"flushes_refused"}
@@ -139,9 +132,8 @@ async def test_a_worker_whose_claims_are_all_refused_is_not_ready_until_one_pass
 
         await eventually(refused)
         assert await seen.reasons() == {"claims_refused"}
-        value = world.resources.telemetry.registry.get_sample_value
-        assert (value("amazon_conversions_lane_errors_total", {"kind": "database"}) or 0) >= 3
-        assert seen.errors("XX") >= 3
+        assert (world.metric("lane_errors_total", kind="database") or 0) >= 3
+        assert (world.metric("database_errors_total", **{"class": "XX"}) or 0) >= 3
         await repair(world, "attempts")
         await world.until(dst, delivered=1)
         assert await seen.reasons() == set()

@@ -231,8 +231,11 @@ class World:
         assert row["is_made"] or row["by_node"] == row["counted"]
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        async with self.resources.pool.acquire() as c:
-            return await c.fetch(statement, *arguments)
+        return await self.resources.pool.fetch(statement, *arguments)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """Return a sample of this process, or None where there is none."""
+        return self.resources.telemetry.registry.get_sample_value(f"amazon_conversions_{name}", labels)
 
     @asynccontextmanager
     async def refused_commits(self) -> AsyncIterator[None]:
