@@ -58,6 +58,16 @@ class Desk:
             target="/health/live",
         )
 
+    def exchange(self, *segments: bytes, head_at: int | None = None, ends_half: bool = False) -> Exchange:
+        """Send on a connection of its own; return all that comes. `head_at`: the place of a HEAD request."""
+        wire = Wire(self.service.port)
+        wire.send(*segments)
+        if ends_half:
+            wire.end_sending()
+        got = wire.read(heads=frozenset() if head_at is None else frozenset({head_at}))
+        wire.close()
+        return got
+
     def note(self, event_id: str, status: int | None) -> None:
         (self.accepted if status == 202 else self.refused).add(event_id)
 
@@ -135,10 +145,7 @@ def test_a_request_gets_what_the_table_says(desk: Desk, case: Case) -> None:
         judge(case, event_id, got, "byte by byte")
 
     event_id = new_id()
-    wire = Wire(desk.service.port)
-    wire.send(desk.fill(case, event_id) + desk.probe(event_id))
-    got = wire.read(heads=frozenset({0} if case.head else ()))
-    wire.close()
+    got = desk.exchange(desk.fill(case, event_id) + desk.probe(event_id), head_at=0 if case.head else None)
     desk.note(event_id, got.statuses[0] if got.statuses else None)
     judge(case, event_id, got, "with a request behind it")
 
@@ -151,10 +158,8 @@ def test_a_request_behind_a_good_one_gets_the_same(desk: Desk, case: Case) -> No
     for size in (50, 1 << 20) if case.bytewise else (1 << 20,):
         first, second = new_id(), new_id()
         whole = desk.fill(good, first) + desk.fill(case, second) + desk.probe(second)
-        wire = Wire(desk.service.port)
-        wire.send(*(whole[at : at + size] for at in range(0, len(whole), size)))
-        got = wire.read(heads=frozenset({1} if case.head else ()))
-        wire.close()
+        segments = (whole[at : at + size] for at in range(0, len(whole), size))
+        got = desk.exchange(*segments, head_at=1 if case.head else None)
         if got.statuses and got.statuses[0] == 202:
             desk.note(first, got.responses.pop(0).status)
         else:
@@ -169,10 +174,7 @@ def test_a_request_behind_a_good_one_gets_the_same(desk: Desk, case: Case) -> No
 def test_twenty_requests_in_one_segment_are_answered_in_order(desk: Desk) -> None:
     """RFC 9112 §9.3.2."""
     ids = [new_id() for _ in range(20)]
-    wire = Wire(desk.service.port)
-    wire.send(b"".join(desk.fill(GOOD, one) for one in ids) + desk.probe("last"))
-    got = wire.read()
-    wire.close()
+    got = desk.exchange(b"".join(desk.fill(GOOD, one) for one in ids) + desk.probe("last"))
     assert [response.request_id for response in got.responses] == [*ids, "probe-last"]
     for one in ids:
         desk.note(one, 202)
@@ -213,11 +215,7 @@ def test_a_client_that_ends_its_half_is_answered(desk: Desk, name: str) -> None:
     """RFC 9112 §9.6: the request is complete, so it is served, and its response can still be read."""
     case = next(case for case in CASES if case.name == name)
     event_id = new_id()
-    wire = Wire(desk.service.port)
-    wire.send(desk.fill(case, event_id))
-    wire.end_sending()
-    got = wire.read()
-    wire.close()
+    got = desk.exchange(desk.fill(case, event_id), ends_half=True)
     assert got.statuses == [next(iter(case.status))]
     assert got.end == "eof"
     if 202 in case.status:
@@ -227,10 +225,6 @@ def test_a_client_that_ends_its_half_is_answered(desk: Desk, name: str) -> None:
 def test_a_client_that_ends_its_half_within_a_body_stores_nothing(desk: Desk) -> None:
     """RFC 9112 §8: an incomplete message is not acted upon."""
     event_id = new_id()
-    wire = Wire(desk.service.port)
-    wire.send(desk.fill(GOOD, event_id)[:-1])
-    wire.end_sending()
-    got = wire.read()
-    wire.close()
+    got = desk.exchange(desk.fill(GOOD, event_id)[:-1], ends_half=True)
     assert (got.statuses, got.end) == ([], "eof")
     desk.note(event_id, None)

@@ -112,15 +112,8 @@ class FakeAmazon:
             return self.token_answer(form)
         token = f"Atza|fresh-{len(self.tokens)}"
         self.tokens.append(token)
-        return httpx.Response(
-            200,
-            json={
-                "access_token": token,
-                "refresh_token": "Atzr|1",
-                "token_type": "bearer",
-                "expires_in": 3600,
-            },
-        )
+        tokens = {"access_token": token, "refresh_token": "Atzr|1", "token_type": "bearer"}
+        return httpx.Response(200, json={**tokens, "expires_in": 3600})
 
     def take(self, request: Request, *, but: Sequence[int] = ()) -> httpx.Response:
         """Accept all but some, and answer 207 for those accepted."""

@@ -89,11 +89,11 @@ class Product:
         else:
             self.children[name] = fork_server.start(arguments, complete, output.fileno(), inherited)
 
-    def serve(self, name: str, *more: str) -> None:
-        self.start(name, "serve", "--socket", str(self.listener.fileno()), *more)
+    def serve(self, name: str, *more: str, **environment: str) -> None:
+        self.start(name, "serve", "--socket", str(self.listener.fileno()), *more, **environment)
 
-    def work(self, name: str, *more: str) -> None:
-        self.start(name, "work", *more)
+    def work(self, name: str, *more: str, **environment: str) -> None:
+        self.start(name, "work", *more, **environment)
 
     def watched(self, command: str) -> str:
         """Start `serve` or `work` with a monitoring port; return the address of the port."""
@@ -105,21 +105,30 @@ class Product:
     def complete(self) -> Iterator["Product"]:
         """Run the sandbox, an API process and a worker during the block."""
         try:
-            self.start("sandbox", "sandbox")
-            self.serve("api")
-            self.work("worker")
-            self.ready(self.api + "/health/live", self.amazon + "/_sandbox/health")
+            self.launch(["api"], ["worker"])
             yield self
         finally:
             self.close()
+
+    def launch(self, apis: Sequence[str], workers: Sequence[str], **environment: str) -> None:
+        """Start these processes, and the sandbox if it is their Amazon; wait until they answer."""
+        addresses = [self.api + "/health/live"]
+        if self.amazon.endswith(f":{self.amazon_port}"):
+            self.start("sandbox", "sandbox", **environment)
+            addresses.append(self.amazon + "/_sandbox/health")
+        for name in apis:
+            self.serve(name, **environment)
+        for name in workers:
+            self.work(name, **environment)
+        self.ready(*addresses)
 
     def kill(self, name: str) -> None:
         self.children[name].send_signal(signal.SIGKILL)
         self.children.pop(name).wait()
 
-    def ready(self, *addresses: str, seconds: float = 180) -> None:
+    def ready(self, *addresses: str) -> None:
         """Wait until these answer. Not /health/ready: the tests' cluster is not durable, and it says so."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + 180
         # Without TLS and proxies: `httpx.get` would read certificates each time.
         with httpx.Client(timeout=5, verify=False, trust_env=False) as client:
             for address in addresses:
@@ -180,30 +189,14 @@ class Operator:
 
     async def destination(self, advertiser: str, *, region: str = "NA", rate: float = 100) -> str:
         """Create, connect by clicking Allow, map and publish."""
-        made = await self.call(
-            "POST",
-            "/destinations",
-            {
-                "name": f"Acme {advertiser}",
-                "advertiser_id": advertiser,
-                "region": region,
-                "currency": "USD",
-                "rate_limit": {"requests_per_second": rate, "burst": 10},
-            },
-            status=201,
-        )
-        id_ = str(made["id"])
+        account = {"advertiser_id": advertiser, "region": region, "currency": "USD"}
+        pace = {"requests_per_second": rate, "burst": 10}
+        form = {"name": f"Acme {advertiser}", **account, "rate_limit": pace}
+        id_ = str((await self.call("POST", "/destinations", form, status=201))["id"])
         url = (await self.call("POST", f"/destinations/{id_}/connect"))["authorize_url"]
         await self.allow(url)
-        mapping = {
-            **MAPPING,
-            "fields": {
-                **MAPPING["fields"],
-                "phone": "user.phone",
-                "first_name": "user.first_name",
-                "last_name": "user.last_name",
-            },
-        }
+        traits = {name: f"user.{name}" for name in ("phone", "first_name", "last_name")}
+        mapping = {**MAPPING, "fields": {**MAPPING["fields"], **traits}}
         saved = await self.call("POST", f"/destinations/{id_}/mappings", mapping, status=201)
         await self.call("POST", f"/destinations/{id_}/mappings/{saved['id']}/publish")
         return id_
@@ -257,15 +250,7 @@ async def running_product(
 ) -> AsyncIterator[Operator]:
     """Run these processes, and the sandbox if it is their Amazon, during the block; yield an operator."""
     try:
-        addresses = [product.api + "/health/live"]
-        if product.amazon.endswith(f":{product.amazon_port}"):
-            product.start("sandbox", "sandbox", **environment)
-            addresses.append(product.amazon + "/_sandbox/health")
-        for name in apis:
-            product.start(name, "serve", "--socket", str(product.listener.fileno()), **environment)
-        for name in workers:
-            product.start(name, "work", **environment)
-        await asyncio.to_thread(product.ready, *addresses)
+        await asyncio.to_thread(product.launch, apis, workers, **environment)
         async with httpx.AsyncClient(timeout=60) as client:
             yield Operator(product, client)
     finally:

@@ -13,7 +13,6 @@ import pytest
 from app import cli
 from app.api.privacy import SubjectSearchView
 from app.store.database import privileges
-from dev.postgres.postmaster import free_port
 from tests.databases import ROLES, acting_as
 from tests.pipeline.processes import Operator, Product, running_product
 from tests.pipeline.world import event, eventually
@@ -187,11 +186,8 @@ async def test_a_process_without_traffic_is_ready_on_the_monitoring_port(
     operator: Operator, command: str
 ) -> None:
     """Its probe writes rows, which row-level security refuses to a session that acts for no organisation."""
-    port = free_port()
-    more = ("--socket", str(operator.product.listener.fileno())) if command == "serve" else ()
-    operator.product.start("watched", command, *more, "--metrics-port", str(port))
-    address = f"http://127.0.0.1:{port}/health"
-    await asyncio.to_thread(operator.product.ready, f"{address}/live")
-    reasons = set((await operator.client.get(f"{address}/ready")).json()["reasons"])
+    address = operator.product.watched(command)
+    await asyncio.to_thread(operator.product.ready, f"{address}/health/live")
+    reasons = set((await operator.client.get(f"{address}/health/ready")).json()["reasons"])
     # The tests' database is not durable.
     assert reasons == {"fsync_off", "full_page_writes_off"}
