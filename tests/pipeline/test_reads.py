@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any, Final
@@ -51,25 +52,17 @@ class Counted:
         self._connection = connection
         self.pages = 0
 
-    async def _counted(self, kind: str, *given: Any) -> Any:
+    async def _counted(self, read: Callable[..., Awaitable[Any]], *given: Any) -> Any:
         async with self._connection.transaction():
             before = await self._connection.fetchval(PAGES_READ)
-            result = await getattr(self._connection, kind)(*given)
+            result = await read(*given)
             read = await self._connection.fetchval(PAGES_READ) - before
         self.pages = max(self.pages, read)
         return result
 
-    async def fetch(self, *given: Any) -> Any:
-        return await self._counted("fetch", *given)
-
-    async def fetchval(self, *given: Any) -> Any:
-        return await self._counted("fetchval", *given)
-
-    async def fetchrow(self, *given: Any) -> Any:
-        return await self._counted("fetchrow", *given)
-
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
+        found = getattr(self._connection, name)
+        return partial(self._counted, found) if name in {"fetch", "fetchval", "fetchrow"} else found
 
 
 async def fill(
@@ -146,9 +139,9 @@ READS: Final[dict[str, Read]] = {
     "rejections of an event": rejected(None, event_id="bad-77"),
     "a request": lambda c, numbers: attempts.find_request(c, numbers, "amzn-77"),
     "attempts of an event": lambda c, numbers: attempts.attempts(
-        c, stored_batch(BATCHES, numbers[0], c.today, attempts=(BATCHES,)), 0
+        c, stored_batch(BATCHES, numbers[0], datetime.now(UTC).date(), attempts=(BATCHES,)), 0
     ),
-    "figures of journeys": lambda c, numbers: journey_figures.by_node(c, numbers[0], since=c.now),
+    "figures of journeys": lambda c, numbers: journey_figures.by_node(c, numbers[0], since=datetime.now(UTC)),
     "a history": lambda c, numbers: ledger.find(c, 1, [KEY, bytes(16)]),
     "its batch": lambda c, numbers: batches.batches(c, numbers[0], [BatchId(BATCHES)]),
     "its exceptions": lambda c, numbers: batches.exceptions(c, numbers, [BatchId(BATCHES)]),
@@ -158,7 +151,9 @@ READS: Final[dict[str, Read]] = {
     "rates": lambda c, numbers: figures.rates(c, numbers[1], timedelta(minutes=15)),
     "requests": lambda c, numbers: figures.requests(c, numbers[0], 50),
     "a page of requests": lambda c, numbers: figures.request_page(
-        c, numbers[0], figures.RequestQuery(c.now - timedelta(days=7), None, failed=False, limit=50)
+        c,
+        numbers[0],
+        figures.RequestQuery(datetime.now(UTC) - timedelta(days=7), None, failed=False, limit=50),
     ),
     "the next request": lambda c, numbers: figures.next_attempt_at(c, numbers[0]),
     "batches of a replay": lambda c, numbers: selection.candidate_batches(
@@ -183,10 +178,7 @@ async def session(world: World, **settings: str) -> AsyncIterator[Counted]:
         max_size=1,
     )
     async with pool, scoped_pool(pool, DEFAULT_ORGANISATION).acquire() as connection:
-        counted = Counted(connection)
-        counted.now = await connection.fetchval("SELECT now()")  # type: ignore[attr-defined]
-        counted.today = counted.now.date()  # type: ignore[attr-defined]
-        yield counted
+        yield Counted(connection)
 
 
 async def pages_of(connection: Counted, numbers: list[DestinationNumber]) -> dict[str, int]:

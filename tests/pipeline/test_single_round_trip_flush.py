@@ -94,13 +94,6 @@ async def test_duplicates_in_a_post_are_distinguished_from_new_events(world: Wor
     await world.until(dst, accepted=204, duplicates=198, rejected=1)
 
 
-async def test_a_rejection_beside_new_events_is_counted(world: World) -> None:
-    """Its counts need a second statement."""
-    dst = await world.destination(event(1))
-    assert statuses(await world.post(dst, event(2), event(3, event={}))) == ["accepted", "rejected"]
-    await world.until(dst, accepted=2, rejected=1)
-
-
 async def test_a_key_of_an_earlier_generation_is_met(world: World) -> None:
     """One and two generations back, by a flush that inserts into the third."""
     dst = await world.destination(event(7))
