@@ -111,16 +111,11 @@ class Rehearsal:
     async def time_passes(self, *, leases: bool = False) -> None:
         """Move into the past whatever is waited for: retries, attempts without a result, token leases."""
         await self.office.execute(
-            "UPDATE batch_states SET due_at = now() - interval '1 s' WHERE settled_at IS NULL"
+            "UPDATE batch_states SET due_at = now() - interval '1 s' WHERE settled_at IS NULL;"
+            "UPDATE exceptions SET due_at = now() - interval '1 s' WHERE status = 'retrying';"
+            "UPDATE attempts SET started_at = started_at - interval '31 s' WHERE settled_at IS NULL;"
+            "UPDATE sign_ins SET refresh_until = NULL; UPDATE lanes SET blocked_until = NULL"
         )
-        await self.office.execute(
-            "UPDATE exceptions SET due_at = now() - interval '1 s' WHERE status = 'retrying'"
-        )
-        await self.office.execute(
-            "UPDATE attempts SET started_at = started_at - interval '31 s' WHERE settled_at IS NULL"
-        )
-        await self.office.execute("UPDATE sign_ins SET refresh_until = NULL")
-        await self.office.execute("UPDATE lanes SET blocked_until = NULL")
         if leases:
             await self.office.execute("UPDATE lanes SET leased_until = now() - interval '1 s'")
 

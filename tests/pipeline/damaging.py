@@ -52,14 +52,12 @@ async def lose_toasted(connection: asyncpg.Connection, batch: int) -> None:
 async def raise_on_update(connection: asyncpg.Connection, batch: int) -> None:
     """Let every update of the batch's state fail with XX001, as where its row lies on a damaged page."""
     await connection.execute(
-        """
+        f"""
         CREATE OR REPLACE FUNCTION damaged_page() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END $$
+        BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END $$;
+        CREATE TRIGGER damaged_page BEFORE UPDATE ON batch_states FOR EACH ROW
+          WHEN (OLD.batch = {batch:d}) EXECUTE FUNCTION damaged_page()
         """
-    )
-    await connection.execute(
-        "CREATE TRIGGER damaged_page BEFORE UPDATE ON batch_states FOR EACH ROW "
-        f"WHEN (OLD.batch = {batch:d}) EXECUTE FUNCTION damaged_page()"
     )
 
 

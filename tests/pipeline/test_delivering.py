@@ -135,8 +135,8 @@ async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world:
     await world.work_until(dst, parked=10)
     assert not world.amazon.requests
     world.amazon.token_answer = None
-    await world.fetch("UPDATE sign_ins SET generation = generation + 1, refresh_until = NULL")
-    await world.fetch(
+    await world.execute(
+        "UPDATE sign_ins SET generation = generation + 1, refresh_until = NULL;"
         "UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, version = version + 1"
     )
     await world.until(dst, delivered=10)
@@ -330,9 +330,8 @@ async def test_events_that_pass_the_age_limit_while_they_wait_expire(world: Worl
     await world.post(late, event(1), event(2))
     await world.post(fresh, event(3))
     await world.fetch(
-        "UPDATE batch_states SET first_event = now() - interval '22 days', last_event = now() "
-        "- interval '22 days' "
-        "WHERE destination = $1",
+        "UPDATE batch_states SET first_event = now() - interval '22 days', "
+        "last_event = now() - interval '22 days' WHERE destination = $1",
         await world.number(late),
     )
     await world.work_until(late, expired=2)
@@ -401,11 +400,9 @@ async def test_a_lane_that_was_lost_and_leased_again_can_move_to_another_worker(
 @asynccontextmanager
 async def release_waits(world: World, lane: int) -> AsyncIterator[None]:
     """Let the release of a lane wait until the end of the block."""
-    await world.fetch(
+    await world.execute(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$"
-    )
-    await world.fetch(
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;"
         "CREATE TRIGGER wait BEFORE UPDATE ON lanes FOR EACH ROW "
         f"WHEN (NEW.owner IS NULL AND NEW.id = {lane}) EXECUTE FUNCTION wait()"
     )
@@ -503,8 +500,7 @@ async def test_a_locked_sign_in_lets_no_accepted_event_leave_again(world: World)
         if request.token == "Atza|0":
             return httpx.Response(401)
         if len(world.amazon.requests) == 2:
-            await blocking.execute("BEGIN")
-            await blocking.execute("SELECT FROM sign_ins FOR UPDATE")
+            await blocking.execute("BEGIN; SELECT FROM sign_ins FOR UPDATE")
         return None
 
     world.amazon.script = lock
@@ -553,8 +549,7 @@ async def test_a_result_that_waits_for_a_lock_is_not_replaced_by_an_unknown_one(
     async def lock(_: Request) -> None:
         async with turn:
             if not blocking.is_in_transaction():
-                await blocking.execute("BEGIN")
-                await blocking.execute("SELECT FROM batch_states FOR UPDATE")
+                await blocking.execute("BEGIN; SELECT FROM batch_states FOR UPDATE")
 
     world.amazon.script = lock
     world.work(times=Times(lease=12, request=0.5))

@@ -114,14 +114,10 @@ async def test_an_erasure_changes_no_other_moment(service: Service, world: World
     await world.work_until(dst, delivered=2)
     for number in (1, 2):
         # Moved back, so that the moment of the erasure is another one.
-        await world.fetch(
+        await world.execute(
             "UPDATE batch_states SET settled_at = settled_at - interval '1 hour', "
-            "accepted_at = accepted_at - interval '2 hours'"
-        )
-        await world.fetch(
-            "UPDATE exceptions SET delivered_at = delivered_at - interval '1 hour' WHERE erased_at IS NULL"
-        )
-        await world.fetch(
+            "accepted_at = accepted_at - interval '2 hours';"
+            "UPDATE exceptions SET delivered_at = delivered_at - interval '1 hour' WHERE erased_at IS NULL;"
             "UPDATE attempts SET started_at = started_at - interval '1 hour', "
             "settled_at = settled_at - interval '1 hour'"
         )

@@ -227,14 +227,14 @@ async def test_a_scan_that_lost_its_lease_writes_no_progress(world: World) -> No
     erasing = world.work().erasing
     await world.stop_workers()
     await world.fetch("DELETE FROM job_leases")
-    await world.fetch(
+    await world.execute(
         """
         CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN UPDATE job_leases SET owner = 'other'; RETURN NEW; END $$;
+        CREATE TRIGGER lose AFTER INSERT ON job_leases FOR EACH ROW EXECUTE FUNCTION lose()
         """
     )
     await world.fetch("UPDATE erasures SET finished_at = NULL, scanned_to = 0, sealed = $1", sealed)
-    await world.fetch("CREATE TRIGGER lose AFTER INSERT ON job_leases FOR EACH ROW EXECUTE FUNCTION lose()")
     await erasing.scan()
     rows = await world.fetch("SELECT scanned_to, finished_at FROM erasures")
     assert [tuple(row) for row in rows] == [(0, None)]

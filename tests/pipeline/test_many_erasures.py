@@ -159,19 +159,13 @@ async def test_a_scan_notes_its_progress_within_a_page(world: World, monkeypatch
     await world.post_apart(dst, 3)
     erasing = await scanner(world)
     await erase(world, email="person1@example.com")
-    await world.fetch("CREATE TABLE progress (owner text, scanned_to bigint)")
-    await world.fetch(
+    await world.execute(
         """
-        CREATE FUNCTION note_progress() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-        BEGIN
-          INSERT INTO progress VALUES ((SELECT owner FROM job_leases), NEW.scanned_to);
-          RETURN NEW;
-        END $$;
+        CREATE TABLE progress (owner text, scanned_to bigint);
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN INSERT INTO progress SELECT owner, NEW.scanned_to FROM job_leases; RETURN NEW; END $$;
+        CREATE TRIGGER note AFTER UPDATE OF scanned_to ON erasures FOR EACH ROW EXECUTE FUNCTION note()
         """
-    )
-    await world.fetch(
-        "CREATE TRIGGER note_progress AFTER UPDATE OF scanned_to ON erasures FOR EACH ROW "
-        "EXECUTE FUNCTION note_progress()"
     )
     await erasing.scan()
     noted = {tuple(row) for row in await world.fetch("SELECT owner, scanned_to FROM progress")}

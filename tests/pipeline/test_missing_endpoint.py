@@ -77,8 +77,7 @@ async def test_a_locked_destination_lets_no_accepted_probe_leave_again(world: Wo
     async def lock(_: Request) -> httpx.Response | None:
         if is_gone:
             return GONE
-        await blocking.execute("BEGIN")
-        await blocking.execute("SELECT FROM destinations FOR UPDATE")
+        await blocking.execute("BEGIN; SELECT FROM destinations FOR UPDATE")
         return None
 
     world.amazon.script = lock

@@ -292,19 +292,6 @@ async def test_acknowledging_on_the_home_page_returns_to_it(service: Service) ->
     assert (row["state"], row["destination"]) == ("acknowledged", ids["critical"])
 
 
-async def test_green_never_stands_above_a_red_diagnosis(service: Service) -> None:
-    """And the figures of the lane agree with it."""
-    world = service.world
-    dst = await world.destination(event(1))
-    await world.fetch(
-        "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked', updated_at = now()"
-    )
-    page = await service.console(f"/destinations/{dst}")
-    assert "access was revoked" in page
-    assert 'class="notice good"' not in page
-    assert page.count("Nothing is sent until the destination is reconnected.") == 3
-
-
 async def test_the_diagnosis_and_the_tiles_show_one_share_of_rejected_events(service: Service) -> None:
     """Both divide by the received events, repeated ones included, as the incident does."""
     world = service.world
@@ -318,16 +305,6 @@ async def test_the_diagnosis_and_the_tiles_show_one_share_of_rejected_events(ser
         return diagnosed is not None and compared is not None and diagnosed[1] == compared[1] == "20"
 
     await eventually(shares)
-
-
-async def test_another_observed_currency_is_offered(service: Service) -> None:
-    """The diagnosis names both, and a button changes the destination's."""
-    world = service.world
-    dst = await world.destination()
-    await world.fetch("INSERT INTO amazon_accounts (destination, currency) VALUES ($1, 'CAD')", dst)
-    page = await service.console(f"/destinations/{dst}")
-    assert "currency is CAD, but this destination uses USD" in page
-    assert ">Change to CAD</button>" in page
 
 
 async def test_a_fault_began_with_its_first_request(service: Service) -> None:

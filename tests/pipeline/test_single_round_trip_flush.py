@@ -308,11 +308,11 @@ async def test_a_refused_flush_ends_its_session(world: World) -> None:
     """The state of the session is unknown. The next flush opens another one, and none is left over."""
     dst = await world.destination(event(1))
     before = await own_sessions(world)
-    await world.fetch(
+    await world.execute(
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"
+        "$$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$;"
+        "CREATE TRIGGER full_disk BEFORE INSERT ON batches EXECUTE FUNCTION full_disk()"
     )
-    await world.fetch("CREATE TRIGGER full_disk BEFORE INSERT ON batches EXECUTE FUNCTION full_disk()")
     assert (await world.try_post(dst, event(2))) is None
     await world.fetch("DROP TRIGGER full_disk ON batches")
     await world.post(dst, event(2))

@@ -233,6 +233,10 @@ class World:
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         return await self.resources.pool.fetch(statement, *arguments)
 
+    async def execute(self, statements: str) -> None:
+        """Run statements without parameters, all in one transaction."""
+        await self.resources.pool.execute(statements)
+
     def metric(self, name: str, **labels: str) -> float | None:
         """Return a sample of this process, or None where there is none."""
         return self.resources.telemetry.registry.get_sample_value(f"amazon_conversions_{name}", labels)
@@ -240,10 +244,8 @@ class World:
     @asynccontextmanager
     async def refused_commits(self) -> AsyncIterator[None]:
         """Refuse each commit of a transaction that changed counts."""
-        await self.fetch(
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$"
-        )
-        await self.fetch(
+        await self.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;"
             "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON counts "
             "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
