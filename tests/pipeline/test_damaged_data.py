@@ -1,35 +1,21 @@
 """Damaged or missing data of one batch: exactly that batch is a named failure, everything else goes on."""
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.privacy import subjects
 from app.crypto import open_batch
 from app.store.database.damage import check
 from app.store.encryption import access_place
-from tests.api import world as web
 from tests.pipeline.amazon import Request
 from tests.pipeline.damaging import HARMLESS, UNREADABLE, Damage, heal_updates, lose_toasted, raise_on_update
+from tests.pipeline.service import Service
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse
 from tests.pipeline.world import World, event, eventually
-
-
-@pytest.fixture
-async def api(world: World, engine: AsyncEngine) -> AsyncIterator[web.ApiWorld]:
-    """The API on the same database as the pipeline."""
-    made = web.make_world(engine)
-    application = made.client._transport.app  # type: ignore[attr-defined]
-    resources = world.resources
-    application.state.context = replace(made.context, pool=resources.pool, vault=resources.vault)
-    yield made
-    await made.client.aclose()
 
 
 async def newest_batch(world: World, destination: str) -> int:
@@ -47,19 +33,20 @@ async def spoil(world: World, destination: str, damage: Damage) -> int:
     return batch
 
 
-async def test_a_damaged_batch_at_the_end_of_a_query_counts_once(world: World, api: web.ApiWorld) -> None:
+async def test_a_damaged_batch_at_the_end_of_a_query_counts_once(service: Service) -> None:
     """The list of consent records reads its batches in queries of 20."""
+    world = service.world
     dst = await world.destination()
     await world.post(dst, event(0))
     await world.post(dst, event(1))
     await spoil(world, dst, HARMLESS["shapes: empty"])
     for number in range(2, 21):
         await world.post(dst, event(number))
-    page = (await api.call("GET", f"/destinations/{dst}/consent-records")).json()
+    path = f"/destinations/{dst}/consent-records"
+    page = await service.get(path)
     assert (len(page["items"]), page["unreadable_batches"], page["next_cursor"]) == (20, 1, None)
-    path = f"/destinations/{dst}/consent-records?limit=19"  # the damaged batch is between two pages
-    first = (await api.call("GET", path)).json()
-    second = (await api.call("GET", f"{path}&cursor={first['next_cursor']}")).json()
+    first = await service.get(path, limit="19")  # the damaged batch is between two pages
+    second = await service.get(path, limit="19", cursor=first["next_cursor"])
     assert (len(second["items"]), second["next_cursor"]) == (1, None)
     assert first["unreadable_batches"] + second["unreadable_batches"] == 1
 
@@ -71,9 +58,10 @@ FAILED = "claims_failed_total"
 
 @pytest.mark.parametrize("damage", [pytest.param(one, id=name) for name, one in UNREADABLE.items()])
 async def test_a_damaged_batch_is_dead_and_its_neighbours_are_delivered(
-    world: World, api: web.ApiWorld, damage: Damage
+    service: Service, damage: Damage
 ) -> None:
     """Counts add up; the sister destination on the same lane has its turn; every view answers."""
+    world = service.world
     sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
     await world.post(sick, *(event(n) for n in range(MANY)))
     batch = await spoil(world, sick, damage)
@@ -90,39 +78,38 @@ async def test_a_damaged_batch_is_dead_and_its_neighbours_are_delivered(
     assert [tuple(row) for row in rows] == [("unreadable", "MISC_ERROR", MANY + extra)]
     counted = world.resources.telemetry.unreadable_batches.values()
     assert sum(series._value.get() for series in counted) == 1
-    await every_view_answers(api, sick)
-    history = (await api.call("GET", f"/events/ord-5?destination_id={sick}")).json()
+    await every_view_answers(service, sick)
+    history = await service.history(sick, "ord-5")
     assert (history["status"], history["reason"], history["event_id"]) == ("dead", "unreadable", "ord-5")
 
 
-async def every_view_answers(api: web.ApiWorld, destination: str) -> None:
-    for path in (
-        f"/destinations/{destination}/stats",
-        f"/destinations/{destination}/events",
-        f"/destinations/{destination}/events?status=dead",
-        f"/destinations/{destination}/events?execution_id=x1",
-        f"/destinations/{destination}/consent-records",
-    ):
-        answer = await api.call("GET", path)
-        assert answer.status_code == 200, (path, answer.text)
-        assert "unreadable_batches" in answer.json()
+async def every_view_answers(service: Service, destination: str) -> None:
+    by_status, by_execution = {"status": "dead"}, {"execution_id": "x1"}
+    pages = (
+        ("stats", {}),
+        ("events", {}),
+        ("events", by_status),
+        ("events", by_execution),
+        ("consent-records", {}),
+    )
+    for name, query in pages:
+        assert "unreadable_batches" in await service.get(f"/destinations/{destination}/{name}", **query)
 
 
 @pytest.mark.parametrize("damage", [pytest.param(one, id=name) for name, one in HARMLESS.items()])
-async def test_what_delivery_does_without_is_delivered(
-    world: World, api: web.ApiWorld, damage: Damage
-) -> None:
+async def test_what_delivery_does_without_is_delivered(service: Service, damage: Damage) -> None:
     """Where its shapes are damaged, lists say so and the history still tells the status."""
+    world = service.world
     dst = await world.destination(event(1), event(2))
     batch = await spoil(world, dst, damage)
     await world.post(dst, event(3))
     await world.work_until(dst, delivered=3)
-    await every_view_answers(api, dst)
+    await every_view_answers(service, dst)
     (row,) = await world.fetch(
         "SELECT bytes > 1000000000 AS is_size FROM batch_states WHERE batch = $1", batch
     )
-    listed = (await api.call("GET", f"/destinations/{dst}/events")).json()
-    history = (await api.call("GET", f"/events/ord-1?destination_id={dst}")).json()
+    listed = await service.get(f"/destinations/{dst}/events")
+    history = await service.history(dst)
     assert history["status"] == "delivered"
     if row["is_size"]:
         assert (len(listed["items"]), listed["unreadable_batches"]) == (3, 0)
@@ -324,14 +311,14 @@ async def test_the_check_names_every_damaged_batch_and_why(world: World, dst: st
     assert [one.batch for one in rest] == [on_page]
 
 
-async def test_a_missing_state_is_reported_as_damage(world: World, api: web.ApiWorld) -> None:
+async def test_a_missing_state_is_reported_as_damage(service: Service) -> None:
     """And not that the event was dropped with its age."""
-    dst = await world.destination(event(1))
-    await world.fetch("DELETE FROM batch_states")
-    answer = await api.call("GET", f"/events/ord-1?destination_id={dst}")
+    dst = await service.world.destination(event(1))
+    await service.world.fetch("DELETE FROM batch_states")
+    answer = await service.client.get(f"/events/ord-1?destination_id={dst}")
     assert answer.status_code == 404
     assert "its delivery state is missing" in answer.json()["detail"]
-    await every_view_answers(api, dst)
+    await every_view_answers(service, dst)
 
 
 async def test_a_damaged_row_does_not_stop_maintenance(world: World, dst: str) -> None:

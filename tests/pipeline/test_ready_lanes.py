@@ -332,10 +332,7 @@ WINDOW_S = 0.8
 @pytest.fixture
 def merging(world: World) -> World:
     """A pipeline with this merge window, on a clock that the test moves."""
-    settings = world.resources.settings.model_copy(update={"merge_window_ms": round(WINDOW_S * 1000)})
-    world.resources = replace(world.resources, settings=settings)
-    world.delivering = replace(world.delivering, settings=settings)
-    world.stop_clock()
+    world.stop_clock(merge_window_ms=round(WINDOW_S * 1000))
     return world
 
 

@@ -150,14 +150,8 @@ async def test_the_21st_text_of_a_path_deletes_its_fingerprints(world: World, sa
     dst = await world.destination()
 
     def plain(brand: str) -> dict[str, Any]:
-        return {
-            "timestamp": BEGAN,
-            "total": 3,
-            "brand": brand,
-            "kind": "Cart",
-            "currency": "EUR",
-            "gift": True,
-        }
+        lists = {"kind": "Cart", "currency": "EUR", "gift": True}
+        return {"timestamp": BEGAN, "total": 3, "brand": brand, **lists}
 
     await world.post(dst, *(event(n, event=plain(f"brand {n}")) for n in range(20)))
     found = await groups(world, sampler, dst)
@@ -169,9 +163,7 @@ async def test_the_21st_text_of_a_path_deletes_its_fingerprints(world: World, sa
     assert len(words(found, "event.kind") - {None}) == 1
     assert (words(found, "event.currency"), words(found, "event.gift")) == ({"EUR"}, {"true"})
     assert words(found, "user.email") == {None}
-    different = Counter[str]()
-    for group in found:
-        different.update(group.different)
+    different = sum((Counter(group.different) for group in found), Counter[str]())
     assert (different["event.brand"], different["event.kind"], different["user.email"]) == (21, 1, 22)
 
 

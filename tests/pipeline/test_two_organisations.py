@@ -5,7 +5,7 @@ Also with the same advertiser and region: what one sets or does restrains no oth
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -162,14 +162,6 @@ STATES: Mapping[str, str] = {
 }
 
 
-def stop_clock_without_merging(world: World) -> None:
-    """Stop the clock of the worker, which waits for no other event before it sends one."""
-    settings = world.resources.settings.model_copy(update={"merge_window_ms": 0})
-    world.resources = replace(world.resources, settings=settings)
-    world.delivering = replace(world.delivering, settings=settings)
-    world.stop_clock()
-
-
 @dataclass(frozen=True)
 class Foreign:
     """The destination of the other organisation, and its lane."""
@@ -249,7 +241,7 @@ async def test_a_foreign_destination_in_any_state_changes_nothing(
         await world.fetch(f"UPDATE destinations SET {facts} WHERE id = $1", theirs)
         await does(Foreign(world, theirs, *await lane_of(world, theirs)))
         assert await listed(world, mine) == before, state
-    stop_clock_without_merging(world)
+    world.stop_clock(merge_window_ms=0)
     world.work()
     for number in range(3):
         for mine in ours.values():
@@ -280,7 +272,7 @@ async def test_what_amazon_answers_another_organisation_restrains_it_alone(world
         return event(number, event={"timestamp": stamp(), "brand": "foreign"})
 
     world.amazon.script = script
-    stop_clock_without_merging(world)
+    world.stop_clock(merge_window_ms=0)
     world.work()
     for number in range(8):
         if number == 4:

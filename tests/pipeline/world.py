@@ -146,8 +146,12 @@ class World:
             self.clock.workers.append(self.workers[-1])
         return dispatcher
 
-    def stop_clock(self) -> ManualClock:
+    def stop_clock(self, *, merge_window_ms: int | None = None) -> ManualClock:
         """Let the workers started from now on live on a clock that only `advance` moves."""
+        if merge_window_ms is not None:
+            settings = self.resources.settings.model_copy(update={"merge_window_ms": merge_window_ms})
+            self.resources = replace(self.resources, settings=settings)
+            self.delivering = replace(self.delivering or self.resources, settings=settings)
         self.clock = ManualClock(self.amazon)
         return self.clock
 
