@@ -23,12 +23,24 @@ from tests.event_loop import turns
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.rows import BY_ORDER, MAPPING
 from tests.pipeline.service import Service, serving
-from tests.pipeline.world import World, event
+from tests.pipeline.world import World, event, eventually
 
 DESTINATIONS = 6
 FINAL = ("delivered", "dead", "expired", "erased")
 REFUSED, FAILED = "FIELD_VALUE_IS_INVALID", "INTERNAL_ERROR"
 GAVE_UP = "gave_up"  # what a retried answer comes to at the last of twelve tries
+Item = tuple[set[str | None], str | None]  # the outcomes that an event may have, and Amazon's code
+ACCEPTED: Item = ({"accepted"}, None)
+UNKNOWN: Item = ({"outcome_unknown", GAVE_UP}, None)
+# What a 207 says of an event: how often it is drawn, whether it names it among the successes, with which
+# code among the errors, and what comes of it.
+ITEMS: dict[str, tuple[int, bool, str | None, Item]] = {
+    "accepted": (8, True, None, ACCEPTED),
+    "refused": (4, False, REFUSED, ({"amazon_refused"}, REFUSED)),
+    "failed": (2, False, FAILED, ({"amazon_item_failed", GAVE_UP}, FAILED)),
+    "missing": (1, False, None, UNKNOWN),
+    "both": (1, True, FAILED, UNKNOWN),
+}
 
 # Replies without outcomes of events: how often they are drawn, what the service calls them, and what is sent.
 # A hanging Amazon is a read timeout: what the transport makes of it.
@@ -69,7 +81,7 @@ class Exchange:
     outcome: str
     http_status: int | None
     ids: list[str]
-    items: dict[str, tuple[set[str | None], str | None]] = field(default_factory=dict)
+    items: dict[str, Item] = field(default_factory=dict)
 
 
 @dataclass
@@ -105,48 +117,38 @@ class UnreliableAmazon:
 
     def _reply(
         self, fault: str, request: Request, ids: list[str]
-    ) -> tuple[httpx.Response | Exception, str, dict[str, tuple[set[str | None], str | None]]]:
-        accepted: dict[str, tuple[set[str | None], str | None]] = {one: ({"accepted"}, None) for one in ids}
-        unknown: tuple[set[str | None], str | None] = ({"outcome_unknown", GAVE_UP}, None)
+    ) -> tuple[httpx.Response | Exception, str, dict[str, Item]]:
         if fault in REPLIES:
             _, outcome, reply = REPLIES[fault]
             return reply(), outcome, {}
         match fault:
             case "none":
-                return self.fake.take(request), "answered", accepted
+                return self.fake.take(request), "answered", dict.fromkeys(ids, ACCEPTED)
             case "partial":
-                return self._partial(request, ids, accepted, unknown)
+                return self._partial(ids)
             case "empty":
-                return httpx.Response(207, json={}), "answered", dict.fromkeys(ids, unknown)
+                return httpx.Response(207, json={}), "answered", dict.fromkeys(ids, UNKNOWN)
             case "drop after accept":
                 self.fake.take(request)
                 return httpx.RemoteProtocolError("cut off"), "lost", {}
             case "400":
-                lone = {ids[0]: ({"amazon_request_refused"}, REFUSED)} if len(ids) == 1 else {}
-                refused = httpx.Response(400, json={"code": REFUSED, "message": "no"})
-                return refused, "divisible", lone  # type: ignore[return-value]
+                refused: Item = ({"amazon_request_refused"}, REFUSED)
+                lone = {ids[0]: refused} if len(ids) == 1 else {}
+                return httpx.Response(400, json={"code": REFUSED, "message": "no"}), "divisible", lone
             case _:
-                reported: tuple[set[str | None], str | None] = ({"amazon_unexpected"}, "TEAPOT")
                 teapot = httpx.Response(418, json={"code": "TEAPOT", "message": "no"})
+                reported: Item = ({"amazon_unexpected"}, "TEAPOT")
                 return teapot, "unexpected", dict.fromkeys(ids, reported)
 
-    def _partial(
-        self, request: Request, ids: list[str], accepted: dict[str, Any], unknown: Any
-    ) -> tuple[httpx.Response, str, dict[str, Any]]:
-        success, error, items = [], [], dict(accepted)
-        for index, one in enumerate(ids):
-            kind = self.luck.choices(["accepted", "refused", "failed", "missing", "both"], [8, 4, 2, 1, 1])[0]
-            if kind in ("accepted", "both"):
+    def _partial(self, ids: list[str]) -> tuple[httpx.Response, str, dict[str, Item]]:
+        drawn = self.luck.choices(list(ITEMS.values()), [weight for weight, *_ in ITEMS.values()], k=len(ids))
+        success, error = [], []
+        for index, (_, is_named, code, _) in enumerate(drawn):
+            if is_named:
                 success.append({"index": index, "event": None})
-            if kind in ("refused", "failed", "both"):
-                code = REFUSED if kind == "refused" else FAILED
+            if code is not None:
                 error.append({"index": index, "errors": [{"code": code, "message": "no"}]})
-            if kind == "refused":
-                items[one] = ({"amazon_refused"}, REFUSED)
-            elif kind == "failed":
-                items[one] = ({"amazon_item_failed", GAVE_UP}, FAILED)
-            elif kind != "accepted":
-                items[one] = unknown
+        items = {one: item for one, (*_, item) in zip(ids, drawn, strict=True)}
         return httpx.Response(207, json={"success": success, "error": error}), "answered", items
 
 
@@ -159,9 +161,8 @@ class Driver:
     luck: random.Random
     destinations: list[str] = field(default_factory=list)
     posted: dict[str, list[int]] = field(default_factory=dict)
-    replays: dict[str, int] = field(
-        default_factory=dict
-    )  # replay id: number of events that the response reported
+    # By replay id, the number of events that the response reported.
+    replays: dict[str, int] = field(default_factory=dict)
     erasures: list[str] = field(default_factory=list)
 
     @property
@@ -240,30 +241,23 @@ class Driver:
 
     async def _reconnect(self) -> None:
         """Do to the rows what a sign-in does, where one is broken."""
-        rows = await self.world.fetch(
-            "UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, version = version + 1 "
-            "WHERE sign_in = 'broken' RETURNING id, number"
+        await self.world.fetch(
+            "WITH valid AS (UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL,"
+            "  version = version + 1 WHERE sign_in = 'broken' RETURNING id, lane), "
+            "anew AS (UPDATE sign_ins SET generation = generation + 1, refresh_until = NULL, forced_at = NULL"
+            "  FROM valid WHERE destination = valid.id) "
+            "SELECT pg_notify('batches_waiting', lane || ':1') FROM valid"
         )
-        for row in rows:
-            await self.world.fetch(
-                "UPDATE sign_ins SET generation = generation + 1, refresh_until = NULL, forced_at = NULL "
-                "WHERE destination = $1",
-                row["id"],
-            )
-            await self.world.resources.pool.execute(
-                "SELECT pg_notify('batches_waiting', lane || ':1') FROM destinations WHERE id = $1", row["id"]
-            )
 
     async def _settled(self) -> None:
         """Wait until nothing waits, reconnecting what Amazon has parked."""
-        until = time.monotonic() + 120
-        while True:
+
+        async def nothing_waits() -> bool:
             await self._reconnect()
             stats = [await self.service.get(f"/destinations/{dst}/stats") for dst in self.destinations]
-            if not any(one["waiting"] for one in stats):
-                return
-            assert time.monotonic() < until, [one["counts"] for one in stats]
-            await asyncio.sleep(0.1)
+            return not any(one["waiting"] for one in stats)
+
+        await eventually(nothing_waits, seconds=120, every=0.1)
 
 
 @dataclass
@@ -297,7 +291,7 @@ class Judge:
         self.report = Report()
 
     async def judge(self) -> Report:
-        replayed: Counter[str] = Counter()
+        replayed, service = Counter[str](), self._driver.service
         for place, dst in enumerate(self._driver.destinations):
             log = self._driver.amazon.log.get(str(7_000 + place), [])
             self.report.requests += len(log)
@@ -305,18 +299,14 @@ class Judge:
             histories = {}
             for number in self._driver.posted[dst]:
                 name = event(number)["event_id"]
-                histories[name] = await self._driver.service.get(f"/events/{name}", destination_id=dst)
+                histories[name] = await service.history(dst, name)
                 self._judge_event(name, histories[name], [one for one in log if name in one.ids])
                 replayed.update(one["replay_id"] for one in histories[name].get("replays", ()))
             await self._judge_sums(dst, histories)
         self.report.replayed = sum(self._driver.replays.values())
         for id_, reported in self._driver.replays.items():
-            self._expect(
-                replayed[id_] == reported,
-                "replays",
-                id_,
-                f"{replayed[id_]} events name it, reported {reported}",
-            )
+            detail = f"{replayed[id_]} events name it, reported {reported}"
+            self._expect(replayed[id_] == reported, "replays", id_, detail)
         return self.report
 
     def _expect(self, fine: bool, what: str, which: str, detail: str) -> None:
@@ -346,10 +336,8 @@ class Judge:
         self._expect(is_delivered == bool(accepting), "status", name, f"{history['status']}, {accepting}")
         self._expect((delivered_at is not None) == is_delivered, "delivered_at", name, str(delivered_at))
         if is_delivered and accepting:
-            reported = (
-                delivered_at or history["explanation"].partition(" at ")[2][:19].replace(" ", "T") + "+00:00"
-            )
-            moment = datetime.fromisoformat(reported)
+            explained = history["explanation"].partition(" at ")[2][:19].replace(" ", "T") + "+00:00"
+            moment = datetime.fromisoformat(delivered_at or explained)
             first, last = accepting[-1].ended, accepting[-1].ended + timedelta(seconds=5)
             slack = timedelta(0) if delivered_at else timedelta(seconds=1)
             fine = first - slack <= moment <= last
@@ -365,9 +353,8 @@ class Judge:
             self._expect(counts[status] == statuses[status], "stats", dst, f"{status}: {counts}, {statuses}")
             listed = dict.fromkeys(await self._listed(dst, status=status), status)
             mine = {name: status for name, one in histories.items() if one["status"] == status}
-            self._expect(
-                listed == mine, "lists", dst, f"{status}: {len(listed)} listed, {len(mine)} histories"
-            )
+            detail = f"{status}: {len(listed)} listed, {len(mine)} histories"
+            self._expect(listed == mine, "lists", dst, detail)
         self._expect(counts["accepted"] == len(histories), "stats", dst, f"accepted: {counts}")
         everything = await self._listed(dst)
         self._expect(sorted(everything) == sorted(histories), "lists", dst, f"all: {len(everything)}")

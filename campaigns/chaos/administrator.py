@@ -90,21 +90,11 @@ class Administrator:
 
     async def create(self, name: str, advertiser: str) -> Destination:
         """Create, sign in, map and publish a destination."""
-        await self._sandbox.post(
-            "/_sandbox/advertisers",
-            json={"advertisers": [{"advertiser_id": advertiser, "region": "NA", "name": name}]},
-        )
-        made = await self.ask(
-            "POST",
-            "/destinations",
-            json={
-                "name": name,
-                "advertiser_id": advertiser,
-                "region": "NA",
-                "currency": "USD",
-                "rate_limit": {"requests_per_second": 50, "burst": 20},
-            },
-        )
+        account = {"name": name, "advertiser_id": advertiser, "region": "NA"}
+        await self._sandbox.post("/_sandbox/advertisers", json={"advertisers": [account]})
+        pace = {"requests_per_second": 50, "burst": 20}
+        form = {**account, "currency": "USD", "rate_limit": pace}
+        made = await self.ask("POST", "/destinations", json=form)
         path = f"/destinations/{made.json()['id']}"
         maps_event_id = int(advertiser) % 2 == 1
         document = WITH_MAPPED_ID if maps_event_id else MAPPING

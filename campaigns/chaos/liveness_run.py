@@ -18,6 +18,7 @@ from campaigns.chaos.run import Run
 from campaigns.chaos.schedule import BASELINE_S, NOTHING, Schedule
 from campaigns.chaos.stage import Installation, Staff
 from tests.crashes.evidence import Evidence
+from tests.pipeline.world import eventually
 
 BATCHES_OF = (60, 12, 90)  # events of the batches that wait to be damaged: in line and out of line
 DRAIN_S = 60.0
@@ -76,14 +77,12 @@ class LivenessRun(Run):
             names = [f"dam-{self.schedule.seed}-{index}-{part}-{n}" for n in range(size)]
             await self.scene.caller.send(names, victim.number, until)
         if is_retried:
-            query = (
-                "SELECT count(*) AS n FROM exceptions e JOIN destinations d ON d.number = e.destination "
+            retried = (
+                "SELECT FROM exceptions e JOIN destinations d ON d.number = e.destination "
                 "WHERE d.id = $1 AND e.status = 'retrying'"
             )
-            for _ in range(600):  # 30 s: on a busy machine the first attempt is late
-                if (await self.stage.ask(query, victim.number))[0]["n"]:
-                    break
-                await asyncio.sleep(0.05)
+            # On a busy machine the first attempt is late.
+            await eventually(lambda: self.stage.ask(retried, victim.number), seconds=30)
             await self.scene.operator.ask("POST", f"{victim.path}/pause")
 
     async def load(self) -> None:
@@ -134,15 +133,13 @@ class LivenessRun(Run):
 
     async def _until_owned(self) -> None:
         """Wait until workers own the lanes again after a restart of Postgres: that is not what breaks."""
-        query = (
-            "SELECT count(*) AS n FROM lanes WHERE advertiser_id = ANY($1) AND id NOT IN (SELECT objid::int8 "
-            "FROM pg_locks WHERE locktype = 'advisory' AND classid::int8 = 7311 AND granted)"
+        owned = (
+            "SELECT WHERE NOT EXISTS (SELECT FROM lanes WHERE advertiser_id = ANY($1) AND id NOT IN (SELECT "
+            "objid::int8 FROM pg_locks WHERE locktype = 'advisory' AND classid::int8 = 7311 AND granted))"
         )
         advertisers = [one.advertiser for one in self.scene.destinations]
-        for _ in range(100):
-            if not (await self.stage.ask(query, advertisers))[0]["n"]:
-                return
-            await asyncio.sleep(0.1)
+        with contextlib.suppress(AssertionError):
+            await eventually(lambda: self.stage.ask(owned, advertisers), seconds=10, every=0.1)
 
     async def _erase(self) -> None:
         """Erase a person whose event went to a healthy lane, in the baseline or just now."""

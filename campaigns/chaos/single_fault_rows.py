@@ -12,7 +12,10 @@ ADVERTISERS = 6
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A fault, how long it lasts, and the bounds: the gap between 202s, and the delay of the others."""
+    """A fault, how long it lasts, and the bounds: the gap between 202s, and the delay of the others.
+
+    All in seconds, and in this order.
+    """
 
     name: str
     fault: Fault
@@ -115,9 +118,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("Amazon is half open for all", outside.silent("amazon"), 60, delay=120, signs=_FAILING),
     Row("connections to Amazon are half open", outside.silent("amazon", open_only=True), delay=30),
-    Row(
-        "Postgres is half open for all", outside.silent(*_DATABASE), 50, gap=100, delay=120, signs=_NOT_READY
-    ),
+    Row("Postgres is half open for all", outside.silent(*_DATABASE), 50, 100, 120, signs=_NOT_READY),
     Row(
         "connections to Postgres are silent",
         outside.silent(*_DATABASE, open_only=True),
@@ -126,9 +127,7 @@ ROWS: tuple[Row, ...] = (
         delay=60,
         signs=_NOT_READY,
     ),
-    Row(
-        "connections of one worker to Postgres are silent", outside.silent(*_DATABASE, worker=1), 75, delay=75
-    ),
+    Row("connections of one worker to Postgres are silent", outside.silent(*_DATABASE, worker=1), 75, 6, 75),
     Row("Postgres is 200 ms away", outside.slow(*_DATABASE, latency=0.1), gap=8, delay=15),
     *(
         Row(f"the clock of a worker is {words}", host.wrong_clock("worker-0", offset), 25, 45, 60)
@@ -184,17 +183,8 @@ ROWS: tuple[Row, ...] = (
         delay=120,
         signs=_FAILING,
     ),
-    Row(
-        "the name server is silent", host.silent_name_server, 60, gap=45, delay=_AFTER_BACKOFF, signs=_FAILING
-    ),
-    Row(
-        "a TLS handshake with Amazon hangs",
-        host.hanging_handshake,
-        60,
-        gap=45,
-        delay=_AFTER_BACKOFF,
-        signs=_FAILING,
-    ),
+    Row("the name server is silent", host.silent_name_server, 60, 45, _AFTER_BACKOFF, signs=_FAILING),
+    Row("a TLS handshake with Amazon hangs", host.hanging_handshake, 60, 45, _AFTER_BACKOFF, signs=_FAILING),
     Row(
         "number sequences are exhausted",
         faults.sequences_exhausted,

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from campaigns.containers.engine import POSTGRES_MAJOR, ROOT, Engine
 from campaigns.running import commit
+from tests.waiting import wait_until
 
 IMAGE = "amazon-conversions-destination"
 BACKUP = "amazon-conversions-backup"
@@ -217,12 +218,9 @@ def delivered_after(engine: Engine, address: str, key: str, line: str, response:
     assert destination is not None
     event_id = json.loads(response)["results"][0]["event_id"]
     url = f"{address}/events/{event_id}?destination_id={destination[0]}"
-    began = time.monotonic()
-    while time.monotonic() - began < 60:
-        if '"status":"delivered"' in engine.inside("curl", "-sk", "-H", f"Authorization: Bearer {key}", url):
-            return time.monotonic() - began
-        time.sleep(0.2)
-    raise AssertionError("the first event was not delivered within a minute")
+    began, ask = time.monotonic(), ("curl", "-sk", "-H", f"Authorization: Bearer {key}", url)
+    wait_until(lambda: '"status":"delivered"' in engine.inside(*ask), seconds=60, every=0.2)
+    return time.monotonic() - began
 
 
 def read_only(engine: Engine) -> str:
@@ -240,13 +238,11 @@ def kill_nine(engine: Engine) -> str:
     for name in ("worker", "api"):
         pid = engine.docker("inspect", "-f", "{{.State.Pid}}", f"amazon-conversions-{name}-1").strip()
         os.kill(int(pid), 9)
-    began = time.monotonic()
-    while time.monotonic() - began < 60:
-        time.sleep(0.5)
-        status = engine.docker("compose", "ps", "--format", "{{.Service}} {{.Health}}")
-        if "worker healthy" in status and "api healthy" in status:
-            return f"restarted, healthy after {time.monotonic() - began:.0f} s"
-    raise AssertionError(status)
+    began, ask = time.monotonic(), ("compose", "ps", "--format", "{{.Service}} {{.Health}}")
+    time.sleep(0.5)
+    healthy = {"worker healthy", "api healthy"}
+    wait_until(lambda: healthy <= {*engine.docker(*ask).splitlines()}, seconds=60, every=0.5)
+    return f"restarted, healthy after {time.monotonic() - began:.0f} s"
 
 
 def production(engine: Engine) -> list[Row]:

@@ -157,17 +157,8 @@ class Engine:
         base = str(self.folder / "base" / "root.tar")
         self.docker("import", "-c", path, "-c", 'CMD ["python3"]', base, BASES[0])
         self.docker("tag", *BASES)
-        self.docker(
-            "build",
-            "-q",
-            "--network",
-            "host",
-            "-t",
-            "postgres:18",
-            "-f-",
-            str(Path(__file__).parent),
-            text=_POSTGRES,
-        )
+        here = str(Path(__file__).parent)
+        self.docker("build", "-q", "--network", "host", "-t", "postgres:18", "-f-", here, text=_POSTGRES)
 
 
 def _run(*command: str, cwd: Path | None = None, text: str | None = None) -> None:

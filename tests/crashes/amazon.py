@@ -38,11 +38,12 @@ def take_and_hang_up(request: Request) -> Reply:
 
 def refuse(status: int, *, retry_after: int | None = None) -> Callable[[Request], Reply]:
     """Take nothing, and answer with this status."""
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
     def script(request: Request) -> Reply:
-        named = {**headers, "Amazon-Advertising-API-RequestId": f"standin-{request.number}"}
-        return Reply(frozenset(), httpx.Response(status, json={"code": "X"}, headers=named), True)
+        headers = {"Amazon-Advertising-API-RequestId": f"standin-{request.number}"}
+        if retry_after is not None:
+            headers["Retry-After"] = str(retry_after)
+        return Reply(frozenset(), httpx.Response(status, json={"code": "X"}, headers=headers), True)
 
     return script
 
@@ -81,9 +82,6 @@ class StandIn:
             advertiser=incoming.headers["Amazon-Ads-AccountId"],
             began=moment,
             ended=moment,
-            status=None,
-            retry_after=None,
-            clear=False,
             ids=ids,
             hashes=hashes,
             taken=tuple(False for _ in ids),

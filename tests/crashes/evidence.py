@@ -35,12 +35,12 @@ class Request:
     advertiser: str
     began: float
     ended: float
-    status: int | None
-    retry_after: float | None
-    clear: bool
     ids: tuple[str, ...]
     hashes: tuple[str, ...]
     taken: tuple[bool, ...]
+    status: int | None = None
+    retry_after: float | None = None
+    clear: bool = False
 
     @property
     def accepted(self) -> list[str]:

@@ -18,7 +18,6 @@ def request(number: int, *ids: str, began: float, **other: object) -> Request:
         began=began,
         ended=began + 0.1,
         status=207,
-        retry_after=None,
         clear=True,
         ids=ids,
         hashes=tuple(f"bytes of {event}" for event in ids),

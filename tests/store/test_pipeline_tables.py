@@ -38,17 +38,9 @@ def digest(number: int) -> bytes:
 
 
 def batch(number: int) -> batches.NewBatch:
-    return batches.NewBatch(
-        id=BatchId(number),
-        destination=DestinationNumber(1),
-        content=b"c",
-        shapes=b"s",
-        events=2,
-        size=10,
-        first_event=NOW,
-        last_event=NOW,
-        data_key=b"k",
-    )
+    stored = {"content": b"c", "shapes": b"s", "data_key": b"k", "events": 2, "size": 10}
+    times = {"first_event": NOW, "last_event": NOW}
+    return batches.NewBatch(id=BatchId(number), destination=DestinationNumber(1), **stored, **times)
 
 
 async def age_ledger(c: asyncpg.Connection) -> None:
