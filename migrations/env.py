@@ -15,7 +15,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.store.database.migrate import CONNECT_SECONDS, LOCK_TIMEOUT_MS
+from app.store.database import schema_revision
+from app.store.database.migrate import CONNECT_SECONDS, LOCK_TIMEOUT_MS, SchemaIsNewer
 from app.store.database.servers import Servers
 
 TURN = 0x616D7A6D6967  # the advisory lock of migrators: "amzmig" in ASCII
@@ -45,6 +46,10 @@ def write_sql() -> None:
 
 def migrate(connection: Connection) -> None:
     context.configure(connection=connection, transaction_per_migration=True)
+    stored = context.get_context().get_current_revision()
+    connection.commit()
+    if stored is not None and stored > schema_revision.required():
+        raise SchemaIsNewer(stored)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -19,17 +19,20 @@ PROCESS_ROLES: Final[Sequence[DatabaseRole]] = ("api", "worker", "backup")
 
 def migrate(settings: Settings, _asked: argparse.Namespace) -> None:
     """Migrate the database to the newest schema and grant the privileges of this release to its roles."""
-    upgrade(settings)
-    print(f"The database is at revision {schema_revision.required()}.")
+    print(f"The database is at revision {upgrade(settings)}.")
 
 
-def upgrade(settings: Settings) -> None:
+def upgrade(settings: Settings) -> str:
     """Migrate the database with the role that owns the tables, and grant privileges to the other roles.
+
+    Return the revision. On the schema of a newer release, change nothing.
 
     Raises CommandFailed if one of these roles is missing, or if another session holds a lock for too long.
     """
     try:
         missing = migration.upgrade(settings.database_for("owner"), roles=role_names(settings))
+    except migration.SchemaIsNewer as newer:
+        return f"{newer} of a newer release, on which this release runs. Nothing was changed"
     except migration.MigrationBlocked:
         raise CommandFailed(
             "Another session holds a lock on a table that a migration changes. Nothing of that migration was "
@@ -39,6 +42,7 @@ def upgrade(settings: Settings) -> None:
         raise CommandFailed(
             f"The database has no role {', '.join(missing)}: create it with `database-roles`, then migrate."
         )
+    return schema_revision.required()
 
 
 def create_roles_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,16 +60,10 @@ async def create_roles(settings: Settings, asked: argparse.Namespace) -> None:
             "and DATABASE_URL, WORKER_DATABASE_URL and BACKUP_DATABASE_URL to other roles."
         )
     if asked.sql:
-        database = urlsplit(settings.database_for("owner")).path.strip("/")
-        created = [privileges.creation(name, replicates=name == roles.backup) for name in roles.distinct]
-        statements = [*created, *privileges.grants(roles, database=database)]
-        print(*(f"{statement};" for statement in statements), sep="\n")
+        for name in roles.distinct:
+            print(f"{privileges.creation(name, replicates=name == roles.backup)};")
         return
-    names = ", ".join(roles.distinct)
-    if await _create(settings, roles):
-        print(f"{names}: created, with exactly the privileges of this release.")
-    else:
-        print(f"{names}: created. `migrate` creates the tables and grants the privileges.")
+    print(f"{', '.join(roles.distinct)}: {await _create(settings, roles)}.")
 
 
 def role_names(settings: Settings) -> privileges.RoleNames:
@@ -80,8 +78,8 @@ def role_of(url: str) -> str:
     return unquote(urlsplit(url).username or "")
 
 
-async def _create(settings: Settings, roles: privileges.RoleNames) -> bool:
-    """Create the missing roles and grant the privileges. Return False before `migrate`."""
+async def _create(settings: Settings, roles: privileges.RoleNames) -> str:
+    """Create the missing roles and grant the privileges. Return what is true of the roles now."""
     urls = map(settings.database_for, PROCESS_ROLES)
     passwords = {role_of(url): unquote(urlsplit(url).password or "") for url in urls}
     async with connected_as(settings, "database-roles", server_settings={}) as connection:
@@ -95,9 +93,10 @@ async def _create(settings: Settings, roles: privileges.RoleNames) -> bool:
                     f"{name} ({refused.args[0]}). Run it as a superuser, or give the output of "
                     "`database-roles --sql` to your administrator."
                 ) from None
-        try:
-            await schema_revision.require(connection)
-        except schema_revision.NotMigrated:
-            return False  # tables of this release do not exist yet
+        stored = await schema_revision.stored(connection)
+        if stored is None or stored < schema_revision.required():
+            return "created. `migrate` creates the tables and grants the privileges"
+        if stored > schema_revision.required():  # its processes may still run
+            return "created. The privileges are those of a newer release, which migrated the database"
         await privileges.grant(connection, roles)
-    return True
+    return "created, with exactly the privileges of this release"

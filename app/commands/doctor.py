@@ -93,10 +93,10 @@ def _connections(facts: Facts) -> Finding:
 
 
 def _migrations(facts: Facts) -> Finding:
-    if facts.database.revision == facts.newest:
-        return Grade.OK, f"are at {facts.newest}"
     revision = facts.database.revision or "no revision"
-    return Grade.FAILURE, f"are at {revision}; this version needs {facts.newest}: run migrate"
+    if facts.database.revision is None or revision < facts.newest:
+        return Grade.FAILURE, f"are at {revision}; this version needs {facts.newest}: run migrate"
+    return Grade.OK, f"are at {revision}{' of a newer release' if revision > facts.newest else ''}"
 
 
 def _clock(facts: Facts) -> Finding:

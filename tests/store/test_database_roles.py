@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from app.store.database import migrate, privileges
+from app.store.database import migrate, privileges, schema_revision
 from app.store.database.partitions import create_ahead
 from app.store.database.privileges import SEQUENCES, TABLES, RoleNames, scram_verifier
 from app.store.organisations.scope import EVERY, SETTING
@@ -237,7 +237,7 @@ async def test_the_owner_cannot_change_the_audit_either(owner: asyncpg.Connectio
 async def test_the_command_makes_roles_that_can_sign_in(
     cluster: str, empty_database_url: str, database_names: Iterator[str]
 ) -> None:
-    """`database-roles`, then `migrate`: with passwords that no statement holds. `--sql` prints the same."""
+    """`database-roles`, then `migrate`: with passwords that no statement holds. `--sql` creates them, too."""
     name = next(database_names)
     base = empty_database_url.rpartition("/")[2]
     host = empty_database_url.partition("@")[2].partition("/")[0]
@@ -268,9 +268,20 @@ async def test_the_command_makes_roles_that_can_sign_in(
     assert (early.returncode, "`migrate` creates" in early.stdout) == (0, True), early.stderr
     assert run("migrate").returncode == 0
     printed = run("database-roles", "--sql").stdout
-    assert f'CREATE ROLE "worker_{name}" LOGIN' in printed
+    # Nothing that fails before the first `migrate`, which grants the privileges.
+    assert re.findall(r'(?m)^CREATE ROLE "([a-z]+)_', printed) == ["api", "worker", "backup"]
     assert re.findall(r'CREATE ROLE "(\w+)" .* REPLICATION;', printed) == [f"backup_{name}"]
-    assert "p@ss" not in printed
+    assert printed.count("\n") == 3
+    # After the way back from a newer release, whose processes still run: nothing is revoked from them.
+    async with connected(empty_database_url) as office:
+        await office.execute(
+            f"UPDATE alembic_version SET version_num = '9999'; GRANT SELECT ON counts TO backup_{name}"
+        )
+        for words in (("database-roles",), ("migrate",)):
+            back = run(*words)
+            assert (back.returncode, "newer release" in back.stdout) == (0, True), back.stdout + back.stderr
+        assert await office.fetchval("SELECT has_table_privilege($1, 'counts', 'SELECT')", f"backup_{name}")
+        await office.execute(f"UPDATE alembic_version SET version_num = '{schema_revision.required()}'")
     refused_ = run("keys", "list")
     assert refused_.returncode == 0, refused_.stderr
     del environment["MIGRATION_DATABASE_URL"]

@@ -30,13 +30,17 @@ class MigrationBlocked(Exception):
     """Another session holds a lock that a migration needs; nothing of that migration was applied."""
 
 
+class SchemaIsNewer(Exception):
+    """A newer release migrated the database to this revision. This release runs on it."""
+
+
 def upgrade(url: str, revision: str = "head", roles: privileges.RoleNames | None = None) -> list[str]:
     """Run every outstanding migration up to `revision`.
 
     After a migration to the newest revision it grants `roles` their privileges. If some roles do not exist,
     it grants nothing and returns their names. Concurrent calls wait for each other. A coroutine must call it
     in a thread, because it runs its own event loop. Raises MigrationBlocked when a lock is not free for about
-    two minutes.
+    two minutes, and SchemaIsNewer.
     """
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:

@@ -24,12 +24,18 @@ def required() -> str:
     return max(match[1] for file in _VERSIONS.iterdir() if (match := _FILE.fullmatch(file.name)))
 
 
+async def stored(connection: PipelineConnection) -> str | None:
+    """Return the revision of the database, or None before the first migration."""
+    try:
+        revision: str | None = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
+    except UndefinedTableError:
+        return None
+    return revision
+
+
 async def require(connection: PipelineConnection) -> None:
     """Raise NotMigrated if the schema is older than this program. Programs also run on a newer schema."""
-    try:
-        stored = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
-    except UndefinedTableError:
-        stored = None
-    if stored is None or stored < required():
-        at = stored or "no revision"
+    revision = await stored(connection)
+    if revision is None or revision < required():
+        at = revision or "no revision"
         raise NotMigrated(f"its migrations are at {at}, and this version needs {required()}: run migrate")
