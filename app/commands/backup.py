@@ -6,6 +6,7 @@ if `--follow` was used.
 
 import argparse
 import asyncio
+import fcntl
 import os
 import pwd
 import re
@@ -31,7 +32,8 @@ from app.store.errors import DRIVER_ERRORS
 STAMP = "%Y%m%dT%H%M%SZ"
 _NOTES = "postgres.json"  # the embedded Postgres' port and password, next to its data directory
 _WAL_IN_DATA = "restored_wal"
-_REMOVED = "has already been removed"  # pg_receivewal would ask for such WAL every five seconds
+# pg_receivewal would ask for such WAL, or for a slot that was dropped, every five seconds.
+_LACKS_WAL = re.compile(r'has already been removed|replication slot ".*" does not exist')
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,22 +92,46 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
     source = asyncio.run(find_source(settings))
     folder: Path = asked.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not asked.follow:
-        take_base(folder, source, settings, keep_days=asked.keep_days)
-        return
+    with locked(folder):
+        if asked.follow:
+            follow(folder, source, settings, keep_days=asked.keep_days)
+        else:
+            take_base(folder, source, settings, keep_days=asked.keep_days)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other backups out of the folder, where they would delete each other's unfinished files.
+
+    Raises CommandFailed if one is running.
+    """
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandFailed(
+                f"Another `backup` uses {folder}. With --follow, each start takes a base backup: restart it."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def follow(folder: Path, source: BackupSource, settings: Settings, *, keep_days: int | None) -> None:
+    """Stream the WAL, take a base backup, and go on until a signal."""
     is_based = source.has_slot
     try:
         with receiving_wal(folder / "wal", source) as receiver:
             # The WAL is streamed first, so that it begins before the base backup.
-            take_base(folder, source, settings, keep_days=asked.keep_days)
+            take_base(folder, source, settings, keep_days=keep_days)
             is_based = True
             print(f"Streaming WAL to {folder / 'wal'}.", flush=True)
             code = receiver.wait()
             if receiver.lacks_wal:
                 is_based = source.has_slot  # a new slot is of no use
                 raise CommandFailed(
-                    f"The server no longer has the WAL that follows {folder / 'wal'}, for example after a "
-                    "restore: see docs/runbooks/slot-retains-wal.md."
+                    f"The server no longer has the WAL that follows {folder / 'wal'}, or the slot, for "
+                    "example after a restore or a failover: see docs/runbooks/slot-retains-wal.md."
                 )
             if code != 0:
                 raise CommandFailed("pg_receivewal stopped; see its last line above.")
@@ -113,7 +139,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
         if not is_based:
             # Without a base backup, the slot would only retain WAL, until the disk of the server is full.
             drop = ["--drop-slot", "--slot", backups.SLOT, "--no-password"]
-            execute([source.program("pg_receivewal"), *drop], source.environment)
+            with suppress(CommandFailed):  # it may be the slot that is missing
+                execute([source.program("pg_receivewal"), *drop], source.environment)
 
 
 def take_base(folder: Path, source: BackupSource, settings: Settings, *, keep_days: int | None) -> None:
@@ -186,7 +213,7 @@ class WalReceiver:
         for line in self.process.stderr or ():
             with suppress(OSError):  # without a reader of the messages, the stream goes on
                 print(line, end="", file=sys.stderr, flush=True)
-            if _REMOVED in line:
+            if _LACKS_WAL.search(line):
                 self.lacks_wal = True
                 self.process.send_signal(signal.SIGINT)
 
@@ -276,7 +303,8 @@ def bases_of(folder: Path) -> dict[datetime, Path]:
     """Return the base backups in a folder by the time of their end."""
     return {
         datetime.strptime(path.name, f"base-{STAMP}").replace(tzinfo=UTC): path
-        for path in folder.glob(f"base-{'[0-9]' * 8}T{'[0-9]' * 6}Z")
+        for path in folder.iterdir()
+        if re.fullmatch(r"base-\d{8}T\d{6}Z", path.name)
     }
 
 

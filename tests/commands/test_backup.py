@@ -80,16 +80,24 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
 
 
 async def test_wal_that_the_server_no_longer_has_ends_the_stream(folder: Path, tmp_path: Path) -> None:
-    """As after a restore. Otherwise pg_receivewal would ask for it without end. The new slot goes."""
+    """As after a restore. Otherwise pg_receivewal would ask for it without end. The new slot goes.
+
+    So does a slot that the server does not have any more, as after a failover.
+    """
     saved = tmp_path / "saved"
     with running(Cluster(folder, settings=THROWAWAY)) as cluster:
         following, output = fork_server.piped(["backup", str(saved), "--follow"], environment(folder))
         assert "verified" in output.readline()
         assert "Streaming WAL" in output.readline()
-        following.send_signal(signal.SIGTERM)
-        following.wait(60)
+        second = await asyncio.to_thread(command, folder, "backup", str(saved))
+        assert (second.returncode, "Another `backup`" in second.stderr) == (1, True), second.stderr
+        await execute(
+            cluster.url,
+            "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots",
+            f"SELECT pg_drop_replication_slot('{SLOT}')",
+        )
+        assert await asyncio.to_thread(following.wait, 20) == 1
         output.close()
-        await execute(cluster.url, f"SELECT pg_drop_replication_slot('{SLOT}')")
         for _ in range(5):
             await execute(
                 cluster.url,

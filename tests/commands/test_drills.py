@@ -25,6 +25,7 @@ from app import cli
 from app.incidents.monitor import LEASE
 from app.setting_types import DatabaseRole
 from app.settings import Settings
+from app.store.database.backups import SLOT
 from app.store.database.job_leases import Job, acquire
 from dev.drills import api_proxy, command, gameday, patroni, restore
 from dev.drills.command import NAMES
@@ -350,6 +351,7 @@ def test_the_patroni_settings_keep_an_accepted_event() -> None:
     assert settings["loop_wait"] + 2 * settings["retry_timeout"] <= settings["ttl"] == 20
     assert settings["failsafe_mode"] is True
     assert settings["primary_stop_timeout"] > 0  # a primary that is cut off would otherwise never stop
+    assert settings["ignore_slots"] == [{"name": SLOT, "type": "physical"}]  # Patroni would drop it
 
 
 def test_a_standby_does_not_ask_a_lost_primary_before_it_takes_over() -> None:
