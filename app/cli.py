@@ -111,6 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed, rest = _parser(words).parse_known_args(words or ["up"])
     except SystemExit as ended:
         return 2 if ended.code else 0
+    except ModuleNotFoundError as lacking:  # in the image
+        print(f"{lacking.name} is not installed: run this command with ./run in a checkout.", file=sys.stderr)
+        return 1
     command = next(command for command in COMMANDS if command.name == parsed.command)
     if rest and not hasattr(parsed, "rest"):
         # Print only the names of options: any other argument may be a person's value and would reach a log.

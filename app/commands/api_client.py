@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from app.commands import CommandFailed
+from app.outbound import Outbound
 from app.settings import Settings
 
 PAGE = 200
@@ -44,6 +45,7 @@ def http_client(settings: Settings, asked: argparse.Namespace, *, timeout_s: flo
         base_url=asked.api or settings.local_url(settings.port),
         headers={"Authorization": f"Bearer {_read_key(settings, asked.key_file)}"},
         timeout=timeout_s,
+        verify=Outbound(ca_file=settings.outbound_ca_file).tls(),
         trust_env=False,
     )
 
@@ -88,7 +90,7 @@ class ApiClient:
             response = self._client.request(method, path, params=parameters, json=body)
             content = msgspec.json.decode(response.content, type=dict[str, Any])
         except httpx.HTTPError as error:
-            raise ApiUnreachable(f"The API does not respond: {type(error).__name__}.") from None
+            raise self._unreachable(error) from None
         except (ValueError, RecursionError):  # also of JSON that is not UTF-8 or nests too deeply
             raise _not_the_api(response.status_code) from None
         if not response.is_success:
@@ -96,6 +98,11 @@ class ApiClient:
                 raise _not_the_api(response.status_code)
             raise (ApiUnreachable if response.status_code in _TRANSIENT else CommandFailed)(sentence)
         return content
+
+    def _unreachable(self, error: httpx.HTTPError) -> ApiUnreachable:
+        place = f"{type(error).__name__} at {self._client.base_url.netloc.decode()} ({error})"
+        remedy = ": set OUTBOUND_CA_FILE to its authority" if "CERTIFICATE_VERIFY_FAILED" in place else ""
+        return ApiUnreachable(f"The API does not respond: {place}{remedy}.")
 
     def server_time(self) -> datetime:
         """Return the time of the API's clock.
@@ -105,7 +112,7 @@ class ApiClient:
         try:
             return parsedate_to_datetime(self._client.get("/health/live").headers["date"])
         except httpx.HTTPError as error:
-            raise CommandFailed(f"The API does not respond: {type(error).__name__}.") from None
+            raise self._unreachable(error) from None
         except (KeyError, ValueError):  # a proxy removed the header
             return datetime.now(UTC)
 

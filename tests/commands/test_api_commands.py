@@ -26,7 +26,8 @@ from app.commands.api_commands import (
     TailWindow,
     tail_events,
 )
-from tests.listening import SilentHandler, handling
+from tests.commands.tls import Certificates
+from tests.listening import SilentHandler, content_of, handling, listening, says
 from tests.pipeline.served import ADMIN, served_world
 from tests.pipeline.world import World, event
 from tests.tables import cases
@@ -115,6 +116,24 @@ async def test_mappings_are_published_and_rolled_back(world: World, command: Com
     assert errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("is_trusted", [True, False])
+async def test_an_authority_of_the_company_is_trusted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_trusted: bool,
+) -> None:
+    """As for other requests, if OUTBOUND_CA_FILE names it."""
+    authority = Certificates.create(tmp_path)
+    if is_trusted:
+        monkeypatch.setenv("OUTBOUND_CA_FILE", str(authority.authority))
+    (tmp_path / "key").write_text("ack_1")
+    async with listening(says(content_of(b"[]", "200 OK")), authority.server) as api:
+        words = ["destinations", "list", "--api", api.url, "--key-file", str(tmp_path / "key")]
+        assert await asyncio.to_thread(cli.main, words) == 1
+    assert ("is not the API" if is_trusted else "set OUTBOUND_CA_FILE") in capsys.readouterr().err
+
+
 async def test_what_goes_wrong_is_one_sentence(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +145,7 @@ async def test_what_goes_wrong_is_one_sentence(
         file.write_text(content)
     no_keys[0].write_bytes("ack_1".encode("utf-16"))
     for words, part in (
-        (("--api", "http://127.0.0.1:1", "--key-file", str(key)), "does not respond"),
+        (("--api", "http://127.0.0.1:1", "--key-file", str(key)), "at 127.0.0.1:1 ([Errno 111]"),
         (("--key-file", str(tmp_path / "none")), "cannot be read"),
         *((("--key-file", str(file)), "holds no API key") for file in no_keys),
     ):

@@ -131,6 +131,16 @@ def test_a_folder_that_cannot_be_used_is_named_without_a_traceback(tmp_path: Pat
         assert ended.stderr.count("\n") == 1, ended.stderr
 
 
+def test_a_command_that_the_image_lacks_packages_for_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The image has only what processes need."""
+    monkeypatch.delitem(sys.modules, "dev.sbom", raising=False)
+    monkeypatch.setitem(sys.modules, "cyclonedx.factory.license", None)
+    assert cli.main(["sbom"]) == 1
+    assert "run this command with ./run in a checkout" in capsys.readouterr().err
+
+
 def test_a_reader_that_wants_no_more_ends_the_command_quietly() -> None:
     """As `head` does."""
     reading, writing = os.pipe()
@@ -301,6 +311,10 @@ def test_what_only_a_developer_may_run_is_refused_in_production(name: str) -> No
         "no base backup": (
             ("restore", "{tmp}", "--data-dir", "{tmp}/data"),
             "{tmp} contains no base backup.",
+        ),
+        "no folder of backups": (
+            ("restore", "{tmp}/none", "--data-dir", "{tmp}/data"),
+            "{tmp}/none: No such",
         ),
         "no API": (
             ("destinations", "list", "--api", "http://127.0.0.1:1", "--key-file", "{tmp}/key"),
