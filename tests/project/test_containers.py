@@ -47,6 +47,7 @@ def test_units_and_image_keep_the_memory_of_a_request() -> None:
     for name in ("serve", "work@"):
         unit = (ROOT / f"deploy/systemd/conversions-{name}.service").read_text()
         assert dict(re.findall(r"(MALLOC_\w+)=(\d+)", unit)) == image
+    assert "work --metrics-port %i\n" in unit, "several workers on a host need ports of their own"
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
@@ -222,7 +223,7 @@ def test_charts_and_units_name_settings_and_commands_that_exist(path: Path) -> N
     settings = {name.upper() for name in Settings.model_fields}
     named = re.findall(r"\{name: ([A-Z][A-Z_]+),|\b([A-Z][A-Z_]+)_FILE=", text)
     assert {a.removesuffix("_FILE") or b for a, b in named} <= settings
-    commands = re.findall(r"args: \[([\w-]+)\]|-m app ([\w-]+)$", text, re.MULTILINE)
+    commands = re.findall(r"args: \[([\w-]+)\]|-m app ([\w-]+)", text, re.MULTILINE)
     assert {a or b for a, b in commands} <= {command.name for command in COMMANDS}
 
 

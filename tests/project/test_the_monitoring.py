@@ -86,6 +86,9 @@ def test_each_environment_is_judged_by_itself() -> None:
     for rule in (*RULES, *ALERTS):
         for aggregation in re.findall(r"\b(?:sum|max|min|avg|count)\b *(?:by \(([^)]*)\))?", rule["expr"]):
             assert "environment" in aggregation, rule
+    routing = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+    assert "environment" in routing["route"]["group_by"]
+    assert all(rule["equal"] == ["environment"] for rule in routing["inhibit_rules"])
 
 
 def durations_of_settings() -> set[float]:
