@@ -133,10 +133,11 @@ async def replay_steps(
         queued = found.ready
         if replay_id is not None:
             replay = await replays.begin(driver, replay_id, destination.number, wanted, by=caller.actor)
+            events = replace(events, selection=replace(events.selection, replay=replay))
             after = {"replay_id": replay_id, **wanted.document, "matched": found.matched}
             action = AuditAction.EVENTS_REPLAYED
             await audit.record(connection, caller.actor, action, destination.id, after=after)
-            queued = await _queue(driver, events, most=most, replay=replay, writer=writer)
+            queued = await _queue(driver, events, most=most, writer=writer)
         # If no event is queued, count no requests, even if an earlier replay is still waiting.
         requests, seconds = (
             await _time_of(driver, destination.lane, found.ready + before) if queued else (0, 0.0)
@@ -157,7 +158,7 @@ async def replay_steps(
     while not dry_run and queued and result.remaining:
         async with transaction(engine) as (connection, driver):
             destination = await lock_visible(connection, caller, destination_id)
-            queued = await _queue(driver, events, most=most, replay=replay, writer=writer)
+            queued = await _queue(driver, events, most=most, writer=writer)
             left = await _count(driver, events)
             result = replace(result, replayed=result.replayed + queued, remaining=left.ready)
         yield destination, result
@@ -172,9 +173,7 @@ async def _count(connection: PipelineConnection, events: SelectedEvents) -> Repl
     return ReplayCount(*map(sum, zip(astuple(found), astuple(unsent), strict=True)))
 
 
-async def _queue(
-    connection: PipelineConnection, events: SelectedEvents, *, most: int, replay: int, writer: int
-) -> int:
+async def _queue(connection: PipelineConnection, events: SelectedEvents, *, most: int, writer: int) -> int:
     """Queue up to `most` matching events again for a recorded replay, in the caller's transaction.
 
     Return their number. Events past the age limit and events without a data key stay unchanged.
@@ -183,7 +182,7 @@ async def _queue(
     if events.unsent:
         await selections.separate(connection, events.selection, events.unsent[:most])
         del events.unsent[:most]
-    queued, delta = await replays.requeue(connection, events.selection, most=most, replay=replay)
+    queued, delta = await replays.requeue(connection, events.selection, most=most)
     await counts.add(connection, writer, {events.selection.number: delta})
     return queued
 

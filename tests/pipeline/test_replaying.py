@@ -240,6 +240,18 @@ async def test_a_replay_of_several_transactions_has_one_id_and_one_audit_row(wor
     assert (actor, json.loads(after)) == ("cli:ops", {"replay_id": results[0].replay_id, "matched": 5})
 
 
+async def test_a_replay_queues_an_event_once_also_if_it_dies_again_meanwhile(world: World) -> None:
+    """Otherwise a replay of events that Amazon refuses for good would not end."""
+    dst = await dead(world, 5)
+    results = []
+    async for result in steps(world, dst, most=2):
+        results.append((result.replayed, result.remaining))
+        assert len(results) < 5
+        await world.until(dst, dead=5)
+    assert results == [(2, 3), (4, 1), (5, 0)]
+    assert [row["replayed"] for row in await world.fetch("SELECT replayed FROM replays")] == [5]
+
+
 async def test_a_replay_over_http_of_several_transactions_has_one_id(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,9 +23,9 @@ _MOST_MADE_DUE: Final = 5_000  # batches, and single events; further ones stay d
 
 
 def _with_replay(table: str) -> str:
-    """Return SQL for the replay numbers of a row with the replay $12 added, limited to the latest thirty."""
+    """Return SQL for the replay numbers of a row with the replay $11 added, limited to the latest thirty."""
     numbers = f"coalesce({table}.replays, '{{}}')"
-    return f"({numbers} || $12::integer)[greatest(1, cardinality({numbers}) - 28):]"
+    return f"({numbers} || $11::integer)[greatest(1, cardinality({numbers}) - 28):]"
 
 
 async def begin(
@@ -36,12 +36,12 @@ async def begin(
 
 
 async def requeue(
-    connection: PipelineConnection, selection: ReplaySelection, *, most: int, replay: int
+    connection: PipelineConnection, selection: ReplaySelection, *, most: int
 ) -> tuple[int, counts.CountDelta]:
     """Queue up to `most` selected events again, in order of acceptance.
 
-    Return their number and the changes of the counts. Each event stores the number of this replay, whose
-    record counts it.
+    Return their number and the changes of the counts. Each event stores the number of the selection's replay,
+    whose record counts it.
     """
     statement = f"""
         {FOUND},
@@ -51,15 +51,15 @@ async def requeue(
           WHERE w.young AND w.has_key AND s.events > 0 ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
         -- The running sum of their events in order of acceptance.
         summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
-        -- The batches that fit into $11 events.
+        -- The batches that fit into $12 events.
         selected AS (SELECT s.batch, s.disposition FROM summed JOIN batch_states s USING (batch)
-          WHERE so_far <= $11)
+          WHERE so_far <= $12)
         UPDATE batch_states s SET disposition = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
           reason = 'replayed', replays = {_with_replay("s")}
         FROM selected t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
         RETURNING s.events, s.tries > 0 AS failing, t.disposition
         """
-    wholes = await connection.fetch(statement, *selection.arguments, most, replay)
+    wholes = await connection.fetch(statement, *selection.arguments, most)
     whole = sum(row["events"] for row in wholes)
     statement = f"""
         {FOUND},
@@ -67,7 +67,7 @@ async def requeue(
         free AS (SELECT e.batch, e.place, e.status FROM exceptions e JOIN singles USING (batch, place)
           JOIN batch_states s ON s.batch = e.batch
           -- FOR SHARE keeps an erasure from rewriting the batch.
-          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $11
+          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $12
           FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED),
         queued AS (UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(),
           send_group = NULL, tries = 0, reason = 'replayed', code = NULL,
@@ -76,7 +76,7 @@ async def requeue(
         RETURNING f.status)
         SELECT status, count(*) AS events FROM queued GROUP BY status
         """
-    rows = await connection.fetch(statement, *selection.arguments, most - whole, replay)
+    rows = await connection.fetch(statement, *selection.arguments, most - whole)
     delta = counts.CountDelta(
         retrying=sum(row["events"] for row in rows) + sum(row["events"] for row in wholes if row["failing"]),
         dead=-sum(row["events"] for row in wholes if row["disposition"] == "discarded"),
@@ -85,7 +85,7 @@ async def requeue(
     for row in rows:
         setattr(delta, row["status"], getattr(delta, row["status"]) - row["events"])
     replayed = -(delta.dead + delta.expired)
-    await connection.execute(SQL["requeue"], replay, replayed)
+    await connection.execute(SQL["requeue"], selection.replay, replayed)
     return replayed, delta
 
 

@@ -47,6 +47,8 @@ FOUND = f"""
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4)
       AND ($9::text IS NULL OR {CAUSE} = $9)
       AND ($10::boolean IS NULL OR (e.dismissed_at IS NOT NULL) = $10)
+      -- An event that this replay queued can fail again before the replay ends.
+      AND ($11::integer IS NULL OR NOT coalesce(e.replays, '{{}}') @> ARRAY[$11])
       AND ($7::bigint[] IS NULL
         OR (e.batch, e.place) IN (SELECT * FROM unnest($7::bigint[], $8::smallint[])))),
   -- Batches that were never sent.
@@ -68,13 +70,14 @@ FOUND = f"""
 class ReplaySelection:
     """The events of a destination that match a filter. `places` limits them to some single events.
 
-    Events older than `max_age` cannot be replayed.
+    Events older than `max_age` cannot be replayed. Single events that the `replay` has queued are left out.
     """
 
     number: DestinationNumber
     wanted: EventQuery
     places: Places | None
     max_age: timedelta = timedelta(0)
+    replay: int | None = None
 
     @property
     def statuses(self) -> Sequence[Status]:
@@ -88,7 +91,7 @@ class ReplaySelection:
         batches = None if chosen is None else [batch for batch, _ in chosen]
         places = None if chosen is None else [place for _, place in chosen]
         times = (wanted.since, wanted.until, self.max_age)
-        rest = (wanted.reason, batches, places, wanted.cause, wanted.dismissed)
+        rest = (wanted.reason, batches, places, wanted.cause, wanted.dismissed, self.replay)
         return (self.number, self.statuses, *times, *rest)
 
 
@@ -121,7 +124,7 @@ async def unsent_batches(
     """Return the days of the next `limit` selected batches after `after` that were never sent."""
     statement = (
         f"{FOUND} SELECT w.batch, s.day FROM wholes w JOIN batch_states s USING (batch) "
-        "WHERE w.batch > $11 ORDER BY w.batch LIMIT $12"
+        "WHERE w.batch > $12 ORDER BY w.batch LIMIT $13"
     )
     return await fetch_map(connection, statement, *selection.arguments, after, limit)
 
@@ -164,10 +167,10 @@ async def dismiss(
           WHERE e.status = 'dead' AND e.dismissed_at IS NULL
         ), dismissed AS (
           -- A dry run changes nothing.
-          UPDATE exceptions e SET dismissed_at = now(), dismissed_by = $11 FROM matching m
-          WHERE NOT $12 AND e.batch = m.batch AND e.place = m.place AND e.status = 'dead' RETURNING 1
+          UPDATE exceptions e SET dismissed_at = now(), dismissed_by = $12 FROM matching m
+          WHERE NOT $13 AND e.batch = m.batch AND e.place = m.place AND e.status = 'dead' RETURNING 1
         )
-        SELECT CASE WHEN $12 THEN (SELECT count(*) FROM matching) ELSE (SELECT count(*) FROM dismissed) END"""
+        SELECT CASE WHEN $13 THEN (SELECT count(*) FROM matching) ELSE (SELECT count(*) FROM dismissed) END"""
     return await fetch_scalar(connection, int, statement, *selection.arguments, by, dry_run)
 
 
