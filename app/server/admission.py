@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from app.admin import Caller, ErrorCode, Problem
 from app.api.http.headers import RawHeaders
 from app.domain.admission import (
+    MIB,
     POST_COST,
     RESERVE,
     SHED_SPECS,
@@ -40,7 +41,7 @@ PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
 MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
 # Additional body bytes for administrative requests: an operator must be able to pause a destination while
 # posts of events use the complete limit.
-_ADMIN_RESERVE_BYTES: Final = 4 * 1024 * 1024
+_ADMIN_RESERVE_BYTES: Final = 4 * MIB
 _COMPLETED_STATUSES: Final = frozenset({202, 207, 422})  # of posts whose events were all processed
 
 _SENTENCES: Final = {

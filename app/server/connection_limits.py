@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from app.server.request_head import MIB
+from app.domain.admission import MIB
 
 _log = logging.getLogger(__name__)
 

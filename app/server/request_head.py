@@ -14,9 +14,9 @@ import msgspec
 
 from app.admin import ErrorCode, Problem
 from app.api.http.headers import FirstHeaders, RawHeaders
+from app.domain.admission import MIB
 
 KIB: Final = 1024
-MIB: Final = 1024 * KIB
 PATH: Final = "/events"
 EVENTS_PATH: Final = PATH.encode()
 _LARGE: Final = (b"/mappings/suggest", b"/dedupe/compare")  # ends of paths whose bodies carry much

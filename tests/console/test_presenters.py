@@ -112,7 +112,7 @@ def test_a_condensed_line_keeps_its_sum() -> None:
     assert condensed([1, 2]) == [1, 2]
 
 
-ABOUT = ConnectionInfo(NOW, "bootstrap", None, NOW + timedelta(hours=1), None, NOW, 0)
+ABOUT = ConnectionInfo(NOW, "bootstrap", None, NOW + timedelta(hours=1), None, 0)
 
 
 def run_of(requests: list[RequestRow]) -> FailureRun | None:

@@ -127,7 +127,7 @@ class Pace:
         """Return the earliest time from `now` on at which a request may be sent."""
         allowed = self.allowed
         slack = (allowed.burst - 1) / allowed.requests_per_second
-        return max(now, self.blocked_until, self.breaker.until, self.arrival - slack)
+        return max(now, self.paused_until, self.arrival - slack)
 
     def sent(self, now: float) -> "Pace":
         """Return the pace after a request was sent at `now`."""

@@ -202,6 +202,9 @@ async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> s
     return set(destinations) - {row["id"] for row in await fetch(connection, statement)}
 
 
+_NEWER: Final = {"version": _COLUMN.version + 1, "updated_at": func.now()}
+
+
 async def set_paused(connection: AsyncConnection, destination: DestinationId, paused: bool) -> Destination:
     """Pause or resume the delivery of a destination."""
     return await _changed(connection, destination, paused=paused)
@@ -234,8 +237,7 @@ async def count_published(connection: AsyncConnection, destination: DestinationI
 
 
 async def _changed(connection: AsyncConnection, destination: DestinationId, **values: object) -> Destination:
-    newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
-    statement = update_own(DESTINATIONS, _COLUMN.id == destination, **newer, **values)
+    statement = update_own(DESTINATIONS, _COLUMN.id == destination, **_NEWER, **values)
     return await read_written(connection, _read, statement.returning(*_COLUMNS))
 
 
@@ -248,8 +250,7 @@ async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None
     """Increment the version of every destination of an advertiser after a pinned name changed."""
     of_advertiser = select_own(DESTINATIONS, [_COLUMN.id], _COLUMN.advertiser_id == advertiser, _ALIVE)
     ids = of_advertiser.order_by(_COLUMN.number).with_for_update(key_share=True)
-    newer = {"version": _COLUMN.version + 1, "updated_at": func.now()}
-    await execute(connection, update_own(DESTINATIONS, _COLUMN.id.in_(ids), **newer))
+    await execute(connection, update_own(DESTINATIONS, _COLUMN.id.in_(ids), **_NEWER))
 
 
 async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:

@@ -193,7 +193,6 @@ class ConnectionInfo:
     key_name: str | None
     access_until: datetime | None
     blocked_until: datetime | None
-    leased_until: datetime | None
     lane_shared_with: int
     paused_since: datetime | None = None
     broken_since: datetime | None = None

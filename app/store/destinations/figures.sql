@@ -84,8 +84,7 @@ ORDER BY started_at LIMIT 1
 
 -- name: connection_of
 SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until,
-  l.leased_until, d.paused_since, d.broken_since,
-  a.currency AS account_currency, (SELECT count(*) FROM destinations o
+  d.paused_since, d.broken_since, a.currency AS account_currency, (SELECT count(*) FROM destinations o
     WHERE o.lane = d.lane AND o.number <> d.number AND o.state IN ('connected', 'active'))
   AS lane_shared_with
 FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id
