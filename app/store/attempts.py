@@ -14,7 +14,7 @@ import asyncpg
 from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.strict_json import json_text
-from app.store import PipelineConnection, execute, fetch_rows, fetch_scalar, read_sql
+from app.store import PipelineConnection, execute, fetch_row, fetch_rows, fetch_scalar, read_sql
 from app.store.counts import CountDelta
 from app.store.lanes import LaneLease, StaleOwner
 
@@ -65,12 +65,11 @@ async def start(
     destination being active. The next probe is then due after `probe_again_in` seconds. A pause or a takeover
     of the lane that commits later waits for this transaction and then sees the attempt.
     """
-    request = (destination, worker, list(batches), places, events, generation, erasures)
+    content = (destination, worker, list(batches), places, events)
+    request = (lease.id, lease.fence, *content, generation, erasures)
     if probe_again_in is None:
-        row = await connection.fetchrow(SQL["start"], lease.id, lease.fence, *request)
-    else:
-        row = await connection.fetchrow(SQL["start_probe"], lease.id, lease.fence, *request, probe_again_in)
-    return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
+        return await fetch_row(connection, StartedAttempt, SQL["start"], *request)
+    return await fetch_row(connection, StartedAttempt, SQL["start_probe"], *request, probe_again_in)
 
 
 _RESULT: Final = attrgetter("outcome", "status", "request_id", "message", "duration_ms")

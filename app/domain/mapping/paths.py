@@ -31,9 +31,6 @@ class Each:
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return "[*]"
-
 
 EACH: Final = Each()
 

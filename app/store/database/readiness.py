@@ -30,7 +30,7 @@ async def seconds_apart(connection: PipelineConnection, now: float) -> float:
     return float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")) - now
 
 
-_NOBODY = DestinationNumber(0)  # no destination has this number
+_NO_DESTINATION = DestinationNumber(0)
 
 
 async def try_flush(connection: PipelineConnection) -> None:
@@ -44,8 +44,8 @@ async def try_flush(connection: PipelineConnection) -> None:
         connection, generation, [ledger.LedgerEntry(secrets.token_bytes(16), bytes(16), batch, 0)]
     )
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    made = batches.NewBatch(batch, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
-    await flush.append(connection, [made], deltas={_NOBODY: counts.IngestCounts(accepted=1)})
+    made = batches.NewBatch(batch, _NO_DESTINATION, b"probe", b"probe", 1, 1, at, at, b"probe")
+    await flush.append(connection, [made], deltas={_NO_DESTINATION: counts.IngestCounts(accepted=1)})
 
 
 async def try_claim(connection: PipelineConnection) -> None:
