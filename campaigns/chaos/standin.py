@@ -26,15 +26,8 @@ WITNESS, JOURNAL = "witness.jsonl", "sandbox.jsonl"
 # Faults under which the answer does not tell what was taken, or does not arrive.
 UNCLEAR = frozenset(
     {
-        "never",
-        "drop_after_accept",
-        "drop_before_accept",
-        "cut_short",
-        "missing_index",
-        "both_lists",
-        "empty_207",
-        "malformed",
-        "5xx",
+        *("never", "drop_after_accept", "drop_before_accept", "cut_short"),
+        *("missing_index", "both_lists", "empty_207", "malformed", "5xx"),
     }
 )
 

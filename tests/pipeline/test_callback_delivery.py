@@ -80,6 +80,13 @@ async def tell(world: World, dst: str) -> None:
         await callbacks.enable(c, await world.number(dst), by="test")
 
 
+@pytest.fixture
+async def reporting(world: World, dst: str) -> str:
+    """The id of a destination whose final states are reported."""
+    await tell(world, dst)
+    return dst
+
+
 def engine_of(receiver: Receiver) -> CallbackPost:
     return partial(WebhookClient(now=lambda: datetime.now(UTC)).post, receiver.url, SECRETS)
 
@@ -90,12 +97,11 @@ async def received(receiver: Receiver, number: int) -> list[dict[str, Any]]:
 
 
 async def test_final_states_are_delivered_in_batches_with_valid_signatures(
-    world: World, receiver: Receiver, dst: str
+    world: World, receiver: Receiver, reporting: str
 ) -> None:
     """1,000 events, half refused: each is reported once, and the code in the docs verifies every callback."""
-    await tell(world, dst)
     world.amazon.script = refuse_odd
-    await world.post(dst, *(event(n) for n in range(1000)))
+    await world.post(reporting, *(event(n) for n in range(1000)))
     world.work(journey=engine_of(receiver))
     events = await received(receiver, 1000)
     assert Counter(one["event_id"] for one in events) == {f"ord-{n}": 1 for n in range(1000)}
@@ -104,7 +110,7 @@ async def test_final_states_are_delivered_in_batches_with_valid_signatures(
         ("dead", "BAD_REQUEST", "amazon_refused"),
     }
     assert receiver.states() == {"delivered": 500, "dead": 500}
-    assert {one["destination_id"] for one in events} == {dst}
+    assert {one["destination_id"] for one in events} == {reporting}
     assert all(one["mapping_id"].startswith("map_") for one in events)
     assert 2 <= len(receiver.got) <= 6
     for headers, body in receiver.got:
@@ -123,12 +129,11 @@ async def nothing_owed(world: World) -> bool:
 
 
 async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
-    world: World, receiver: Receiver, dst: str
+    world: World, receiver: Receiver, reporting: str
 ) -> None:
     """After a 500, a redirect and a hang-up; the signature is fresh, the notice the same."""
-    await tell(world, dst)
     receiver.answers = ["500 No", "302 Elsewhere\r\nLocation: http://127.0.0.1:1/"]
-    await world.post(dst, event(1))
+    await world.post(reporting, event(1))
     world.work(journey=engine_of(receiver))
     await received(receiver, 1)
     assert len(receiver.got) == 3
@@ -138,32 +143,32 @@ async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
 
 
 @pytest.mark.parametrize("name", ["shapes: empty", "batches: row missing", "page: chunks missing (XX001)"])
-async def test_a_damaged_batch_holds_no_other_notice_up(world: World, receiver: Receiver, name: str) -> None:
+async def test_a_damaged_batch_holds_no_other_notice_up(
+    world: World, receiver: Receiver, name: str, reporting: str
+) -> None:
     """A batch with unreadable event ids has no callback; all other events are reported once."""
-    dst = await world.destination()
-    await tell(world, dst)
-    await world.post(dst, *(event(n) for n in range(80)))
+    await world.post(reporting, *(event(n) for n in range(80)))
     (row,) = await world.fetch("SELECT batch FROM batch_states")
     async with world.resources.pool.acquire() as c:
         await (UNREADABLE | HARMLESS)[name](c, row["batch"])
-    await world.post(dst, event(1001))
+    await world.post(reporting, event(1001))
     world.work(journey=engine_of(receiver))
 
     await eventually(lambda: "ord-1001" in {one["event_id"] for one in receiver.taken})
     assert await nothing_owed(world)
 
 
-async def test_a_receiver_that_hangs_delays_nobody_but_itself(world: World, receiver: Receiver) -> None:
+async def test_a_receiver_that_hangs_delays_nobody_but_itself(
+    world: World, receiver: Receiver, reporting: str
+) -> None:
     """While the first notice waits for its answer, events are delivered all the same."""
-    dst = await world.destination()
-    await tell(world, dst)
     receiver.answers = ["hang"]
     world.work(journey=engine_of(receiver))
-    await world.post(dst, event(1))
+    await world.post(reporting, event(1))
 
     await eventually(lambda: len(receiver.got) == 1)
-    await world.post(dst, *(event(n) for n in range(2, 600)))
-    await world.until(dst, delivered=599)
+    await world.post(reporting, *(event(n) for n in range(2, 600)))
+    await world.until(reporting, delivered=599)
     assert not receiver.taken
 
 
@@ -184,10 +189,11 @@ async def test_nothing_is_written_without_a_receiver(world: World, receiver: Rec
     assert [one["event_id"] for one in await received(receiver, 1)] == ["ord-2"]
 
 
-async def test_expiry_and_discarding_are_reported_too(world: World, receiver: Receiver, dst: str) -> None:
+async def test_expiry_and_discarding_are_reported_too(
+    world: World, receiver: Receiver, reporting: str
+) -> None:
     """Whatever ends an event writes its notice in the same transaction."""
-    await tell(world, dst)
-    await world.post(dst, event(1), event(2))
+    await world.post(reporting, event(1), event(2))
     await world.fetch("UPDATE destinations SET paused = true")
     long_ago = timedelta(days=22)
     await world.fetch(
@@ -200,21 +206,20 @@ async def test_expiry_and_discarding_are_reported_too(world: World, receiver: Re
     assert receiver.states() == {"expired": 2}
     assert {(one["code"], one["reason"]) for one in receiver.taken} == {("MISC_ERROR", "expired")}
 
-    await world.post(dst, event(3), event(4))
+    await world.post(reporting, event(3), event(4))
     holding = world.holding(callbacks_enabled=True)
     async with world.resources.pool.acquire() as connection, connection.transaction():
-        await holding.discard(connection, await world.number(dst))
+        await holding.discard(connection, await world.number(reporting))
     await received(receiver, 4)
     assert receiver.states() == {"expired": 2, "dead": 2}
     assert receiver.taken[-1]["reason"] == "discarded"
 
 
 async def test_an_erased_event_is_reported_as_erased_and_its_neighbours_as_delivered(
-    world: World, receiver: Receiver, dst: str
+    world: World, receiver: Receiver, reporting: str
 ) -> None:
     """The callback contains the id only; the event is erased."""
-    await tell(world, dst)
-    await world.post(dst, *(event(n) for n in range(5)))
+    await world.post(reporting, *(event(n) for n in range(5)))
     await erase(world)
     world.work(journey=engine_of(receiver))
     states = {one["event_id"]: one["state"] for one in await received(receiver, 5)}
@@ -223,13 +228,12 @@ async def test_an_erased_event_is_reported_as_erased_and_its_neighbours_as_deliv
     assert receiver.states() == {"delivered": 4, "erased": 1}
 
 
-async def test_a_callback_whose_commit_was_rolled_back_is_never_sent(world: World, dst: str) -> None:
+async def test_a_callback_whose_commit_was_rolled_back_is_never_sent(world: World, reporting: str) -> None:
     """The notice lives and dies with the transaction that makes it true."""
-    await tell(world, dst)
-    await world.post(dst, event(1))
+    await world.post(reporting, event(1))
     with pytest.raises(ZeroDivisionError):
         async with world.resources.pool.acquire() as connection, connection.transaction():
-            await world.holding(callbacks_enabled=True).discard(connection, await world.number(dst))
+            await world.holding(callbacks_enabled=True).discard(connection, await world.number(reporting))
             raise ZeroDivisionError
     assert await world.fetch("SELECT FROM callback_events") == []
 
@@ -273,14 +277,13 @@ class DyingJourney:
 
 
 async def test_a_callback_without_acknowledgement_is_repeated_with_its_id(
-    world: World, receiver: Receiver, dst: str
+    world: World, receiver: Receiver, reporting: str
 ) -> None:
     """At least once: a death lies between answer and commit, and the receiver can tell it by the id."""
-    await tell(world, dst)
-    await world.post(dst, event(1))
+    await world.post(reporting, event(1))
     world.work(journey=DyingJourney(engine_of(receiver), 1))
     await received(receiver, 1)
-    await world.until(dst, delivered=1)
+    await world.until(reporting, delivered=1)
     await world.stop_workers()
     # No worker claims it before its lease has expired; then the next worker does.
     await world.fetch("UPDATE callbacks SET leased_until = now() - interval '1 second'")
@@ -290,12 +293,12 @@ async def test_a_callback_without_acknowledgement_is_repeated_with_its_id(
     assert await nothing_owed(world)
 
 
-async def test_after_seven_days_a_notice_is_given_up_and_counted(world: World, receiver: Receiver) -> None:
+async def test_after_seven_days_a_notice_is_given_up_and_counted(
+    world: World, receiver: Receiver, reporting: str
+) -> None:
     """It does not vanish in silence: the metrics say so."""
-    dst = await world.destination()
-    await tell(world, dst)
     receiver.answers = ["500 No"] * 2
-    await world.post(dst, event(1))
+    await world.post(reporting, event(1))
     world.work(journey=engine_of(receiver))
     await eventually(lambda: world.fetch("SELECT FROM callbacks WHERE problem = 'status_500'"))
     await world.fetch("UPDATE callbacks SET made_at = now() - interval '8 days', due_at = now()")

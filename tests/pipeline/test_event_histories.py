@@ -15,15 +15,8 @@ from tests.pipeline.test_delivering import once
 from tests.pipeline.world import World, event, eventually
 
 INTERFACE = {
-    "id",
-    "started_at",
-    "settled_at",
-    "outcome",
-    "http_status",
-    "duration_ms",
-    "item_code",
-    "item_message",
-    "request_id",
+    *("id", "started_at", "settled_at", "outcome", "http_status"),
+    *("duration_ms", "item_code", "item_message", "request_id"),
 }
 JOURNEY = {"id": "j1", "node_id": "n7", "execution_id": "x1"}
 

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from dataclasses import replace
+from itertools import chain, repeat
 from types import SimpleNamespace
 from typing import Any, Final
+from unittest.mock import DEFAULT, AsyncMock
 
 import asyncpg
 import pytest
@@ -192,17 +194,9 @@ async def test_gauges_are_read_again_after_an_unreadable_time(
 
 async def test_a_worker_listens_again_after_any_error(world: World) -> None:
     """Of the first connections, none can be opened, for a reason that is no error of the database."""
-    dispatcher, failures = world.work(), 3
-    connect = dispatcher.worker.connect
-
-    async def fail_at_first() -> asyncpg.Connection:
-        nonlocal failures
-        failures -= 1
-        if failures >= 0:
-            raise ValueError("not now")
-        return await connect()
-
-    dispatcher.worker.connect = fail_at_first
+    worker = world.work().worker
+    answers = chain([ValueError("not now")] * 3, repeat(DEFAULT))
+    worker.connect = AsyncMock(wraps=worker.connect, side_effect=answers)
 
     async def listens() -> bool:
         sessions = "SELECT FROM pg_stat_activity WHERE datname = current_database()"

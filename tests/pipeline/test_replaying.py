@@ -64,6 +64,19 @@ async def dead(world: World, number: int, **more: Any) -> str:
     return dst
 
 
+async def never_send(world: World, dst: str, disposition: str, status: str, events: int) -> None:
+    """Settle the waiting batches of a destination without a request, and count their events."""
+    number = await world.number(dst)
+    await world.fetch(
+        "UPDATE batch_states SET disposition = $2, settled_at = now(), reason = $2 WHERE destination = $1",
+        *(number, disposition),
+    )
+    await world.fetch(
+        f"INSERT INTO counts (destination, day, writer, {status}) VALUES ($1, current_date, 32767, $2)",
+        *(number, events),
+    )
+
+
 async def test_a_dry_run_says_how_many_and_how_long_and_changes_nothing(world: World) -> None:
     """1,200 events are three requests; at 2 a second, a fifth of it for replay, the last leaves after 5 s."""
     dst = await dead(world, 1200, rate=100)
@@ -117,18 +130,8 @@ async def test_discarded_and_expired_batches_are_replayed_too(world: World) -> N
     gone, late = await world.destination(), await world.destination()
     await world.post(gone, *(event(n) for n in range(4)))
     await world.post(late, *(event(n) for n in range(3)))
-    for dst, disposition, column, n in ((gone, "discarded", "dead", 4), (late, "expired", "expired", 3)):
-        await world.fetch(
-            "UPDATE batch_states SET disposition = $2, settled_at = now(), reason = $2 "
-            "WHERE destination = $1",
-            await world.number(dst),
-            disposition,
-        )
-        await world.fetch(
-            f"INSERT INTO counts (destination, day, writer, {column}) VALUES ($1, current_date, 32767, $2)",
-            await world.number(dst),
-            n,
-        )
+    await never_send(world, gone, "discarded", "dead", 4)
+    await never_send(world, late, "expired", "expired", 3)
     assert (await ask(world, gone)).replayed == 4
     assert (await ask(world, late, status=Status.EXPIRED)).replayed == 3
     await world.work_until(gone, delivered=4, dead=0)
@@ -139,17 +142,9 @@ async def test_discarded_and_expired_batches_are_replayed_too(world: World) -> N
 async def test_a_selection_finds_events_of_batches_that_were_never_sent(world: World, others: str) -> None:
     """By journey or event id. The other events of the batch keep their status; the figures agree."""
     dst = await world.destination()
-    number = await world.number(dst)
     ids = [{"id": "spring" if n < 2 else others, "node_id": "n1"} for n in range(4)]
     await world.post(dst, *(event(n, journey=journey) for n, journey in enumerate(ids)))
-    await world.fetch(
-        "UPDATE batch_states SET disposition = 'expired', settled_at = now(), reason = 'expired' "
-        "WHERE destination = $1",
-        number,
-    )
-    await world.fetch(
-        "INSERT INTO counts (destination, day, writer, expired) VALUES ($1, current_date, 32767, 4)", number
-    )
+    await never_send(world, dst, "expired", "expired", 4)
     first = {"event_ids": ["ord-0", "ord-1"]}
     dry = await ask(world, dst, dry_run=True, journey_id="spring")
     assert dry.matched == dry.replayed == (2 if others == "autumn" else 4)
@@ -164,7 +159,7 @@ async def test_a_selection_finds_events_of_batches_that_were_never_sent(world: W
     await world.work_until(dst, delivered=2, expired=2)
     sent = [id_ for request in world.amazon.requests for id_ in request.ids]
     assert sorted(id_.rpartition(":")[2] for id_ in sent) == ["ord-0", "ord-1"]
-    [batch] = await world.fetch("SELECT events FROM batch_states WHERE destination = $1", number)
+    [batch] = await world.fetch("SELECT events FROM batch_states")
     assert batch["events"] == 2
     assert (await ask(world, dst)).replayed == 2
     await world.until(dst, delivered=4, expired=0)

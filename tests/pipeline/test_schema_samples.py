@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,7 +15,7 @@ from app.domain.batch import expand
 from app.domain.conversion.results import DeploymentRules
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
 from app.domain.observed.fingerprints import match_key_paths
-from app.domain.observed.schema_sample import SampleGroup, SchemaSample, take_sample
+from app.domain.observed.schema_sample import SampleGroup, take_sample
 from app.ingest.schema_sampler import SampleBudget, SchemaSampler
 from app.processes import api
 from app.store.destinations import schema_samples
@@ -91,19 +92,13 @@ async def test_a_defect_ends_no_sampling(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The event that it concerns is lost, and the next ones are sampled soon."""
-    failed = list[int]()
-
-    def sample_or_fail(*arguments: Any, **named: Any) -> SchemaSample:
-        if not failed:
-            failed.append(1)
-            raise ZeroDivisionError
-        return take_sample(*arguments, **named)
-
-    monkeypatch.setattr("app.ingest.schema_sampler.take_sample", sample_or_fail)
+    answers = itertools.chain([ZeroDivisionError], itertools.repeat(DEFAULT))
+    take = Mock(wraps=take_sample, side_effect=answers)
+    monkeypatch.setattr("app.ingest.schema_sampler.take_sample", take)
     async with serving(database_url) as service:
         dst = await service.world.destination()
         await service.post(dst, event(1))
-        await eventually(lambda: failed)
+        await eventually(lambda: take.called)
         await service.post(dst, event(2))
         await eventually(lambda: service.world.fetch("SELECT 1 FROM schema_samples"))
     assert "job.failed" in [record.message for record in caplog.records]
@@ -221,16 +216,11 @@ async def test_a_lost_sample_delays_no_event(
     world: World, sampler: SchemaSampler, monkeypatch: pytest.MonkeyPatch, dst: str
 ) -> None:
     """An event is only noted while it is answered; it is sampled later, in slices."""
-    calls = []
-
-    def take(*arguments: Any, **options: Any) -> SchemaSample:
-        calls.append(1)
-        return take_sample(*arguments, **options)
-
+    take = Mock(wraps=take_sample)
     monkeypatch.setattr("app.ingest.schema_sampler.take_sample", take)
     await world.post(dst, *(event(n) for n in range(50)))
-    assert not calls
-    assert counted(await groups(world, sampler, dst)) == len(calls) == 50
+    assert not take.called
+    assert counted(await groups(world, sampler, dst)) == take.call_count == 50
 
 
 async def test_a_large_event_delays_others_once(world: World, sampler: SchemaSampler, dst: str) -> None:

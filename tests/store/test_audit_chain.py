@@ -45,12 +45,17 @@ async def tamper_with(engine: AsyncEngine, *statements: str) -> None:
             await connection.execute(text(statement))
 
 
+async def head_of(engine: AsyncEngine) -> ChainHead:
+    """Return the head of a chain that holds."""
+    head = (await follow_chain(engine)).chain
+    assert isinstance(head, ChainHead)
+    return head
+
+
 async def test_what_was_written_holds(engine: AsyncEngine) -> None:
     """Recomputed outside the database, to the same head."""
     await actions(engine)
-    result = (await follow_chain(engine)).chain
-    assert isinstance(result, ChainHead)
-    assert result.rows == ACTIONS
+    assert (await head_of(engine)).rows == ACTIONS
 
 
 async def test_the_head_is_logged_daily(
@@ -71,10 +76,9 @@ async def test_the_head_is_logged_daily(
         await maintenance.run()
         elapsed += 24 * 3600
         await maintenance.run()
-    result = (await follow_chain(engine)).chain
-    assert isinstance(result, ChainHead)
+    head = await head_of(engine)
     facts = [vars(entry)["fields"] for entry in caplog.records if entry.message == "audit.head"]
-    assert facts == [{"rows": 3, "hash": result.hash.hex()}] * 2
+    assert facts == [{"rows": 3, "hash": head.hash.hex()}] * 2
 
 
 async def test_an_empty_audit_holds(engine: AsyncEngine) -> None:
@@ -96,9 +100,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
                 await connection.rollback()
 
     await asyncio.gather(*(entry(number) for number in range(50)))
-    result = (await follow_chain(engine)).chain
-    assert isinstance(result, ChainHead)
-    assert result.rows == 40 * 3
+    assert (await head_of(engine)).rows == 40 * 3
 
 
 @cases(
@@ -143,10 +145,7 @@ async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: in
 async def test_a_chain_that_was_cut_off_is_found_by_an_earlier_head(engine: AsyncEngine) -> None:
     """A chain alone cannot detect this."""
     await actions(engine)
-    head = (await follow_chain(engine)).chain
-    assert isinstance(head, ChainHead)
+    head = await head_of(engine)
     await tamper_with(engine, "DELETE FROM audit WHERE id > 10")
     verified = await follow_chain(engine, head.hash.hex())
-    result, known = verified.chain, verified.is_known
-    assert isinstance(result, ChainHead)
-    assert not known
+    assert (type(verified.chain), verified.is_known) == (ChainHead, False)

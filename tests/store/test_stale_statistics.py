@@ -44,13 +44,8 @@ WIDE: Final = {
 LOOKUPS: Final = 15  # pages for each event
 # Statements about one request read its own batches, however long the queue is.
 OF_A_REQUEST: Final = {
-    "attempts.write_delivered",
-    "attempts.write_outcome",
-    "batches.close",
-    "batches.lock_unchanged",
-    "batches.postpone",
-    "batches.requeue",
-    "batches.still_open",
+    *("attempts.write_delivered", "attempts.write_outcome", "batches.close", "batches.lock_unchanged"),
+    *("batches.postpone", "batches.requeue", "batches.still_open"),
 }
 MOST_OF_A_REQUEST: Final = 120  # pages; a scan of all batches reads more
 
