@@ -45,10 +45,7 @@ def run(mode: str, minutes: float, folder: Path, url: str) -> int:
     stage, changes, faulty = Stage(folder), 0, False
     messages = Receiver.messages
     try:
-        stage.open(
-            notify_webhooks=SecretStr(f"ops={url}/hook"),
-            notify_secrets=SecretStr(f"ops={secret}"),
-        )
+        stage.open(notify_webhooks=SecretStr(f"ops={url}/hook"), notify_secrets=SecretStr(f"ops={secret}"))
         load = Load(stage, callers=1, pause_s=2.0)
         load.start()
         began = time.monotonic()
@@ -76,9 +73,6 @@ def main() -> int:
     parser.add_argument("mode", choices=sorted(MOST))
     parser.add_argument("--minutes", type=float, required=True)
     chosen = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="conversions-campaign-") as name,
-        handling(Receiver) as server,
-    ):
+    with tempfile.TemporaryDirectory(prefix="conversions-campaign-") as name, handling(Receiver) as server:
         Path(name).chmod(0o755)
         return run(chosen.mode, chosen.minutes, Path(name), f"http://127.0.0.1:{server.server_port}")

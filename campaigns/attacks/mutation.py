@@ -75,11 +75,7 @@ PARTS: dict[str, Part] = {
         **{f"app/domain/pacing/{name}.py": _tests(f"{name} lanes") for name in ("pace", "rate_estimator")},
     },
     "identity": {
-        **_modules(
-            "app/domain/identity",
-            "__init__ keys identifiers placeholders profiles",
-            IDENTITY_TESTS,
-        ),
+        **_modules("app/domain/identity", "__init__ keys identifiers placeholders profiles", IDENTITY_TESTS),
         **_modules(
             "app/domain/identity",
             "phones",

@@ -79,13 +79,9 @@ async def played(stage: Installation, schedule: Schedule) -> Report:
 
 def keep(stage: Installation, report: Report) -> None:
     """Say what was broken; store the schedule, the logs and the stand-in's records for the analysis."""
-    tell(report)
+    say(*report.objections, *report.schedule.steps, sep="\n    ")
     into = keep_logs(stage.folder, f"chaos-seed-{report.schedule.seed}")
     (into / "schedule.json").write_text(report.schedule.as_json() + "\n")
-
-
-def tell(report: Report) -> None:
-    say(*report.objections, *report.schedule.steps, sep="\n    ")
 
 
 def total(reports: Sequence[Report], seconds: float) -> str:

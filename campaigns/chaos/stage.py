@@ -111,11 +111,7 @@ class Installation:
         postgres = urlsplit(self.cluster.url).port
         assert postgres is not None
         # The ways to Amazon, and from each role to the database.
-        self.proxies = {
-            "amazon": Proxy(self.standin_port),
-            "api": Proxy(postgres),
-            "worker": Proxy(postgres),
-        }
+        self.proxies = {"amazon": Proxy(self.standin_port), "api": Proxy(postgres), "worker": Proxy(postgres)}
         for proxy in self.proxies.values():
             await proxy.start()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -43,6 +43,14 @@ def _stuck(seen: LivenessEvidence) -> None:
     seen.lanes = (replace(well, delivered={event: at for event, at in well.delivered.items() if at < 110}),)
 
 
+def _set(name: str, value: object) -> Callable[[LivenessEvidence], None]:
+    return lambda seen: setattr(seen, name, value)
+
+
+def _call_delivered(seen: LivenessEvidence) -> None:
+    seen.damages = (replace(seen.damages[0], states={"d1": "called delivered, never taken"}),)
+
+
 def _bound(seen: LivenessEvidence, gap: float = 1.5, delay: float = 0.5, signs: Sequence[str] = ()) -> None:
     seen.lanes, seen.bounds = seen.lanes[:1], Bounds(gap, delay, frozenset(signs))
     seen.intake = [*seen.lanes[0].accepted.values()]
@@ -52,23 +60,15 @@ FORGERIES = {
     "a lane stops": ("healthy_lanes_progress", _stuck),
     "a lane is four seconds late": ("healthy_lanes_keep_their_pace", lambda seen: _late(seen, 4.0)),
     "an event is missing": ("accepted_is_delivered_or_named", _stuck),
-    "a damaged event is called delivered": (
-        "damage_is_named",
-        lambda seen: setattr(
-            seen, "damages", (replace(seen.damages[0], states={"d1": "called delivered, never taken"}),)
-        ),
-    ),
+    "a damaged event is called delivered": ("damage_is_named", _call_delivered),
     "a sound event is called unreadable": ("damage_is_named", lambda seen: seen.undeclared.add("7/0")),
-    "an erasure hangs": ("erasures_finish", lambda seen: setattr(seen, "unfinished_erasures", ["erasure 0"])),
+    "an erasure hangs": ("erasures_finish", _set("unfinished_erasures", ["erasure 0"])),
     "a caller gets no answer": ("callers_are_answered", lambda seen: seen.unanswered.add("e1")),
-    "an event goes to another advertiser": (
-        "only_its_own_advertiser",
-        lambda seen: setattr(seen, "misplaced", ["e1"]),
-    ),
+    "an event goes to another advertiser": ("only_its_own_advertiser", _set("misplaced", ["e1"])),
     "posts wait beside a single fault": ("bounds_hold", lambda seen: _bound(seen, gap=0.5)),
     "an advertiser waits beside a single fault": ("bounds_hold", lambda seen: _bound(seen, delay=0.05)),
     "nothing reports a single fault": ("a_fault_is_reported", lambda seen: _bound(seen, signs=["failing"])),
-    "a view answers 500": ("answers_are_expected", lambda seen: setattr(seen, "unexpected", ["GET …"])),
+    "a view answers 500": ("answers_are_expected", _set("unexpected", ["GET …"])),
 }
 
 

@@ -59,9 +59,7 @@ class _FusedConnection(Resources):
 
     async def connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(
-            self.dsn,
-            connection_class=wire_with(self.fuse),
-            server_settings=session_settings("own"),
+            self.dsn, connection_class=wire_with(self.fuse), server_settings=session_settings("own")
         )
 
 
@@ -98,8 +96,7 @@ class Rehearsal:
         # Time passes for it as for the rest of the life, so that it is asked for at the same calls each time.
         given |= {"clock": DatabaseClock(clock, clock), "outcomes": DatabaseResults(clock)}
         context = _FusedConnection(
-            **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": CountWriter(writer)},
-            fuse=fuse,
+            **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": CountWriter(writer)}, fuse=fuse
         )
         life = Life(self, context, fuse, clock)
         try:

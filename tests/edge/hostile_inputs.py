@@ -171,13 +171,9 @@ def _http(recipe: dict[str, Any], target: Target) -> bytes:
     path = recipe["path"].replace("{id}", target.destination).replace("{m}", target.mapping)
     written = recipe.get("body", {})
     if written.get("base") == "valid_destination":
-        valid = {
-            "name": f"Acme {next(_numbers)}",
-            "advertiser_id": "580123",
-            "region": "NA",
-            "currency": "USD",
-        }
-        return _json(target, recipe["method"], path, {**valid, **written["fields"]})
+        account = {"advertiser_id": "580123", "region": "NA", "currency": "USD"}
+        form = {"name": f"Acme {next(_numbers)}", **account, **written["fields"]}
+        return _json(target, recipe["method"], path, form)
     if written.get("base") == "valid_mapping":
         return _json(target, recipe["method"], path, _mapping_of(written["fields"]))
     headers = dict(recipe.get("headers", {"Content-Type": "application/json"}))

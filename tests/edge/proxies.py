@@ -63,16 +63,12 @@ def nginx(service: int, folder: Path, *, kept: int = 4, buffering: bool = True) 
     """Run nginx in front of a port; yields its own. `kept`: idle connections to the service that it keeps."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    text = _NGINX.format(
-        folder=folder,
-        service=service,
-        kept=kept,
-        port=port,
-        buffering="on" if buffering else "off",
-        user="user root;" if folder.owner() == "root" else "",
-    )
+    ports = {"port": port, "service": service, "kept": kept}
+    user = "user root;" if folder.owner() == "root" else ""
     config = folder / "nginx.conf"
-    config.write_text(text)
+    config.write_text(
+        _NGINX.format(folder=folder, user=user, buffering="on" if buffering else "off", **ports)
+    )
     with _running([_program("nginx"), "-e", str(folder / "nginx.log"), "-c", str(config)], port, folder):
         yield port
 

@@ -97,15 +97,9 @@ def running_service(url: str, folder: Path, callers: int, **environment: str) ->
         product.ready(product.api + "/health/live")
         service = EdgeService(product, url, [])
         for number, destination in enumerate(destinations):
-            made = service.call(
-                "POST",
-                "/keys",
-                {
-                    "name": f"caller {number}",
-                    "scopes": ["events:write", "events:read", "destinations:read"],
-                    "destination_ids": [destination],
-                },
-            )
+            scopes = ["events:write", "events:read", "destinations:read"]
+            form = {"name": f"caller {number}", "scopes": scopes, "destination_ids": [destination]}
+            made = service.call("POST", "/keys", form)
             service.callers.append(Caller(number, destination, made["key"]))
         yield service
 

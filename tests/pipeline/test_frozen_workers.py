@@ -4,9 +4,8 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
+from typing import Self
 
 import pytest
 
@@ -28,22 +27,24 @@ class FreezableWorker:
     It can be frozen as SIGSTOP freezes one: its event loop stands still, its connections stay.
     """
 
-    def __init__(self, url: str, amazon: FakeAmazon, times: Times) -> None:
+    def __init__(self, url: str, amazon: FakeAmazon) -> None:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), daemon=True)
-        self._url, self._amazon, self._times = url, amazon, times
+        self._url, self._amazon = url, amazon
         self._ready, self._awake = threading.Event(), threading.Event()
         self._frozen = threading.Event()
         self._loop: asyncio.AbstractEventLoop
         self._ending: asyncio.Event
         self.world: World
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         self._thread.start()
+        assert self._ready.wait(60)
+        return self
 
     async def _work(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         async with make_world(self._url, self._amazon, with_roles=True) as self.world:
-            maintenance = self.world.work(times=self._times).maintenance
+            maintenance = self.world.work(times=QUICK).maintenance
             # Frozen while it creates partitions, it would hold the lock of every flush for as long as its
             # transaction may be idle.
             await eventually(lambda: all(job.due_at > 0 for job in maintenance._jobs))
@@ -69,22 +70,10 @@ class FreezableWorker:
     def thaw(self) -> None:
         self._awake.set()
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self.thaw()
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(30)
-
-
-@contextmanager
-def freezable_worker(url: str, amazon: FakeAmazon, times: Times) -> Iterator[FreezableWorker]:
-    """Run a worker that can be frozen."""
-    made = FreezableWorker(url, amazon, times)
-    made.start()
-    assert made._ready.wait(60)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def test_the_quick_times_fit_together() -> None:
@@ -99,7 +88,7 @@ async def test_the_lanes_of_a_frozen_worker_move_though_there_are_more_lanes_tha
     made = [await world.destination() for _ in range(LANES)]
     world.work(times=QUICK)
     posted = 0
-    with freezable_worker(database_url, world.amazon, QUICK) as frozen:
+    with FreezableWorker(database_url, world.amazon) as frozen:
 
         async def both_own() -> bool:
             nonlocal posted
@@ -152,7 +141,7 @@ async def test_a_worker_that_could_not_register_does_so_later(world: World) -> N
 
 async def test_a_frozen_worker_without_lanes_is_not_counted(world: World, database_url: str) -> None:
     """It never held a lease that could lapse; the lanes that come up are not left for it."""
-    with freezable_worker(database_url, world.amazon, QUICK) as frozen:
+    with FreezableWorker(database_url, world.amazon) as frozen:
         await eventually(
             lambda: world.fetch(f"SELECT 1 FROM pg_locks WHERE classid = 7312 AND {SESSIONS_HERE}")
         )

@@ -7,7 +7,6 @@ connection left, or starts, or is stopped; that says nothing at all; or that let
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,15 +45,6 @@ class UnwillingPostgres(Proxy):
         writer.close()
 
 
-@asynccontextmanager
-async def unwilling(url: str) -> AsyncIterator[tuple[UnwillingPostgres, str]]:
-    """Put a proxy before the server of a database; yield it, and the address through it."""
-    proxy = UnwillingPostgres(urlsplit(url).port or 0)
-    await proxy.start()
-    yield proxy, proxy.address(url) + "?sslmode=disable"
-    await proxy.close()
-
-
 @dataclass
 class Api:
     product: Product
@@ -88,10 +78,13 @@ class Api:
 
 @pytest.fixture
 async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with unwilling(database_url) as (postgres, address), httpx.AsyncClient(timeout=20) as client:
-        product = Product(address, tmp_path / "log.txt")
+    postgres = UnwillingPostgres(urlsplit(database_url).port or 0)
+    await postgres.start()
+    async with httpx.AsyncClient(timeout=20) as client:
+        product = Product(postgres.address(database_url) + "?sslmode=disable", tmp_path / "log.txt")
         yield Api(product, postgres, client)
         await asyncio.to_thread(product.close)
+    await postgres.close()
 
 
 @pytest.mark.parametrize("mode", ["53300", SILENT])

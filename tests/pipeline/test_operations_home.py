@@ -43,16 +43,8 @@ async def incident(
         "SELECT 'default', 'inc_' || md5(random()::text), $1, $2, $3,"
         "  CASE WHEN $5::int IS NULL THEN 'open' ELSE 'resolved' END, now() - interval '1 hour',"
         "  now() - make_interval(secs => $4::int), now() - make_interval(secs => $5::int), 'Summary.', 7",
-        destination,
-        kind,
-        severity,
-        seen,
-        resolved,
+        *(destination, kind, severity, seen, resolved),
     )
-
-
-async def name_of(world: World, destination: str, name: str) -> None:
-    await world.fetch("UPDATE destinations SET name = $2 WHERE id = $1", destination, name)
 
 
 async def fleet(world: World) -> dict[str, str]:
@@ -63,7 +55,7 @@ async def fleet(world: World) -> dict[str, str]:
         ("critical", "warning", "fading", "resolved", "long resolved", "paused", "broken", "idle", "draft")
     ):
         ids[name] = await world.destination(advertiser=str(5_000_000_000 + number))
-        await name_of(world, ids[name], name)
+        await world.fetch("UPDATE destinations SET name = $2 WHERE id = $1", ids[name], name)
     await incident(world, ids["critical"], "failing", "critical")
     await incident(world, ids["warning"], "backlog", "warning")
     await incident(world, ids["fading"], "failing", "critical", seen=20)
@@ -160,8 +152,7 @@ async def oldest_waits(world: World, destination: str, age: float) -> None:
         "  oldest_waiting_seconds) "
         "SELECT 'default', number, 60, now() - interval '20 seconds', 9, $2::real "
         "FROM destinations WHERE id = $1",
-        destination,
-        age,
+        *(destination, age),
     )
 
 

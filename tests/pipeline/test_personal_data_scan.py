@@ -140,11 +140,7 @@ def test_a_canary_that_is_found_by_chance_is_refused(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("value", "is_phone_number"),
-    [
-        ("+123456789012345", True),
-        ("+1 555 010 0199", True),
-        ("+1234567890123456", False),
-    ],
+    [("+123456789012345", True), ("+1 555 010 0199", True), ("+1234567890123456", False)],
 )
 async def test_a_phone_number_is_found_and_an_event_id_with_sixteen_digits_is_none(
     world: World, capsys: pytest.CaptureFixture[str], value: str, is_phone_number: bool

@@ -355,11 +355,6 @@ def differences(connection: Connection, metadata: MetaData) -> list[Any]:
 
 async def test_alembic_finds_no_difference(engine: AsyncEngine) -> None:
     """Neither a column too many nor one too few, nor another type."""
-    assert set(METADATA.tables) == {
-        "destinations",
-        "api_keys",
-        "organisations",
-        "event_names",
-    }
+    assert set(METADATA.tables) == {"destinations", "api_keys", "organisations", "event_names"}
     async with engine.connect() as connection:
         assert await connection.run_sync(differences, METADATA) == []

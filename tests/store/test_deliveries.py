@@ -10,14 +10,7 @@ import pytest
 from app.delivery.access_tokens import Access
 from app.delivery.claim import BatchSource, Item, RequestContent, RequestInFlight
 from app.delivery.settlement import SettlementWriter
-from app.domain.ids import (
-    DEFAULT_ORGANISATION,
-    AttemptId,
-    BatchId,
-    DestinationId,
-    DestinationNumber,
-    LaneId,
-)
+from app.domain.ids import DEFAULT_ORGANISATION, AttemptId, BatchId, DestinationId, DestinationNumber, LaneId
 from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest
 from app.domain.outcomes.settle import Delivered, PerItem
 from app.domain.pacing.order import WorkKind
