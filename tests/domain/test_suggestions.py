@@ -149,6 +149,17 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
     "the payee is not the payer": (
         3, {"payee": {"email": mail(1)}, "payer": {"email": mail(2)}}, "email", {"path": "payer.email"},
     ),
+    "nor the shop the customer": (
+        3, {"store": {"email": mail(1), "customer": {"email": mail(2)}}}, "email",
+        {"path": "store.customer.email"},
+    ),
+    "an item can hold the customer": (
+        1, {"RequestItem": {"shopperEmail": mail(1)}}, "email", {"path": "RequestItem.shopperEmail"},
+    ),
+    "a name that only one member of a list has": (
+        3, {"answers": [{"type": "text"}, {"type": "text"}, {"type": "email", "email": mail(1)}]},
+        "email", {"path": "answers", "pipe": [["where", "type", "is", "email"], ["pluck", "email"], "first"]},
+    ),
     "a blank path is tried last, if there are few events": (
         3, {"device": {"idfa": "00000000-0000-4000-8000-000000000001", "gps_adid": None}}, "maid",
         first_of("device.idfa", "device.gps_adid"),
@@ -201,6 +212,18 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
     "a total in cents shows in comparison with the products": (
         MANY, {"total": lambda n: 1000 * n + 1000, "items": lambda n: [{"price": 10 * n + 10, "qty": 1}]},
         "value", {"path": "total", "pipe": [["divide", 100]]},
+    ),
+    "an amount with sign and code": (
+        3, {"total": "$1,299.50 MXN"}, "value",
+        {"path": "total", "pipe": [["replace", "MXN", ""], ["replace", "$", ""], ["to_number", "."]]},
+    ),
+    "a price of one piece, of few events": (
+        3, {"cart": {"price": 9.5, "quantity": 1}}, "value",
+        {"path": "cart", "pipe": [["sum", "price", "quantity"]]},
+    ),
+    "of several amounts of money the total": (
+        3, {f"{name}_money": {"amount": 9.5} for name in ("tip", "total", "tax")}, "value",
+        {"path": "total_money.amount"},
     ),
     "of a lead, income is no value": (3, {"event": "lead", "annual_revenue": 1200000}, "value", None),
     "attributes with a `value` have none": (
@@ -361,6 +384,19 @@ def test_two_processes_suggest_the_same_steps() -> None:
     events = orders(time=lambda n: f"2026-11-24 10:{n:02}:00 {zones[n % len(zones)]}")
     steps = suggested(events).mapping["fields"]["event_timestamp"]["pipe"]
     assert [step[1].strip() for step in steps if step[0] == "replace"][: len(zones)] == sorted(zones)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026年11月24日 10:00:00", "24 novembre 2026 à 10:00", "2026-11-24T10:00:00Z[UTC]",
+        "2026-11-24T11:00:00+01:00[Europe/Paris]", {"_seconds": 1795514400, "_nanoseconds": 0},
+    ],
+)  # fmt: skip
+def test_a_time_is_read_as_tools_write_it(time: Any) -> None:
+    """Also by a mapping of one event."""
+    source = suggested([BASE | {"time": time}], zone="UTC").mapping["fields"]["event_timestamp"]
+    assert read(source, {"time": time}, check=check_time).at == datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 def test_a_number_among_local_times_has_no_offset_beside_it() -> None:

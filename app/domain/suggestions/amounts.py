@@ -158,7 +158,7 @@ def words_beside(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _means_money(word: str) -> bool:
     signs = any(unicodedata.category(char) == "Sc" for char in word)
-    return (signs and len(word) <= _LONGEST_SIGN) or word.lower() in WORDS["money"]
+    return (signs and len(word) <= _LONGEST_SIGN) or word.lower() in WORDS["money"] or word in CURRENCIES
 
 
 def divisor_of(names: Sequence[str]) -> int:

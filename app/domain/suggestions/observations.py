@@ -290,9 +290,11 @@ class _Walk:
             if end == (word,) and all(_is_name(each.get(name)) for each in members)
         ]
         own = [each[naming[0]] for each in members] if naming else []
-        if not own or len(set(own)) < len(members) or len(members) > _MAX_NAMED:
+        if len(members) > _MAX_NAMED:
             return
-        for name, each in zip(own, members, strict=True):
+        for name, each in zip(own, members if own else (), strict=True):
+            if own.count(name) > 1:
+                continue  # `first` would read only one of them
             for inner, plucked, member in _scalars(each):
                 if inner != (naming[0],):
                     pipe = [["where", step("", naming[0]), "is", name], ["pluck", plucked], "first"]

@@ -137,7 +137,7 @@ def _amounts(found: ObservedPaths) -> Iterator[ObservedPath]:
     alike = Counter((each.names[:-2], each.names[-1]) for each in found.values if len(each.names) > 1)
     for each in map(as_amounts, found.values):
         is_named = max(rank("value", each.names), rank("price", each.names)) > 60
-        if is_named or alike[each.names[:-2], each.names[-1]] <= 2:
+        if is_named or joined(each.names[-1]) == "amount" or alike[each.names[:-2], each.names[-1]] <= 2:
             yield each
 
 
@@ -264,7 +264,7 @@ def _single_product(found: ObservedPaths, trial: Trial) -> FieldFinding | None:
         pieces = next(filter(_is_quantity, beside), None)
         above = each.path.removesuffix(f".{each.names[-1]}") if len(each.names) > 1 else ""
         undecided: tuple[str, ...] = ()
-        if pieces is None or {str(value) for value in pieces.found} == {"1"}:
+        if pieces is None or (len(pieces.found) >= FEW and {str(value) for value in pieces.found} == {"1"}):
             amounts = _read(each, found, trial, notation.divisor)
         elif above in found.objects and "pipe" not in each.source:
             pipes = notation.sums([each.names[-1], pieces.names[-1]])

@@ -110,7 +110,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         is_of_another_field = each.source.get("path") in parts or best_other >= max(_USUAL, score + 20)
         # A weak name needs values that nearly all fit; a usual name may hold anything now and then.
         is_weak = score <= 50 and fits * 5 < len(texts) * (2 if field == "email" else 3)
-        is_anothers = field in _OWN and bool(each.words & WORDS["others"])
+        is_anothers = field in _OWN and _is_anothers(each)
         is_equal = len(texts) >= _ENOUGH and len(set(texts)) == 1
         is_shared = field in _OF_ONE - {"maid"} and is_equal and role == 1 and not invented
         is_no_trait = _is_no_trait(field, each) and not is_given
@@ -125,6 +125,13 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         rows.append((is_shared, score < _USUAL, role, -score, len(each.names), each))
     rows = [row for row in rows if not row[0]] or rows  # else all events are tests of one person
     return [row[-1] for row in sorted(rows, key=lambda row: row[:5])]
+
+
+def _is_anothers(each: ObservedPath) -> bool:
+    """Return whether it is somebody else's, such as `store.email`, but not `item.buyer.email`."""
+    parts = [words_in([name]) for name in reversed(each.names)]
+    last = next((part for part in parts if part & (WORDS["others"] | WORDS["customers"])), frozenset[str]())
+    return bool(last & WORDS["others"])
 
 
 def _parents(field: str, found: ObservedPaths) -> frozenset[tuple[str, ...]]:

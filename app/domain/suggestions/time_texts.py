@@ -95,15 +95,15 @@ _WORDED: Final = re.compile(
     rf"|\d{{4}}-\d\d-\d\d[Tt ][0-9:.]{{5,18}}(?P<apart> )?{_ZONE})"
     r"|\d{1,4}[-/.]\d\d?[-/.]\d{1,4}(?P<gap>T|,? |,? [^\d ]{1,5} )\d\d?(?P<joint>[:.]| ?h ?)\d\d"
     r"(?:[:.]\d+){0,2}(?: ?[AaPp][Mm])?|\d{8}T?\d{4,6}"
-    r"|(?:\d\d?\.? \d\d|\d\d/\d\d?,?) \d{4},? \d\d?:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?)"
+    r"|(?:\d\d?\.? \d\d|\d\d/\d\d?,?) \d{4}(?:,|(?P<at> [^\d ]{1,5}))? \d\d?:\d\d(?::\d\d)?(?: ?[AaPp][Mm])?)"
     r"(?P<after>[^0-9].*)?",
     re.ASCII,
 )
 # `2026年11月24日 10時30分05秒`: a word after each part.
 _WORD: Final = r" ?[^\W\d_]{1,2} ?"
 _LETTERED: Final = re.compile(
-    rf"\d{{4}}(?P<y>{_WORD})\d\d?(?P<mo>{_WORD})\d\d?(?P<d>[^\W\d_]{{1,2}})(?P<gap> ?)\d\d?(?P<h>{_WORD})"
-    rf"\d\d(?P<mi>{_WORD})?(?:\d\d(?P<s>[^\W\d_]{{1,2}}))?"
+    rf"\d{{4}}(?P<y>{_WORD})\d\d?(?P<mo>{_WORD})\d\d?(?P<d>[^\W\d_]{{1,2}})(?P<gap> ?)\d\d?(?P<h>{_WORD}|:)"
+    rf"\d\d(?P<mi>{_WORD}|:)?(?:\d\d(?P<s>[^\W\d_]{{0,2}}))?"
 )
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _MONTHS: Final = tuple(table("months").values())
@@ -241,7 +241,7 @@ def _words_of_time(text: str) -> dict[str, str]:
     """Return what replaces the words around and in a time."""
     if match := _LETTERED.fullmatch(text):
         year, month, day, hour, minute, second = match.group("y", "mo", "d", "h", "mi", "s")
-        rest = {minute: ":", second: ""} if second else {minute or "": ""}
+        rest = {minute: ":", second: ""} if second is not None else {minute or "": ""}
         return {year: "/", month: "/", day: "" if match["gap"] else " ", hour: ":"} | rest
     match = _WORDED.fullmatch(text)
     after = match["after"] or "" if match else ""
@@ -249,14 +249,17 @@ def _words_of_time(text: str) -> dict[str, str]:
     is_utc_name = name.lower() in WORDS["utc"]
     if match is None or not (match["certain"] or is_utc_name or not _ZONE_NAME.fullmatch(name)):
         return {}
-    if not match["certain"] and any(map(_changes_time, (match["before"], match["gap"] or "", after))):
+    if not match["certain"] and any(
+        map(_changes_time, (match["before"], match["gap"] or match["at"] or "", after))
+    ):
         return {}
     signs = {f" {sign}": sign for sign in "+-Z"} if match["apart"] else {}
-    utc = is_utc_name and _ISO.fullmatch(text[match.end("before") : match.start("after")])
+    utc = is_utc_name and LOCAL.fullmatch(text[match.end("before") : match.start("after")])
     return {
         match["before"]: "",
         after: "Z" if utc else "",
         match["gap"] or " ": " ",
+        match["at"] or "": "",
         match["joint"] or ":": ":",
         **signs,
     }
