@@ -91,6 +91,16 @@ def test_each_environment_is_judged_by_itself() -> None:
     assert all(rule["equal"] == ["environment"] for rule in routing["inhibit_rules"])
 
 
+def test_the_chart_gives_the_labels_that_the_alerts_use() -> None:
+    """A PodMonitor alone makes another `job`, for which `ProcessDown` never fires."""
+    [scrape] = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    monitor = (ROOT / "deploy/helm/templates/podmonitor.yaml").read_text()
+    given = set(re.findall(r"targetLabel: (\w+), replacement: ([\w-]+)", monitor))
+    roles = {("role", targets["labels"]["role"]) for targets in scrape["static_configs"]}
+    assert given == {("job", scrape["job_name"]), *roles}
+    assert "targetLabel: environment" in monitor
+
+
 def durations_of_settings() -> set[float]:
     """Return the defaults and bounds of all settings that are durations, in seconds, and a day less."""
     units = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
