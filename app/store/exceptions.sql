@@ -14,7 +14,7 @@ FROM unnest($4::bigint[], $5::smallint[], $6::date[], $7::text[], $8::timestampt
   AS w (batch, place, day, status, event_at, reason, code, mapping, wait, send_group, costs_try,
     amazon_code, amazon_message, answers_attempt)
 ON CONFLICT (batch, place) DO UPDATE SET status = excluded.status, send_group = excluded.send_group,
-  tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code,
+  tries = least(e.tries + excluded.tries::int, 32767), due_at = excluded.due_at, code = excluded.code,
   reason = excluded.reason, amazon_code = excluded.amazon_code,
     amazon_message = excluded.amazon_message, delivered_at = excluded.delivered_at,
   mapping = coalesce(e.mapping, excluded.mapping),

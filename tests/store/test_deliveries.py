@@ -14,7 +14,7 @@ from app.domain.ids import DEFAULT_ORGANISATION, AttemptId, BatchId, Destination
 from app.domain.outcomes.outcome import ACCEPTED, PerItemReply, SentRequest
 from app.domain.outcomes.settle import Delivered, PerItem
 from app.domain.pacing.order import WorkKind
-from app.store import due_work, lanes
+from app.store import due_work, exceptions, lanes
 from app.store.attempts import StartedAttempt
 from app.store.counts import CountDelta, CountWriter
 from app.store.lanes import LaneLease, StaleOwner
@@ -92,6 +92,17 @@ async def test_a_delivered_request_is_written_once(c: asyncpg.Connection) -> Non
     assert once == (("answered", 207, "r-1", 12), [(1, "sent", [5]), (2, "sent", [5])], [(4, 3, -1)])
     assert await settle(c) == CountDelta()
     assert await written(c) == once
+
+
+async def test_the_tries_of_an_event_end_at_the_largest_number(c: asyncpg.Connection) -> None:
+    """They are a smallint, and a further try is no error."""
+    change = exceptions.ExceptionChange(
+        BatchId(1), 0, today(), "retrying", datetime.now(UTC), "throttled", wait=timedelta(0), costs_try=True
+    )
+    for before in (0, 32_767):
+        await c.execute("UPDATE exceptions SET tries = $1", before)
+        await exceptions.write(c, DestinationNumber(1), None, [change])
+    assert await c.fetchval("SELECT tries FROM exceptions") == 32_767
 
 
 async def test_who_no_longer_owns_the_lane_writes_nothing(c: asyncpg.Connection) -> None:
