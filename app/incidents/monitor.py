@@ -194,7 +194,7 @@ def decide(
             latest[subject] = each
     is_open = {subject: each for subject, each in latest.items() if each.incident.is_open}
     findings = _findings_of_service(observation, is_open)
-    watched = {each.id: each for each in observation.destinations}
+    destinations = {each.id: each for each in observation.destinations}
     explained = defaultdict[str, conditions.Explained](lambda: conditions.Explained({}))
     for destination in observation.destinations:
         open_kinds = {kind for kind in Kind if (destination.organisation, destination.id, kind) in is_open}
@@ -227,7 +227,7 @@ def decide(
             subject,
             stored_incident,
             found_now,
-            watched.get(destination_id or ""),
+            destinations.get(destination_id or ""),
             observation.now,
             silent=is_delayed and KINDS[kind].is_delay,
         )

@@ -77,8 +77,8 @@ class Observer:
         async with connection.transaction():
             await incident_facts.record_intake(connection)
         now = await transactions.started_at(connection)
-        watched = await incident_facts.watched(connection)
-        destinations = await self._destinations(connection, watched)
+        stored = await incident_facts.destinations(connection)
+        destinations = await self._destinations(connection, stored)
         failing: dict[str, dict[str, timedelta]] = {}
         for (organisation, name), since in (await notifications.failing_channels(connection)).items():
             failing.setdefault(organisation, {})[name] = now - since
@@ -102,16 +102,16 @@ class Observer:
         return Observation(now, destinations, service, failing)
 
     async def _destinations(
-        self, connection: PipelineConnection, watched: Sequence[incident_facts.WatchedDestination]
+        self, connection: PipelineConnection, stored: Sequence[incident_facts.WatchedDestination]
     ) -> list[ObservedDestination]:
-        settings = {each.number: thresholds.read(each.alerting.alerting) for each in watched}
+        settings = {each.number: thresholds.read(each.alerting.alerting) for each in stored}
         if self._volumes_read_at is None or self.monotonic() - self._volumes_read_at >= _VOLUMES_EVERY_S:
             self._volumes_read_at = self.monotonic()
             self._volumes = await incident_facts.volumes(connection)
         expiring_hours = [each.thresholds[Kind.EXPIRING].hours for each in settings.values()]
         known = await incident_facts.read(
             connection,
-            watched,
+            stored,
             failing_s=[each.thresholds[Kind.FAILING].window_seconds for each in settings.values()],
             rejections_s=[each.thresholds[Kind.REJECTIONS].window_seconds for each in settings.values()],
             max_event_age=self.max_event_age,
@@ -119,11 +119,11 @@ class Observer:
             volumes=self._volumes,
         )
         now = self.monotonic()
-        opened = {each.lane for each in watched if each.breaker != "closed"}
+        opened = {each.lane for each in stored if each.breaker != "closed"}
         self._open_since = {lane: self._open_since.get(lane, now) for lane in opened}
         suspects, drifts = await incident_facts.mapping_problems(connection)
         found = []
-        for place, each in enumerate(watched):
+        for place, each in enumerate(stored):
             if place % _SLICE == 0:
                 await asyncio.sleep(0)
             facts = known[each.number]

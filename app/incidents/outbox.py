@@ -103,7 +103,7 @@ class MessagePlanner:
         now = observation.now
         sent = await notifications.sent(connection, [each.id for each in stored])
         loads = await notifications.loads(connection)
-        watched = {each.id: each for each in observation.destinations}
+        destinations = {each.id: each for each in observation.destinations}
         is_explained = _is_explained(stored, now)
         merged = [each.id for each in stored if each.incident.merged_into is not None]
         for channel in channels:
@@ -114,7 +114,7 @@ class MessagePlanner:
                 if each.organisation != channel.organisation:
                     continue
                 history = sent.get((each.id, channel.key), messages.SentMessages())
-                destination = watched.get(each.incident.destination or "")
+                destination = destinations.get(each.incident.destination or "")
                 message = _due_message(each, history, destination, channel, now, is_explained=is_explained)
                 if message is not None:
                     due.append((each, message))

@@ -76,7 +76,7 @@ FOR_ALL = {
         destinations.outcome_history.forget destinations.outcome_history.forget_totals
         destinations.outcome_history.record incidents.accepted_findings incidents.current
         incidents.delete_old incidents.facts.forget_intake incidents.facts.intake
-        incidents.facts.record_intake incidents.facts.volumes incidents.facts.watched
+        incidents.facts.record_intake incidents.facts.volumes incidents.facts.destinations
         incidents.facts.workers incidents.insert incidents.notifications.channel_failed
         incidents.notifications.channel_succeeded incidents.notifications.claim
         incidents.notifications.declare incidents.notifications.declared

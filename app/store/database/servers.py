@@ -75,12 +75,12 @@ class Connection(asyncpg.Connection):
     """A connection that reports when a statement gets no answer within the client's timeout.
 
     The driver would wait for the answer without a limit before the next statement of the connection.
-    `asked_at` is the monotonic time at which the statement in progress began.
+    `busy_since` is the monotonic time at which the statement in progress began.
     """
 
     on_silence: Callable[[], None]
     server: ServerAddress | None = None
-    asked_at: float | None = None
+    busy_since: float | None = None
 
     # One override is not enough: the driver runs `execute` without arguments in another way than the others.
     def execute(self, query: str, *arguments: Any, **options: Any) -> Coroutine[Any, Any, str]:
@@ -96,14 +96,14 @@ class Connection(asyncpg.Connection):
             await super().close(timeout=timeout)
 
     async def _answered(self, statement: Awaitable[_T]) -> _T:
-        self.asked_at = time.monotonic()
+        self.busy_since = time.monotonic()
         try:
             return await statement
         except TimeoutError:
             self.on_silence()
             raise
         finally:
-            self.asked_at = None
+            self.busy_since = None
 
 
 async def connect(*arguments: Any, **options: Any) -> Connection:
@@ -189,7 +189,9 @@ class Servers:
         while len(servers) > 1:
             await asyncio.sleep(PRIMARY_CHECK_EVERY_S)
             limit = time.monotonic() - SILENT_AFTER_S
-            silent = {each.server for each in self._connections if each.asked_at and each.asked_at < limit}
+            silent = {
+                each.server for each in self._connections if each.busy_since and each.busy_since < limit
+            }
             if not silent:
                 continue
             try:

@@ -41,9 +41,9 @@ class WatchedDestination:
     alerting: AlertingRow
 
 
-async def watched(connection: PipelineConnection) -> list[WatchedDestination]:
+async def destinations(connection: PipelineConnection) -> list[WatchedDestination]:
     """Return every destination of all organisations, without archived ones."""
-    rows = await connection.fetch(SQL["watched"])
+    rows = await connection.fetch(SQL["destinations"])
     return [read_row(WatchedDestination, row, alerting=alerting_row(row)) for row in rows]
 
 

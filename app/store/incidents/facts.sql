@@ -1,4 +1,4 @@
--- name: watched
+-- name: destinations
 SELECT d.number, d.id, d.organisation_id AS organisation, d.lane, d.sign_in_reason, l.breaker,
   coalesce(l.blocked_until > now(), false) AS is_blocked, d.state = 'paused' AS is_paused,
   CASE WHEN d.state IN ('connected', 'active') AND s.refresh_until IS NOT NULL
