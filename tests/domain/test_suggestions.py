@@ -213,6 +213,8 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
         MANY, {"total": lambda n: 1000 * n + 1000, "items": lambda n: [{"price": 10 * n + 10, "qty": 1}]},
         "value", {"path": "total", "pipe": [["divide", 100]]},
     ),
+    "an amount by the end of its name": (3, {"お支払い合計": 9.5}, "value", {"path": '["お支払い合計"]'}),
+    "an amount in Korean": (3, {"결제금액": 9.5}, "value", {"path": '["결제금액"]'}),
     "an amount with sign and code": (
         3, {"total": "$1,299.50 MXN"}, "value",
         {"path": "total", "pipe": [["replace", "MXN", ""], ["replace", "$", ""], ["to_number", "."]]},

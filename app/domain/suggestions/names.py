@@ -117,6 +117,7 @@ def _rank(field: str, words: tuple[str, ...]) -> int:
     # In one word: `channel_name` has no `lname`.
     longer = [synonym for synonym in synonyms if synonym not in WORDS["halves"]]
     is_part = any(len(s) >= _SHORTEST_PART and s in word for s in longer for word in words)
-    ends = [s for s in longer if len(s) >= (_SHORTEST_END if s.isascii() else 2)]
+    is_any_text = field in ("first_name", "last_name")
+    ends = [s for s in longer if len(s) >= (_SHORTEST_END if is_any_text or s.isascii() else 2)]
     is_end = any(word.endswith(s) for s in ends for word in words[-1:])
     return 20 if is_part or is_end else 0
