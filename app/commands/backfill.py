@@ -230,7 +230,7 @@ class Sender:
             try:
                 response = self._client.post("/events", params=self._query, content=body)
             except httpx.TransportError as error:
-                wait, why = None, f"The API cannot be reached ({type(error).__name__})"
+                wait, why = None, f"The API cannot be reached ({type(error).__name__}: {error})"
             else:
                 results = _member(response, "results")
                 if response.status_code in {200, 202, 207, 422} and isinstance(results, list):
@@ -238,6 +238,8 @@ class Sender:
                 if response.status_code not in {429, 500, 502, 503, 504}:
                     raise CommandFailed(_refusal(response))
                 wait, why = _retry_after(response), f"The API keeps responding with {response.status_code}"
+            if tries == 3:
+                print(f"{why}. Trying again for {RETRY_FOR_S / 60:.0f} minutes…", file=sys.stderr)
             if time.monotonic() > until:
                 raise CommandFailed(f"{why}. Run the same command again to resume.")
             jitter = random.random()  # noqa: S311

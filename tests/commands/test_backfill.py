@@ -186,13 +186,14 @@ def environment(folder: Path) -> dict[str, str]:
 
 def test_it_waits_as_long_as_it_is_asked_to(listening: Listening, tmp_path: Path) -> None:
     """Retry-After of a 429 and of a 503 is obeyed, and the same lines are sent again, with low priority."""
-    listening.before = [(429, {"Retry-After": "1"}), (503, {"Retry-After": "1"})]
+    listening.before = [(429, {"Retry-After": "1"}), (503, {"Retry-After": "1"}), (503, {"Retry-After": "0"})]
     (tmp_path / "f.ndjson").write_text('{"event_id": "a"}\n{"event_id": "b"}\n')
     ended = backfill(
         tmp_path, str(tmp_path / "f.ndjson"), "--destination", "dst_1", "--api", listening.address
     )
     assert ended.returncode == 0, ended.stderr
-    first, second, third = listening.requests
+    first, second, third, _ = listening.requests
+    assert ended.stderr == "The API keeps responding with 503. Trying again for 10 minutes…\n"
     assert second[0] - first[0] >= 1
     assert third[0] - second[0] >= 1
     assert first[1:] == second[1:] == third[1:]
