@@ -309,11 +309,7 @@ def record_attempt(
         spans.record(
             "amazon.request",
             duration_s=duration_s,
-            attributes={
-                "outcome": outcome,
-                "http.response.status_code": sent.status,
-                "batches": [*sources],
-            },
+            attributes={"outcome": outcome, "http.response.status_code": sent.status, "batches": [*sources]},
             links=[trace for source in sources.values() for trace in sampled_traces(source.shapes)][:8],
         )
     telemetry.log(
