@@ -124,6 +124,7 @@ class ShadowRunner:
                 async with self.pool.acquire() as connection:
                     for number, shadow in sorted(self.active.items()):
                         if shadow.counts != ShadowCounts():
+                            # Counts of a failed statement are lost: written again, they might count twice.
                             counts, shadow.counts = shadow.counts, ShadowCounts()
                             await shadows.add(connection, number, shadow.running.started_at, counts)
                     known = {each.running.started_at: each for each in self.active.values()}

@@ -6,8 +6,9 @@ Two kinds of connection (ADR 0003):
 * the event pipeline (ledger, batches, lanes, attempts, exceptions, counts) uses an asyncpg `Connection`:
   its statements carry hundreds of events as arrays, and their overhead delays every flush.
 
-A statement of more than a line stands below a line `-- name: …` in the `.sql` file beside its module. An
-editor, `psql` and EXPLAIN can read it without Python. The migrations describe the schema. Tables of the
+A statement of more than a line stands below a line `-- name: …` in the `.sql` file beside its module, where
+an editor, `psql` and EXPLAIN can read it without Python. Only a statement that is composed of parts, such as
+the conditions of a filter, stands in its module. The migrations describe the schema. Tables of the
 configuration (`tables.py`) follow from the types of their rows; a test compares them with the schema.
 """
 

@@ -48,7 +48,10 @@ async def since(
 async def accepted(
     connection: PipelineConnection, destination: DestinationNumber, since: datetime, until: datetime
 ) -> int:
-    """Return how many events a destination accepted in a time range, without erased ones."""
+    """Return how many events a destination accepted in a time range.
+
+    Left out are erased events, and those replayed alone of batches that were never sent.
+    """
     return await fetch_scalar(connection, int, SQL["accepted"], destination, since, until)
 
 
