@@ -144,13 +144,13 @@ def may_hold_id(packed: bytes | None, id_: str) -> bool:
 _SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 
 
-def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
-    """Return up to `most` traceparents of a batch's events, only of traces that the callers sample.
+def sampled_traces(packed: bytes | None) -> list[str]:
+    """Return the traceparents of a batch's events, only of traces that the callers sample.
 
     This function searches the packed bytes and does not decode the shapes.
     """
-    found = {match[0]: None for match in _SAMPLED.finditer(expanded(packed) or b"")}
-    return [each.decode() for each in found][:most]
+    found = _SAMPLED.finditer(expanded(packed) or b"")
+    return [each.decode() for each in dict.fromkeys(match[0] for match in found)]
 
 
 # --- Digests of ids, which tell which batches cannot hold an id -----------------------------------
