@@ -19,6 +19,8 @@ from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.privacy.personal_text import is_personal_id
 
 MAX_EVENTS: Final = 5000
+# JSON that takes tens of milliseconds to parse.
+LARGE_JSON_BYTES: Final = 256 * 1024
 MAX_EVENT_ID_LENGTH: Final = 256
 
 # Members that determine where an event is sent. The content digest leaves them out.
@@ -110,14 +112,7 @@ Read = Event | Rejection
 
 
 class MalformedBody(Exception):
-    """An event of a body is malformed, so `strict_json.parse` refuses the body.
-
-    `found` is why, or None if the event is only a part of the body.
-    """
-
-    def __init__(self, found: strict_json.MalformedJson | None) -> None:
-        super().__init__()
-        self.found = found
+    """An event of a body is malformed, so `strict_json.parse` refuses the body."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -130,6 +125,12 @@ class Events:
 
     members: Sequence[Any]
     read: Callable[[Any], Read]
+
+    def is_large(self, index: int) -> bool:
+        """Return whether the event is larger than `LARGE_JSON_BYTES`."""
+        member = self.members[index]
+        text = member[1] if type(member) is tuple else member
+        return isinstance(text, (bytes, msgspec.Raw)) and len(text) > LARGE_JSON_BYTES
 
     def reader(self, index: int) -> Callable[[], Event]:
         """Return a function that reads an event which is not rejected when it is read.
@@ -235,7 +236,7 @@ def _read_member(destination_id: Any, mapping_id: Any, depth: int, content: Any)
     if type(content) is msgspec.Raw or type(content) is bytes:
         content = strict_json.parse(bytes(content), max_depth=strict_json.MAX_DEPTH - depth)
         if type(content) is strict_json.MalformedJson:
-            raise MalformedBody(None if depth else content)
+            raise MalformedBody
     if type(content) is not dict:
         return _unread("not_an_object", "The event is not a JSON object.", destination_id)
     event_id = content.get("event_id")

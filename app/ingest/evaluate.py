@@ -4,11 +4,13 @@ A flush then stores the request, and sets the results of its events.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 from msgspec import structs
@@ -35,6 +37,8 @@ from app.store import PipelineConnection
 from app.store import flush as flush_store
 from app.store.database.clock import DatabaseClock
 from app.store.events.journey_figures import JourneyNode
+
+R = TypeVar("R")
 
 # A large request is evaluated in slices of this many events, one to two milliseconds of CPU time each.
 # Between two slices the event loop serves other requests.
@@ -119,6 +123,23 @@ class PendingRequest(msgspec.Struct, eq=False):
     __repr__ = object.__repr__
 
 
+@dataclass(slots=True)
+class LargeJsonThread:
+    """A thread for large JSON, one at a time: its values take up to a hundred megabytes of memory.
+
+    While it parses, the event loop answers other requests.
+    """
+
+    _executor: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "large_json"))
+
+    async def run(self, function: Callable[[], R]) -> R:
+        """Return the function's result."""
+        results: list[R] = []  # a future would keep its result until the next garbage collection
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, lambda: results.append(function()))
+        return results.pop()
+
+
 @dataclass(slots=True, repr=False)
 class Evaluator:
     """Evaluates the events of requests. `pepper` is the key of content digests."""
@@ -126,9 +147,12 @@ class Evaluator:
     destinations: DestinationCache
     pepper: bytes
     clock: DatabaseClock
+    thread: LargeJsonThread = field(default_factory=LargeJsonThread)
 
     async def evaluate(self, request: PendingRequest) -> None:
         """Evaluate the events of a request, a large one in slices: one for each event-loop iteration.
+
+        Large events are evaluated in a thread.
 
         Records in the request what the evaluation depends on: the clock's offset, the destinations and their
         versions. Raises MalformedBody.
@@ -141,31 +165,32 @@ class Evaluator:
         nodes: set[JourneyNode] = set()
         is_plain, work = True, Work()
         pause_below = work.left - SLICE_STEPS
-        events = request.events
-        read = map(events.read, events.members)
-        for start in range(0, len(events.members), SLICE_EVENTS):
-            if start:
+
+        def evaluate_one(index: int) -> tuple[Evaluated, CachedDestination | None]:
+            event = request.events.read(request.events.members[index])
+            if (id_ := event.destination_id) not in found:
+                found[id_] = self._visible(DestinationId(id_ or ""), request)
+            destination = found[id_]
+            if isinstance(event, Rejection):
+                return event, destination
+            return evaluate(event, destination, self.pepper, now, work), destination
+
+        for index in range(len(request.events.members)):
+            if (index and index % SLICE_EVENTS == 0) or work.left < pause_below:
+                pause_below = work.left - SLICE_STEPS
                 await asyncio.sleep(0)
-            for event in islice(read, SLICE_EVENTS):
-                if work.left < pause_below:
-                    pause_below = work.left - SLICE_STEPS
-                    await asyncio.sleep(0)
-                if (id_ := event.destination_id) not in found:
-                    found[id_] = self._visible(DestinationId(id_ or ""), request)
-                destination = found[id_]
-                each = (
-                    event
-                    if isinstance(event, Rejection)
-                    else evaluate(event, destination, self.pepper, now, work)
-                )
-                evaluated.append(each)
-                if destination is None:
-                    numbers.append(None)
-                    continue
-                number = destination.stored.number
-                numbers.append(number)
-                nodes.add(node_of(number, each.journey))
-                is_plain = is_plain and type(each) is Candidate and each.is_plain
+            if request.events.is_large(index):
+                each, destination = await self.thread.run(partial(evaluate_one, index))
+            else:
+                each, destination = evaluate_one(index)
+            evaluated.append(each)
+            if destination is None:
+                numbers.append(None)
+                continue
+            number = destination.stored.number
+            numbers.append(number)
+            nodes.add(node_of(number, each.journey))
+            is_plain = is_plain and type(each) is Candidate and each.is_plain
         request.evaluated, request.destinations = evaluated, numbers
         request.nodes, request.is_plain = nodes, is_plain
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
 import asyncpg
@@ -145,7 +146,9 @@ class Intake:
                 work = Work(SLICE_STEPS)
                 await asyncio.sleep(0)
             result, read = results[index], request.events.reader(index)
-            results[index] = structs.replace(result, preview=_preview(read, evaluated, result, now, work))
+            show = partial(_preview, read, evaluated, result, now, work)
+            shown = await self.evaluator.thread.run(show) if request.events.is_large(index) else show()
+            results[index] = structs.replace(result, preview=shown)
 
 
 def _results(request: PendingRequest) -> list[EventResult]:

@@ -39,9 +39,6 @@ from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 1.0
 _TRIM_EVERY: Final = 20  # writes of a mapping's samples
-# After an event that takes longer (it has hundreds of thousands of values), the waiting events of its mapping
-# are not sampled.
-_LONGEST_S: Final = 0.25
 _MOST_MAPPINGS: Final = 10_000
 _MOST_VALUES: Final = 100_000  # values that the counters of a process remember together: 10 MB
 
@@ -169,7 +166,7 @@ class _WaitingEvent:
 
 @dataclass(slots=True, repr=False)
 class SchemaSampler:
-    """Samples events that a mapping accepted or rejected, except those that lack consent.
+    """Samples events that a mapping accepted or rejected, except large ones and those that lack consent.
 
     The first thousand events of a mapping are sampled, then ten a second. All mappings of a process together
     get 500 samples at first, then 20 a second, of which a burst of events gets at most 100.
@@ -274,10 +271,10 @@ class SchemaSampler:
             self._has_samples.set()
         while self._waiting:
             self._sample_one(self._waiting.popleft(), now)
-            await asyncio.sleep(0)  # a large event takes long to read
+            await asyncio.sleep(0)
 
     def _sample_one(self, event: _WaitingEvent, now: datetime) -> None:
-        mapping, started_at = event.mapping, self.monotonic()
+        mapping = event.mapping
         content = event.read().content
         if (group := self._groups.get(event.group)) is None:
             group = self._groups[event.group] = _Group(mapping, mapping.counter.id)
@@ -294,8 +291,6 @@ class SchemaSampler:
             group.different[EVENT_ID] += 0  # says that the ids of the group are counted
             mapping.counter.count(group.different, EVENT_ID, event.event_id)
         mapping.window.note(sample, mapping.paths, event.purchase, content)
-        if self.monotonic() - started_at > _LONGEST_S:
-            self._waiting = deque(each for each in self._waiting if each.mapping is not mapping)
 
     async def write(self) -> None:
         """Write the samples of the events observed so far; return when they can be read."""
@@ -382,8 +377,10 @@ def _mapping_of(
 ) -> tuple[CachedDestination, PublishedMapping] | None:
     """Return the mapping that read an event, or None if the event must not be sampled.
 
-    A repetition is not sampled, and neither is an event whose person does not consent.
+    A repetition is not sampled, and neither is an event that is large or whose person does not consent.
     """
+    if request.events.is_large(index):
+        return None
     evaluated = request.evaluated[index]
     if isinstance(evaluated, Candidate):
         is_new = request.dedup[index] in (DedupResult.ACCEPTED, DedupResult.AMAZON_ID_CONFLICT)

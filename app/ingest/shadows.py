@@ -95,7 +95,7 @@ class ShadowRunner:
                 published, destination = evaluated, find(DestinationId(evaluated.destination_id or ""))
             if not is_read or destination is None:
                 continue
-            if len(self._waiting) >= _MOST_WAITING:
+            if len(self._waiting) >= _MOST_WAITING or request.events.is_large(place):
                 shadow.counts.skipped += 1
             else:
                 read = request.events.reader(place)

@@ -5,6 +5,7 @@ path (`app.api.events.intake.post_events`) only serves the OpenAPI description.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,10 +27,10 @@ from app.api.events import intake
 from app.api.http.responses import NDJSON
 from app.domain import strict_json
 from app.domain.admission import ShedReason
-from app.domain.event import MalformedBody, reject_late
+from app.domain.event import LARGE_JSON_BYTES, MalformedBody, reject_late
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
-from app.ingest.evaluate import PendingRequest, SenderAccess
+from app.ingest.evaluate import PendingRequest, R, SenderAccess
 from app.server.admission import REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
@@ -167,10 +168,11 @@ class EventsEndpoint:
         access = SenderAccess(caller.organisation, own)
         body = await RequestBodyReader(receive, permit, admission).read()
         async with context.intake.evaluating_large() if len(body) > _LARGE_BODY_BYTES else nullcontext():
-            read = intake.read_body(body, media_type, query.destination_id, query.mapping_id)
+            ids_outside = query.destination_id, query.mapping_id
+            read = await self._parse(body, partial(intake.read_body, body, media_type, *ids_outside))
             charged = 0
             try:
-                events = reject_late(read, late) if late else read
+                events = await self._parse(body, partial(reject_late, read, late)) if late else read
                 if events is None:
                     raise Refusal.of(admission.refusal(ShedReason.LANE))
                 if not query.dry_run:
@@ -179,10 +181,10 @@ class EventsEndpoint:
                         raise Refusal.of(too_fast(wait_s))
                 request = PendingRequest(events, access, trace, query.priority is intake.Priority.LOW)
                 await context.intake.evaluate(request)
-            except MalformedBody as error:
+            except MalformedBody:
                 self.organisations.limits.refund(caller.organisation, charged)
-                await asyncio.sleep(0)  # reading its events took long, if the body is large
-                raise Refusal.of(malformed_body(error.found or strict_json.parse(body))) from None
+                problem = await self._parse(body, lambda: malformed_body(strict_json.parse(body)))
+                raise Refusal.of(problem) from None
         results = await (context.intake.dry_run if query.dry_run else context.intake.store)(request)
         if results is None:
             # A random delay spreads the retries of many clients over some seconds.
@@ -193,6 +195,12 @@ class EventsEndpoint:
             build = partial(intake.results_response, results, dry_run=True)
             return await context.computations.run(caller.organisation, build)
         return intake.results_response(results)
+
+    async def _parse(self, body: bytes, parse: Callable[[], R]) -> R:
+        """Return the result of a function that parses the body, in a thread if the body is large."""
+        if len(body) > LARGE_JSON_BYTES:
+            return await self.context.intake.evaluator.thread.run(parse)
+        return parse()
 
 
 def _refused(problem: Problem, request_id: str) -> EventsReply:

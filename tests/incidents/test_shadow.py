@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+from app.domain.event import LARGE_JSON_BYTES
 from app.domain.observed.differences import ShadowCounts
 from app.store.match_quality import shadows
 from tests.event_loop import pauses
@@ -148,8 +149,8 @@ async def test_a_share_is_a_share_and_a_busy_process_skips(service: Service) -> 
     assert found["skipped"] >= 1000
 
 
-async def test_an_event_that_waits_too_long_is_skipped(service: Service) -> None:
-    """Half a second shows that the process is busy."""
+async def test_an_event_that_waits_too_long_or_is_large_is_skipped(service: Service) -> None:
+    """Half a second shows that the process is busy; a large event would keep it busy."""
     destination, path = await drafted(service, name="Renamed only")
     shadows = service.world.intake.shadows
     await service.send(path, share=1, minutes=5)
@@ -157,9 +158,10 @@ async def test_an_event_that_waits_too_long_is_skipped(service: Service) -> None
     await service.post(destination, event(1))
     shadows.monotonic = lambda: 0.5
     await service.post(destination, event(2))
+    await service.post(destination, event(3, note="x" * LARGE_JSON_BYTES))
     shadows.monotonic = lambda: 0.6
     found = await service.get(path)
-    assert (found["events"], found["skipped"]) == (1, 1)
+    assert (found["events"], found["skipped"]) == (1, 2)
 
 
 async def test_events_that_take_much_work_are_converted_with_pauses(service: Service) -> None:

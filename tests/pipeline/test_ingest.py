@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import threading
+from dataclasses import astuple
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from app.api.events.intake import read_body
+from app.api.http.responses import NDJSON
 from app.domain import batch as packing
-from app.domain.event import Event
+from app.domain.event import LARGE_JSON_BYTES, Event, Events, Read
 from app.domain.ids import DestinationId
 from app.ingest import evaluate as evaluation
 from app.ingest.evaluate import DedupResult, Evaluated
@@ -237,6 +241,31 @@ async def test_events_that_take_much_work_are_evaluated_with_pauses(world: World
         request.dedup = [DedupResult.ACCEPTED] * len(events)
         previews = world.intake._add_previews(request, _results(request))
         assert fewest < pauses(previews) <= most + 1
+
+
+@pytest.mark.parametrize("media_type", ["application/json", NDJSON])
+async def test_a_large_event_is_read_outside_the_event_loop(world: World, media_type: str) -> None:
+    """Its values take up to half a second to parse, in which no request would be answered."""
+    dst = await world.destination(event(0))
+    events = [event(1), event(2, note="x" * LARGE_JSON_BYTES)]
+    texts = [json.dumps(each) for each in events]
+    body = "\n".join(texts) if media_type == NDJSON else f"[{','.join(texts)}]"
+    members, read_event = astuple(read_body(body.encode(), media_type, dst, None))
+    threads = []
+
+    def read(member: Any) -> Read:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return cast("Read", read_event(member))
+
+    request = request_of(events, dst)
+    request.events = Events(members, read)
+    await world.intake.evaluate(request)
+    request.dedup = [DedupResult.ACCEPTED] * 2
+    await world.intake._add_previews(request, _results(request))
+    assert threads == [True, False, True, False]
+    world.intake.sampler._waiting.clear()
+    world.intake.sampler.observe(world.intake._find, request)
+    assert len(world.intake.sampler._waiting) == 1, "a sample would be as much work again"
 
 
 async def test_each_request_of_a_flush_is_stored_with_the_current_mapping(world: World) -> None:

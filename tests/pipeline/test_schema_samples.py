@@ -223,16 +223,6 @@ async def test_a_lost_sample_delays_no_event(
     assert counted(await groups(world, sampler, dst)) == take.call_count == 50
 
 
-async def test_a_large_event_delays_others_once(world: World, sampler: SchemaSampler, dst: str) -> None:
-    """The events of its mapping that wait behind it are lost, and those of other mappings are not."""
-    other = await world.destination(advertiser="5800000003")
-    await world.post(dst, event(1), event(2), event(3))
-    await world.post(other, event(4))
-    sampler.monotonic = itertools.count().__next__
-    assert counted(await groups(world, sampler, dst)) == 1
-    assert counted(await groups(world, sampler, other)) == 1
-
-
 async def test_events_are_sampled_while_samples_are_written(world: World, sampler: SchemaSampler) -> None:
     """Otherwise a slow write would keep the contents of all events that arrive meanwhile in memory."""
     dst = await world.destination(event(1))
