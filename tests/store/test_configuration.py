@@ -192,6 +192,22 @@ async def test_a_changed_name_touches_the_destinations_of_its_advertiser_at_once
     assert [row["version"] for row in rows] == [2, 2, 1]
 
 
+async def test_mappings_are_read_after_the_wait_for_their_locks(engine: AsyncEngine) -> None:
+    """A statement that also joins the version would read the one before a publication that it waited for."""
+    await create(engine)
+    document = {"name": "M"}
+    async with engine.begin() as connection:
+        await mappings.create(connection, MAPPING, FIRST, document)
+        await mappings.publish(connection, MAPPING, document, "key")
+    async with engine.begin() as reading:
+        async with engine.begin() as publishing:
+            await mappings.publish(publishing, MAPPING, {"name": "Second"}, "key")
+            locking = asyncio.create_task(mappings.published_of(reading, [FIRST], lock_rows=True))
+            await eventually(lambda: scalar(engine, f"SELECT EXISTS ({WAITING_LOCKS})"))
+        [found] = await locking
+    assert (found.published_version, found.published) == (2, {"name": "Second"})
+
+
 async def test_states_of_days_past_are_forgotten(engine: AsyncEngine) -> None:
     """They are swept up as new ones begin."""
     await create(engine)

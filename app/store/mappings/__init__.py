@@ -169,9 +169,11 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
 async def published_of(
     connection: AsyncConnection, destinations: Sequence[str], *, lock_rows: bool = False
 ) -> list[StoredMapping]:
-    """Return the mappings of these destinations with a published version, in order of creation."""
-    conditions = (
-        "m.destination = ANY ($1) AND m.published_version IS NOT NULL AND m.archived_at IS NULL "
-        f"ORDER BY m.number {'FOR UPDATE OF m' if lock_rows else ''}"
-    )
-    return await _where(connection, conditions, destinations)
+    """Return the mappings of these destinations with a published version, in order of creation.
+
+    With `lock_rows`, lock all mappings of the destinations until the transaction ends.
+    """
+    if lock_rows:
+        await execute(connection, SQL["lock_all"], destinations)
+    conditions = "m.destination = ANY ($1) AND m.published_version IS NOT NULL AND m.archived_at IS NULL"
+    return await _where(connection, f"{conditions} ORDER BY m.number", destinations)

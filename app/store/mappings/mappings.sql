@@ -1,6 +1,10 @@
 -- name: lock
 SELECT FROM mappings WHERE organisation_id = acting_organisation() AND id = $1 AND destination = $2 FOR UPDATE
 
+-- name: lock_all
+SELECT FROM mappings WHERE organisation_id = acting_organisation() AND destination = ANY ($1)
+ORDER BY number FOR UPDATE
+
 -- name: create
 INSERT INTO mappings (organisation_id, id, destination, name, draft)
 VALUES (acting_organisation(), $1, $2, $3, $4::text::jsonb)
