@@ -19,7 +19,7 @@ from app.admin.inputs import RequestBody
 from app.api.access.secured_route import ONE, Context, OnDestination, SecuredRouter, public
 from app.api.errors import error_response, status_of
 from app.api.http.headers import Expected, tagged, wants
-from app.api.http.query_parameters import ignores_unknown_parameters
+from app.api.http.query_parameters import Flag, ignores_unknown_parameters
 from app.api.http.responses import ResponseBody
 from app.api.lists import Page, Paging
 from app.domain.destination import State
@@ -105,7 +105,7 @@ async def disconnect(on: OnDestination, response: Response) -> Destination:
 async def delete(
     on: OnDestination,
     expected: Expected,
-    discard: Annotated[bool, Query(description="Discard waiting events: they become dead.")] = False,
+    discard: Annotated[Flag, Query(description="Discard waiting events: they become dead.")] = False,
 ) -> use_cases.ArchivedDestination:
     """Archive the destination permanently. Its history stays readable. Refused while events wait, except with
     `discard`.
@@ -118,7 +118,7 @@ async def delete(
 @router.get(ONE + "/preflight", Scope.DESTINATIONS_READ, summary="Check the setup")
 async def preflight(
     on: OnDestination,
-    ask: Annotated[bool, Query(description="Call Amazon now to check access to the advertiser.")] = False,
+    ask: Annotated[Flag, Query(description="Call Amazon now to check access to the advertiser.")] = False,
 ) -> Preflight:
     """Check every requirement for delivery. `ready` is true when no check has failed.
 

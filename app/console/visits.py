@@ -148,7 +148,7 @@ def _to_sign_in(request: Request) -> Response:
     if request.method != "GET":
         # The form is lost. After the sign-in, return to the page that sent the form, if the browser names
         # that page.
-        return RedirectResponse(f"{SIGN_IN}?unsent=1&next={_page_of_form(request)}", 303)
+        return RedirectResponse(f"{SIGN_IN}?unsent=true&next={_page_of_form(request)}", 303)
     return RedirectResponse(f"{SIGN_IN}?next={quote(_address(request.url))}", 303)
 
 

@@ -119,7 +119,7 @@ async def test_an_address_that_is_none_is_from_elsewhere(world: ApiWorld, header
     answer = await world.client.post("/console/sign-out", headers={header: BRACKET})
     assert (answer.status_code, answer.headers["location"]) == (
         303,
-        "/console/sign-in?unsent=1&next=/console",
+        "/console/sign-in?unsent=true&next=/console",
     )
 
 

@@ -15,6 +15,7 @@ from fastapi import Query
 from app.api.access.secured_route import SecuredRoute, public
 from app.api.http.query_parameters import (
     DeclaredParameters,
+    _query_fields,
     parameters_of,
     refused_parameters,
     without_blanks,
@@ -117,6 +118,27 @@ async def test_a_since_that_is_no_time_is_named(world: ApiWorld, acme: JSON) -> 
         for list_of in ("events", "consent-records"):
             answer = await world.call("GET", f"/destinations/{acme['id']}/{list_of}", params={"since": since})
             assert refused(answer, ("since", "not_a_time")), answer.text
+
+
+async def test_a_boolean_is_true_or_false(world: ApiWorld, acme: JSON) -> None:
+    """No other word is one: `discard=off` is no more written than `discard=ON`."""
+    await signed_in(world)
+    at = f"/destinations/{acme['id']}"
+    tried = {
+        ("POST", "/events", "dry_run"),
+        ("GET", "/event-search", "dismissed"),
+        ("GET", f"{at}/events", "dismissed"),
+        ("GET", f"{at}/preflight", "ask"),
+        ("DELETE", at, "discard"),
+    }
+    for method, address, name in tried:
+        for word in ("yes", "1", "True", "off", "0", ""):
+            answer = await world.call(method, f"{address}?{name}={word}")
+            assert refused(answer, (name, "not_a_boolean")), (address, word, answer.text)
+    pages = {"fresh", "unsent", "failed", "dismissed"}
+    fields = (field for _, _, route in routes(world) for field in _query_fields(route.dependant))
+    declared = {name for name, annotation in fields if "bool" in str(annotation)}
+    assert declared == pages | {name for _, _, name in tried}
 
 
 @pytest.mark.parametrize("day", ["20261124", "2026-W48-2", "0001-01-01", "9999-12-31", "24.11.2026", "5"])

@@ -181,7 +181,7 @@ async def test_a_form_after_the_sessions_end_leads_back_to_its_page(world: ApiWo
     """And the sign-in says that it was not done; a page elsewhere is not led to."""
     sent = {"Referer": f"{PUBLIC}/console/keys"}
     answer = await world.client.post("/console/keys", data={"name": "x"}, headers=sent)
-    assert answer.headers["location"] == "/console/sign-in?unsent=1&next=/console/keys"
+    assert answer.headers["location"] == "/console/sign-in?unsent=true&next=/console/keys"
     page = (await world.client.get(answer.headers["location"])).text
     assert "Your last change was not applied" in page
     away = await world.client.post("/console/keys", headers={"Referer": "https://elsewhere.example/x"})

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.admin.events.summary import REJECTED
 from app.admin.inputs import EventTypeName, Instant, ReasonName, report_once
+from app.api.http.query_parameters import Flag
 from app.domain.event_query import EventQuery
 from app.domain.outcomes.status import Status
 
@@ -62,7 +63,7 @@ class MixedFilter(EventFilter):
     """Only events of this status."""
     event_type: EventTypeName | None = None
     """Only accepted events of this type."""
-    dismissed: bool | None = None
+    dismissed: Flag | None = None
     """Only dismissed dead letters, or only other events."""
 
     def query(self, **more: Any) -> EventQuery:

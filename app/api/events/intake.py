@@ -17,6 +17,7 @@ from app.api.access.secured_route import SecuredRouter
 from app.api.errors import ErrorBody, malformed_body
 from app.api.http.query_parameters import (
     DeclaredParameters,
+    Flag,
     of_keyed_route,
     refused_parameters,
     unreadable_target,
@@ -126,7 +127,7 @@ class EventsQuery(BaseModel):
     """Default for events without one."""
     priority: Priority = Priority.LIVE
     """`low` is for backfill: live events get at least four fifths of the requests."""
-    dry_run: bool = False
+    dry_run: Flag = False
     """Return what would be sent; store nothing."""
 
 

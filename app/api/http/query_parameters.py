@@ -7,17 +7,25 @@ redirects to it.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from fastapi.dependencies.models import Dependant
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
 from app.admin import ErrorCode, FieldProblem, Problem
 from app.admin.field_problems import request_path
 from app.domain.ids import OrganisationId
+
+
+def _boolean_of(value: object) -> object:
+    return value == "true" if value in ("true", "false") else value
+
+
+Flag = Annotated[bool, Field(strict=True), BeforeValidator(_boolean_of)]
+"""A boolean of a query: `true` or `false`, and no other word."""
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 

@@ -18,7 +18,7 @@ from app.admin.access.people import display_name, home_of, person_caller, role_o
 from app.admin.access.sessions import UNKNOWN, end_signed_out, record_refusal
 from app.admin.context import AppContext
 from app.api.access.secured_route import Context, key_ring_of, public
-from app.api.http.query_parameters import ignores_unknown_parameters
+from app.api.http.query_parameters import Flag, ignores_unknown_parameters
 from app.console import pages
 from app.console.access import sessions
 from app.console.visits import BACK_CHANNEL, SIGN_IN, Form, PageRouter
@@ -34,7 +34,7 @@ router = PageRouter()
 
 @router.get("/console/sign-in")
 @public
-async def page(request: Request, context: Context, next: str | None = None, unsent: bool = False) -> Response:
+async def page(request: Request, context: Context, next: str | None = None, unsent: Flag = False) -> Response:
     """Show the form, or redirect if a session exists.
 
     `unsent` means that a form arrived after its session ended.
@@ -101,7 +101,7 @@ _FAILURES = {"denied": 403, "unknown": 400, "role": 403, "organisation": 403, "r
 
 @router.get("/console/oidc/start")
 @public
-async def start(context: Context, request: Request, next: str | None = None, fresh: bool = False) -> Response:
+async def start(context: Context, request: Request, next: str | None = None, fresh: Flag = False) -> Response:
     """Redirect to the provider.
 
     With `fresh`, the person must sign in again, even with a session at the provider.

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from app.admin import Scope
 from app.admin.destinations.requests import read_request, read_requests, retry_now
 from app.admin.events.history import ATTEMPT
+from app.api.http.query_parameters import Flag
 from app.api.lists import bad_cursor, cursor_of
 from app.console.events.history import outcome_label
 from app.console.time_range import RangeName, RangeParameter, time_range
@@ -22,7 +23,7 @@ router = PageRouter()
 async def page(
     visit: CurrentDestination,
     paging: Paging,
-    failed: bool = False,
+    failed: Flag = False,
     range_name: RangeParameter = RangeName.DAY,
 ) -> Response:
     """List the requests of a time range, newest first, or only those that did not deliver every event."""
