@@ -16,8 +16,9 @@ from io import TextIOWrapper
 from types import ModuleType
 
 from app.commands import CommandFailed
+from app.commands.health import PROGRAM
 from app.processes import parent_watch
-from app.settings import REQUIRED, ROOT, Settings, SettingsError, read_settings
+from app.settings import REQUIRED, Settings, SettingsError, read_settings
 
 Run = Callable[[Settings, Namespace], int | Coroutine[None, None, int] | None]
 
@@ -211,9 +212,8 @@ def _dev_defaults(settings: Settings, needs: str) -> Iterator[Settings]:
 
 
 def _parser(words: Sequence[str]) -> ArgumentParser:
-    program = "./run" if (ROOT / "run").exists() else "python -m app"  # the image has no `run`
     parser = ArgumentParser(
-        prog=program, description="Send a journey's events to the Amazon Conversions API."
+        prog=PROGRAM, description="Send a journey's events to the Amazon Conversions API."
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:

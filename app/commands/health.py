@@ -18,6 +18,7 @@ TIMEOUT_S = 4
 LISTENING = ("serve", "work", "sandbox")
 WHOLE_STACK = ("", "up")  # bare `./run`: its API is ready last
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = "./run" if (ROOT / "run").exists() else "python -m app"  # the image has no `run`
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(words: Sequence[str]) -> int:
     """Run the command without the command line's own imports."""
-    parser = argparse.ArgumentParser(prog="health", description="Is the process of this role ready?")
+    description = "Is the process of this role ready?"
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} health", description=description)
     arguments(parser)
     return run(None, parser.parse_args(words))
 

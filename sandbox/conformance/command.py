@@ -1,4 +1,6 @@
-"""`conformance URL`: run Amazon's published cases against a stand-in. Exit 1 on failures.
+"""`conformance URL`: run Amazon's published cases against a stand-in.
+
+Exit 1 on failures, or if the stand-in does not respond.
 
 Never run it against Amazon: the cases send events that Amazon would count.
 """
@@ -63,6 +65,11 @@ def run(_settings: object, asked: argparse.Namespace) -> int:
     secret = asked.client_secret_file
     failed = False
     with httpx.Client(timeout=30, trust_env=False, follow_redirects=False) as http:
+        try:
+            http.get(asked.url)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            print(f"{asked.url} does not respond ({type(error).__name__}).", file=sys.stderr)
+            return 1
         for region in asked.region or ("na", "eu"):
             caller = Caller(
                 http=http,

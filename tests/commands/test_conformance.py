@@ -197,6 +197,18 @@ def test_the_exit_code_is_that_of_the_worst_line(
     assert "pass     oas-001                  an empty list of events is refused  [OAS 2]" in output
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://127.0.0.1:99999"])
+def test_an_address_that_does_not_respond_takes_one_line(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not one for each case that needs a sign-in."""
+    settings: Any = None
+    assert run(settings, _asked(url)) == 1
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith(f"{url} does not respond (")
+
+
 @pytest.mark.parametrize(
     "url",
     ["https://advertising-api.amazon.com", "https://api.amazon.co.uk/x", "https://www.amazon.com", "nowhere"],
