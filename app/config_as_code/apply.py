@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import Refusal, invalid, new_id
 from app.admin.context import EvaluationSettings, Update
-from app.admin.destinations import set_status_callback
-from app.admin.destinations.settings import insert_destination, update_settings
+from app.admin.destinations import set_status_callback, settings
 from app.admin.incidents import change_alerting, change_preference
 from app.admin.mappings import mappings as use_cases
 from app.admin.mappings import schema, trials
@@ -44,11 +43,15 @@ class ApplyOptions(EvaluationSettings):
 
 @dataclass(frozen=True, slots=True)
 class AppliedPlan:
-    """A plan, the destinations of the file after the change, and the backtests by the mapping's path."""
+    """A plan, the destinations of the file after the change, and the backtests by the mapping's path.
+
+    `warnings` has those of changed destinations, by path.
+    """
 
     plan: Plan
     destinations: tuple[Destination, ...]
     backtests: Mapping[str, Backtest]
+    warnings: Mapping[str, Sequence[settings.CurrencyWarning]]
 
 
 async def apply(
@@ -90,6 +93,7 @@ async def _apply_plan(
     after = []
     losses: list[FileProblem] = []
     backtests: dict[str, Backtest] = {}
+    warnings: dict[str, Sequence[settings.CurrencyWarning]] = {}
     for step in planned.steps:
         try:
             after.append(await _destination(change, step, channels))
@@ -97,6 +101,8 @@ async def _apply_plan(
             problems.append(FileProblem(step.desired.path, refusal_sentence(refusal)))
             problems += step.document_problems
             continue
+        if step.changes:
+            warnings[step.desired.path] = await settings.currency_warnings(connection, after[-1])
         for mapping in step.mappings:
             path = mapping.desired.path if mapping.desired else step.desired.path
             try:
@@ -108,7 +114,8 @@ async def _apply_plan(
                 problems.append(FileProblem(path, refusal_sentence(refusal)))
         after[-1] = await destinations.find(connection, after[-1].id) or after[-1]
     problems += losses
-    return InvalidFile(tuple(problems)) if problems else AppliedPlan(planned, tuple(after), backtests)
+    done = AppliedPlan(planned, tuple(after), backtests, warnings)
+    return InvalidFile(tuple(problems)) if problems else done
 
 
 async def _backtest(
@@ -139,9 +146,9 @@ async def _destination(change: Update, step: DestinationStep, channels: Collecti
     if step.existing is None:
         id_ = DestinationId(desired.id or new_id("dst_"))
         async with _unused_id(connection, "destination"):
-            after = await insert_destination(change, id_, step.settings)
+            after = await settings.insert_destination(change, id_, step.settings)
     else:
-        after = await update_settings(change, step.existing, step.settings)
+        after = await settings.update_settings(change, step.existing, step.settings)
     enabled = desired.status_callback
     if enabled is not None and enabled != after.status_callback:
         await set_status_callback(change, after, enabled=enabled)

@@ -9,11 +9,12 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from app.admin.destinations.preflight import currency_differs
 from app.admin.mappings.trials import summary
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.config_as_code import apply as applying
@@ -23,7 +24,6 @@ from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedA
 from app.domain.destination import State
 from app.domain.ids import LaneId
 from app.domain.mapping.diff import Difference
-from app.domain.observed.backtest import Backtest
 from app.domain.strict_json import json_text
 from app.processes.deployment import deployment_rules
 from app.processes.resources import Resources, open_resources
@@ -95,7 +95,7 @@ async def _apply(settings: Settings, asked: argparse.Namespace, *, dry_run: bool
             return _refuse(done, text)
         if not dry_run:
             await _wake(resources, done)
-    print(*lines(done.plan, done.backtests, done=not dry_run), sep="\n")
+    print(*lines(done, done=not dry_run), sep="\n")
     if dry_run:
         return DRIFT if done.plan.actions else 0
     for destination in done.destinations:
@@ -158,24 +158,27 @@ _SIGNS = dict(zip(PlannedAction, "+~-=", strict=True))
 _MAX_LENGTH = 120
 
 
-def lines(plan: Plan, backtests: Mapping[str, Backtest], *, done: bool = False) -> Iterator[str]:
+def lines(applied: applying.AppliedPlan, *, done: bool = False) -> Iterator[str]:
     """Yield the lines of a plan. The last line counts the actions, which were applied if `done` is true."""
+    plan = applied.plan
     for step in plan.steps:
         if step.actions:
-            yield from _destination_lines(step, backtests)
+            yield from _destination_lines(step, applied)
     for destination in plan.unmanaged:
         yield f"  destination {destination.name} ({destination.id}) is not in the file: unchanged"
     yield _sum(plan, done=done)
 
 
-def _destination_lines(step: DestinationStep, backtests: Mapping[str, Backtest]) -> Iterator[str]:
+def _destination_lines(step: DestinationStep, applied: applying.AppliedPlan) -> Iterator[str]:
     where = f"{step.settings.advertiser_id} in {step.settings.region.value}"
     id_ = step.existing.id if step.existing else "new"
     yield f"{_SIGNS[step.action]} destination {step.settings.name} ({id_}), {where}"
     yield from _members(step.changes, 4)
+    for warning in applied.warnings.get(step.desired.path, ()):
+        yield f"    warning: {currency_differs(warning.account_currency, step.settings.currency)}"
     for mapping in step.mappings:
         yield from _mapping_lines(mapping)
-        if mapping.desired and (backtest := backtests.get(mapping.desired.path)):
+        if mapping.desired and (backtest := applied.backtests.get(mapping.desired.path)):
             yield f"      backtest: {summary(backtest)}"
 
 

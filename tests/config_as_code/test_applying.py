@@ -377,6 +377,17 @@ async def test_a_deleted_destinations_id_is_not_brought_back(world: ApiWorld) ->
     assert [one.path for one in found.problems] == ["destinations[0].id", "destinations[1].mappings[0].id"]
 
 
+async def test_a_currency_that_is_not_the_accounts_is_warned_of(world: ApiWorld) -> None:
+    """As when it changes over HTTP."""
+    world.advertisers.currency = "USD"
+    await apply(world.engine, file(acme()))
+    await world.connect((await world.call("GET", "/destinations")).json()["items"][0])
+    warning = "    warning: The Amazon account's currency is USD, but this destination uses EUR."
+    for text in (file(acme(currency="EUR")), file(acme(name="Other")), file(acme())):
+        done = await apply(world.engine, text, dry_run=True)
+        assert (warning in lines(done)) == ("EUR" in text)
+
+
 async def test_two_applies_at_once_take_turns(world: ApiWorld) -> None:
     """Ten at a time make one destination, and the others find it made."""
     text = file(acme(), acme(**EU))
@@ -394,7 +405,7 @@ async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world
     (mapping,) = (await world.call("GET", f"/destinations/{id_}/mappings")).json()["items"]
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
     planned = await plan(world.engine, file(acme(broken)))
-    assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned.plan, planned.backtests))
+    assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned))
     strict = options(max_loss=Fraction(1, 100))
     for dry_run in (True, False):
         found = await applying.apply(world.engine, wanted(file(acme(broken))), strict, dry_run=dry_run)

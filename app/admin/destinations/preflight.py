@@ -201,8 +201,12 @@ def _currency(facts: PreflightFacts) -> Verdict:
     if actual == configured:
         return Verdict("ok", f"The account's currency is {configured}, as configured.")
     remedy = why_unusable(actual) or "Change it in the settings."
-    detail = f"The Amazon account's currency is {actual}, but this destination uses {configured}. {remedy}"
-    return Verdict("failed", detail)
+    return Verdict("failed", f"{currency_differs(actual, configured)} {remedy}")
+
+
+def currency_differs(actual: str, configured: str) -> str:
+    """Return the warning of a destination whose Amazon account has another currency."""
+    return f"The Amazon account's currency is {actual}, but this destination uses {configured}."
 
 
 def why_unusable(currency: str) -> str:

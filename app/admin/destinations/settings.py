@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import ErrorCode, FieldProblem, Refusal, copy_as, inputs, new_id, require_version
 from app.admin.context import AppContext, Update
@@ -164,20 +165,28 @@ async def change_destination(
     """
     async with changing(context, destination_id) as (change, before):
         require_version(before.version, expected)
-        warnings: list[CurrencyWarning] = []
+        warnings: Sequence[CurrencyWarning] = ()
         after = await update_settings(change, before, _changed(before, body))
         alerting = body.alerting.stored() if body.alerting else {}
         if "alerting" in body.model_fields_set and await change_alerting(change, after, alerting):
             # A changed destination has a new version already.
             after = after if after is not before else await destinations.touch(change.connection, after.id)
         if "currency" in body.model_fields_set:
-            account = await sign_ins.find_account(change.connection, after.id)
-            if account is not None and account.currency not in (None, after.currency):
-                warnings.append(CurrencyWarning("currency_differs", "currency", account.currency))
+            warnings = await currency_warnings(change.connection, after)
         result = await _saved(change.driver, after, context.now(), warnings)
     if after is not before:
         await context.wake(after)
     return result
+
+
+async def currency_warnings(
+    connection: AsyncConnection, destination: Destination
+) -> Sequence[CurrencyWarning]:
+    """Return a warning if the Amazon account is known to have another currency than the destination."""
+    account = await sign_ins.find_account(connection, destination.id)
+    if account is None or account.currency in (None, destination.currency):
+        return ()
+    return (CurrencyWarning("currency_differs", "currency", account.currency),)
 
 
 def _changed(before: Destination, body: DestinationUpdate) -> DestinationSettings:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.admin.destinations.preflight import why_unusable
+from app.admin.destinations.preflight import currency_differs, why_unusable
 from app.admin.destinations.stats import DestinationStats, DiagnosisFacts
 from app.console.wording import age, events, failed_requests, number, reason_words, remedy, share, state_key
 from app.domain.incidents.kinds import FAILURES, SIGN_IN, failure_of, failure_sentence
@@ -210,7 +210,7 @@ def _other_currency(given: DiagnosisInput) -> Diagnosis | None:
     advice = why_not or f"Change the destination to {actual}."
     return Diagnosis(
         "warn",
-        f"The Amazon account's currency is {actual}, but this destination uses {own}.",
+        currency_differs(actual, own),
         f"Purchases whose event has no currency are sent in {own}. {advice}",
         action=None if why_not else "currency",
     )
