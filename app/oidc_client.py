@@ -44,6 +44,7 @@ _METADATA_S: Final = 10.0  # also after a failure, so that callers without a key
 _KEYS_S: Final = 3_600.0
 _KEYS_RETRY_S: Final = 30.0  # after a token that could not be verified, read the keys at most this often
 _TIMEOUT_S: Final = 8.0
+_MOST_KEYS: Final = 100  # of a provider: to read one takes up to a millisecond
 _MAX_REPLY: Final = 512 * 1024
 # With `max_age`, a provider must return the claim `auth_time` (OpenID Connect Core §3.1.2.1). So long an age
 # forces no new sign-in.
@@ -265,7 +266,8 @@ class _Provider(AsyncOAuth2Mixin, AsyncOpenIDMixin, OAuth2Base):  # type: ignore
             if self._monotonic() - self._keys_read_at >= longest:
                 with suppress(_Unavailable):  # then earlier keys stay valid
                     found = (await self._get(uri)).get("keys")
-                    readable = [key for key in found if _is_readable(key)] if isinstance(found, list) else []
+                    listed = found[:_MOST_KEYS] if isinstance(found, list) else []
+                    readable = [key for key in listed if _is_readable(key)]
                     self._keys = {"keys": readable} if readable else self._keys
                 self._keys_read_at = self._monotonic()
         if not self._keys:

@@ -31,7 +31,7 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
 
 @dataclass(frozen=True, slots=True)
 class DestinationPace:
-    """The rate, the circuit breaker and the remaining token life of an active destination.
+    """The rate, the circuit breaker and the remaining token life of a destination that sends.
 
     `rate` is in requests per second. `token_left_s` is None without waiting events.
     """
@@ -43,13 +43,13 @@ class DestinationPace:
 
 
 async def paces(connection: PipelineConnection) -> list[DestinationPace]:
-    """Return the rate, breaker and token of each active destination."""
+    """Return the rate, breaker and token of each destination that sends."""
     return await fetch_rows(connection, DestinationPace, SQL["paces"])
 
 
 @dataclass(frozen=True, slots=True)
 class LongestWait:
-    """How long the first due live batch of an active destination has waited."""
+    """How long the first due live batch of a destination that sends has waited."""
 
     organisation: OrganisationId
     destination: str
@@ -57,7 +57,7 @@ class LongestWait:
 
 
 async def longest_waits(connection: PipelineConnection) -> list[LongestWait]:
-    """Return the longest wait of each active destination that has live batches.
+    """Return the longest wait of each destination that sends and has live batches.
 
     It costs one index probe per destination and partition, regardless of the backlog.
     """

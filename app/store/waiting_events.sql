@@ -21,7 +21,7 @@ SELECT d.id AS destination,
     WHERE b.settled_at IS NULL AND b.destination = d.number AND b.queue = 0)
   THEN extract(epoch FROM s.access_until - now())::float8 END AS token_left_s
 FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id
-WHERE d.state = 'active'
+WHERE d.state IN ('connected', 'active')
 
 -- name: longest_waits
 SELECT d.organisation_id AS organisation, d.id AS destination, now() - front.accepted_at AS waited

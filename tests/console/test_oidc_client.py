@@ -164,6 +164,14 @@ async def test_a_key_that_cannot_be_read_is_skipped(unreadable: Any) -> None:
     assert isinstance(await exchanged(provider), Identity)
 
 
+async def test_the_first_hundred_keys_are_read() -> None:
+    """To read thousands would occupy the process for seconds."""
+    provider = Provider()
+    for others, result in ((99, Identity), (100, OidcFailure)):
+        provider.keys = {"keys": [UNREADABLE[0]] * others + [provider.key.as_dict(private=False)]}
+        assert isinstance(await exchanged(provider), result)
+
+
 @pytest.mark.parametrize(
     "keys", [{"keys": []}, {}, {"keys": "text"}, {"keys": [None]}, [], {"keys": {"a": 1}}]
 )

@@ -134,6 +134,9 @@ async def test_a_search_for_a_person_does_not_repeat_the_person(case: Case) -> N
     assert PERSON not in answer.text
     assert answer.headers["cache-control"] == "no-store"
     assert (await case.world.actions())[-1] == "subject.searched"
+    assert "is no e-mail address" not in answer.text
+    answer = await case.post("/console/privacy/find", kind="email", value="ada lovelace")
+    assert "The value is no e-mail address." in answer.text
     wrong = await case.post("/console/privacy/find", kind="hash", value="not-a-hash")
     assert wrong.status_code == 422
     forged = await case.post("/console/privacy/find", search="bm90LXNlYWxlZA==")

@@ -283,6 +283,8 @@ async def test_the_lowest_rate_open_breakers_and_the_first_expiry(world: World) 
             "UPDATE sign_ins SET access_until = now() + make_interval(mins => $2) WHERE destination = $1",
             *(dst, minutes),
         )
+    # The published mapping of a destination can be deleted. Its waiting events are sent nevertheless.
+    await world.fetch("UPDATE destinations SET published_mappings = 0 WHERE id = $1", first)
     await gauges.read()
     assert gauges.value("lane_rate_limit") == 0.5
     assert gauges.value("breaker_open") == 2
