@@ -479,7 +479,7 @@ def test_match_keys_are_named_as_people_do() -> None:
 def test_the_editor_says_what_is_mostly_a_slip() -> None:
     """In a sentence, by the member; a draft that is right has none."""
     draft = {"consent": {"mode": "none"}, "event_type": "SEARCH", "fields": {"units_sold": "u"}}
-    assert warning_lines(draft_warnings(draft, Region.EU)) == [
+    assert warning_lines(draft_warnings(draft, Region.EU, None)) == [
         ("Units Sold", "This event type does not support the field.", ""),
         ("Consent", "Every event would be rejected.", ""),
     ]
