@@ -20,7 +20,8 @@ from app.console.wording import Label, health_label, number
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.health import Condition
-from app.domain.incidents.kinds import failure_of, failure_sentence
+from app.domain.incidents.kinds import Kind, failure_of, failure_sentence
+from app.domain.incidents.thresholds import DEFAULTS
 from app.store.destinations.health import ListedDestination, PageQuery, Sort
 from app.store.destinations.outcome_history import OutcomeBucket
 
@@ -182,7 +183,7 @@ class HomeRow:
     failed_line: str
 
 
-_WAITS_LONG_S: Final = 900  # the threshold of the incident kind `backlog`
+_WAITS_LONG_S: Final = DEFAULTS[Kind.BACKLOG].minutes * 60
 
 
 def destination_rows(

@@ -79,7 +79,7 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
 
 @router.post(_PAGE + "/acknowledge", Scope.DESTINATIONS_WRITE)
 async def acknowledge_chosen(visit: CurrentVisit, form: Form) -> Response:
-    """Acknowledge the chosen incidents of the list, or one of the home page. Twice changes nothing more."""
+    """Acknowledge the chosen incidents of the list, or one of the home page."""
     if not (chosen := form.getlist("incident")[:PAGE_SIZE]):
         raise Refusal(ErrorCode.INVALID, "Choose at least one incident.")
     for incident_id in chosen:
