@@ -34,11 +34,6 @@ _ROWS: Final = 20
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 _LABELS = {
     **{name: field.label for name, field in FIELDS.items()},
-    "email": "E-mail address",
-    "phone": "Phone number",
-    "maid": "Mobile advertising ID",
-    "real_id": "RealID",
-    "fip": "FIP",
     "hash": "SHA-256 of any of these",
 }
 
