@@ -65,37 +65,6 @@ def units_of_a_purchase(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-def summary_of_prices(order: Order) -> tuple[JSON, Truth]:
-    def money(amount: Decimal) -> JSON:
-        return {"value": f"{amount:.2f}", "currency": order.currency}
-
-    return {
-        "orderId": f"27-{order.number}",
-        "creationDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "lastModifiedDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "orderFulfillmentStatus": "NOT_STARTED",
-        "buyer": {
-            "username": "buyer1",
-            "buyerRegistrationAddress": {
-                "fullName": f"{order.first} {order.last}",
-                "contactAddress": {"city": "Berlin", "postalCode": "10115", "countryCode": order.country},
-                "primaryPhone": {"phoneNumber": order.phone},
-                "email": order.email,
-            },
-        },
-        "pricingSummary": {
-            "priceSubtotal": money(order.total),
-            "deliveryCost": money(Decimal("4.90")),
-            "total": money(order.total + Decimal("4.90")),
-        },
-        "lineItems": [
-            {"sku": sku, "title": group, "quantity": q, "lineItemCost": money(p * q)}
-            for sku, group, p, q in order.lines
-        ],
-        "totalFeeBasisAmount": money(order.total),
-    }, order.truth(value=order.total + Decimal("4.90"))
-
-
 def amounts_with_divisors(order: Order) -> tuple[JSON, Truth]:
     """Write amounts as whole numbers, and by what they are to be divided. Yen are divided by 1."""
     divisor = 1 if order.currency == "JPY" else 100
@@ -274,39 +243,6 @@ def currency_in_the_column(order: Order) -> tuple[JSON, Truth]:
     }, replace(order.truth(at=order.minute), currency="GBP")
 
 
-def prefixed_columns(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "oxid": f"{order.number:032x}",
-        "oxorderdate": order.at.strftime("%Y-%m-%d %H:%M:%S"),
-        "oxtotalordersum": float(order.total),
-        "oxtotalnetsum": round(float(order.total) / 1.19, 2),
-        "oxdelcost": 4.9,
-        "oxcurrency": order.currency,
-        "oxbillemail": order.email,
-        "oxbillfax": "",
-        "oxbillfname": order.first,
-        "oxbilllname": order.last,
-        "oxbillcountry": order.country,
-        "oxorderarticles": [
-            {"oxartnum": sku, "oxamount": q, "oxbprice": float(p)} for sku, _, p, q in order.lines
-        ],
-    }, replace(order.truth(), phone=None)
-
-
-def custom_columns(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "attributes": {"type": "Order__c", "url": "/services/data/v1/sobjects/Order__c/1"},
-        "CreatedDate": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
-        "SystemModstamp": order.at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
-        "Total_Amount__c": float(order.total),
-        "CurrencyIsoCode": order.currency,
-        "Total_Quantity__c": float(order.units),
-        "Customer_Email__c": order.email,
-        "Customer_Phone__c": order.phone,
-        "Billing_Country_Code__c": order.country,
-    }, order.truth()
-
-
 def french_receipt(order: Order) -> tuple[JSON, Truth]:
     """Write a narrow space between thousands, and amounts with and without tax below one name."""
 
@@ -392,23 +328,6 @@ def typed_answers(order: Order) -> tuple[JSON, Truth]:
             "answers": answers,
         },
     }, replace(order.truth(), value=None, units=None, currency=None)
-
-
-def appointment(order: Order) -> tuple[JSON, Truth]:
-    """Write a booking whose date is later than its purchase, and guests, who are no pieces."""
-    return {
-        "eventName": "booking_completed",
-        "bookingDate": iso(order),
-        "checkIn": "2027-02-03T14:00:00Z",
-        "checkOut": "2027-02-05T10:00:00Z",
-        "hotel": {"name": "Sea", "country": "IT", "email": "desk@hotel.example", "phone": "+39 06 1234567"},
-        "guests": 2,
-        "nights": 2,
-        "pricePerNight": float(order.total) / 2,
-        "totalPrice": float(order.total),
-        "currency": order.currency,
-        "guest": person(order),
-    }, replace(order.truth(), units=None)
 
 
 def own_and_shop_phone(order: Order) -> tuple[JSON, Truth]:

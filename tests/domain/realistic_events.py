@@ -19,7 +19,6 @@ from tests.domain.orders import COUNTRIES, JSON, Order, Truth, make_order
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 PARIS: Final = ZoneInfo("Europe/Paris")
-NEW_YORK: Final = ZoneInfo("America/New_York")
 
 
 def _comma(amount: Decimal) -> str:
@@ -117,24 +116,6 @@ def till(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-def american_export(order: Order) -> tuple[JSON, Truth]:
-    local = order.at.astimezone(NEW_YORK)
-    half = local.strftime("%p")
-    return {
-        "Event": "Order Placed",
-        "Order Date": f"{local:%m/%d/%Y} {int(local.strftime('%I'))}:{local:%M:%S} {half}",
-        "Order Total": f"${order.total:,.2f}",
-        "Item Count": order.units,
-        "Currency": order.currency,
-        "Customer Email": order.email,
-        "Customer Phone": order.phone,
-        "Alternate Email": order.second_email,
-        "Billing Country": order.country,
-        "Zip": "02134",
-        "Last Updated": "01/02/2020 1:00:00 AM",
-    }, order.truth(second=True)
-
-
 def data_layer(order: Order) -> tuple[JSON, Truth]:
     return {
         "event": "purchase",
@@ -222,31 +203,6 @@ def spanish_shop(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-def payment(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "type": "checkout.session.completed",
-        "created": int(order.at.timestamp()),
-        "data": {
-            "object": {
-                "amount_total": float(order.total),
-                "currency": order.currency.lower(),
-                "metadata": {"channel": "web"},
-                "customer_details": {
-                    "name": f"{order.first} {order.last.replace(' ', '')}",
-                    "email": order.email,
-                    "phone": order.phone,
-                    "address": {"country": order.country, "postal_code": "94105", "line1": "1 Main St"},
-                },
-                "line_items": {
-                    "data": [
-                        {"description": group, "quantity": quantity} for _, group, _, quantity in order.lines
-                    ]
-                },
-            }
-        },
-    }, order.truth()
-
-
 def warehouse(order: Order) -> tuple[JSON, Truth]:
     return {
         "event_name": "order_completed",
@@ -312,7 +268,6 @@ class Family:
 _SPECIAL: Final = {
     "german_table": Family("Europe/Berlin", ("DE", "AT")),
     "till": Family("Europe/Paris", ("FR", "ES", "DE")),
-    "american_export": Family("America/New_York", ("US",)),
     "commerce_platform": Family(None, ("DE", "FR", "GB", "US")),
     "spanish_shop": Family(None, ("ES", "FR", "DE")),
     "warehouse": Family(None, ("DE", "FR", "GB")),
@@ -336,7 +291,6 @@ _SPECIAL: Final = {
     "american_months": Family("America/New_York"),
     "japanese_times": Family("Asia/Tokyo", ("JP",)),
     "columns_of_sap": Family("UTC"),
-    "app_events": Family("UTC"),
     "collector": Family("UTC"),
     "links_to_addresses": Family(None, ("DE", "GB", "PL")),
     "swiss_shop": Family("Europe/Zurich", ("DE", "AT", "FR")),
@@ -355,7 +309,6 @@ _SPECIAL: Final = {
     "invoice_lines": Family(None, ("DE", "US", "GB", "SE")),
     "german_till": Family("Europe/Berlin", ("DE", "AT")),
     "currency_in_the_column": Family(None, ("GB",)),
-    "prefixed_columns": Family("UTC"),
     "french_receipt": Family("Europe/Paris", ("FR",)),
     "mexican_shop": Family("America/Mexico_City", ("US", "DE", "FR")),
     "positions_beside_a_total": Family(None, ("DE", "AT", "FR")),

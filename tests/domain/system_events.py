@@ -1,6 +1,5 @@
 """Purchases as databases, queues and serialisers write them, and as shops of more countries do."""
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -56,40 +55,6 @@ def rows_of_names(order: Order) -> tuple[JSON, Truth]:
         "eventName": "order_placed",
         "attributes": [{"name": name, "value": value} for name, value in values.items() if value is not None],
         "items": [{"sku": sku, "qty": q, "unit_price": f"{p:.2f}"} for sku, _, p, q in order.lines],
-    }, order.truth()
-
-
-def names_of_types(order: Order) -> tuple[JSON, Truth]:
-    """Write each value below the letter of its type."""
-    rows = [
-        {"M": {"sku": {"S": sku}, "price": {"N": str(p)}, "quantity": {"N": str(q)}}}
-        for sku, _, p, q in order.lines
-    ]
-    return {
-        "eventName": {"S": "purchase"},
-        "createdAt": {"S": iso(order)},
-        "currency": {"S": order.currency},
-        "total": {"N": str(order.total)},
-        "items": {"L": rows},
-        "email": {"S": order.email} if order.email else {"NULL": True},
-        "phone": {"S": order.phone} if order.phone else {"NULL": True},
-        "country": {"S": order.country},
-    }, order.truth()
-
-
-def extended_json(order: Order) -> tuple[JSON, Truth]:
-    rows = [
-        {"sku": sku, "price": {"$numberDecimal": str(p)}, "qty": {"$numberInt": str(q)}}
-        for sku, _, p, q in order.lines
-    ]
-    return {
-        "_id": {"$oid": "6565f0c0c0c0c0c0c0c0c0c0"},
-        "type": "order_placed",
-        "createdAt": {"$date": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")},
-        "total": {"$numberDecimal": str(order.total)},
-        "currency": order.currency,
-        "lines": rows,
-        "customer": person(order),
     }, order.truth()
 
 
@@ -175,27 +140,6 @@ def change_of_a_row(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-def envelope_of_a_queue(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "version": "0",
-        "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
-        "detail-type": "Order Placed",
-        "source": "acme.orders",
-        "account": "123456789012",
-        "time": iso(order),
-        "region": "eu-west-1",
-        "detail": {
-            "order-id": order.number,
-            "order-total": float(order.total),
-            "order-currency": order.currency,
-            "order-lines": lines(order, "article-id", "unit-price", "order-quantity"),
-            "customer-email": order.email,
-            "customer-phone": order.phone,
-            "customer-country": order.country,
-        },
-    }, order.truth()
-
-
 def described_by_schemas(order: Order) -> tuple[JSON, Truth]:
     """Write the person in a list of contexts, which say what they are by a schema."""
     return {
@@ -211,57 +155,6 @@ def described_by_schemas(order: Order) -> tuple[JSON, Truth]:
             {"schema": "iglu:com.acme/page/jsonschema/1-0-0", "data": {"url": "https://shop.example"}},
             {"schema": "iglu:com.acme/user/jsonschema/1-0-0", "data": person(order)},
         ],
-    }, order.truth()
-
-
-def resource_of_an_api(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "data": {
-            "type": "orders",
-            "id": f"{order.number}",
-            "attributes": {
-                "placed-at": iso(order),
-                "total-amount-with-taxes": f"{order.total:.2f}",
-                "currency": order.currency,
-                "skus-count": order.units,
-                "customer-email": order.email,
-                "billing-phone": order.phone,
-                "country-code": order.country,
-            },
-        }
-    }, order.truth()
-
-
-def properties_with_their_own_times(order: Order) -> tuple[JSON, Truth]:
-    """Write each property with the time at which it was set."""
-
-    def set_at(value: Any, hours: int = 0) -> JSON:
-        return {"value": value, "timestamp": ms(order) + hours * 3_600_000, "source": "API"}
-
-    return {
-        "eventType": "purchase",
-        "occurredAt": ms(order),
-        "properties": {
-            "amount": set_at(f"{order.total:.2f}"),
-            "currency": set_at(order.currency, -1),
-            "quantity": set_at(str(order.units), -2),
-            "email": set_at(order.email, -3),
-            "phone": set_at(order.phone, -4),
-            "country": set_at(order.country, -5),
-        },
-    }, order.truth()
-
-
-def dotted_names(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "event.name": "purchase",
-        "event.time": iso(order),
-        "order.total.amount": float(order.total),
-        "order.total.currency": order.currency,
-        "order.items.count": order.units,
-        "user.contact.email": order.email,
-        "user.contact.phone": order.phone,
-        "user.country": order.country,
     }, order.truth()
 
 
@@ -633,18 +526,3 @@ def login_is_the_address(order: Order) -> tuple[JSON, Truth]:
             "product_list": [{"product_id": sku, "quantity": q} for sku, _, _, q in order.lines],
         },
     }, order.truth(at=order.at + timedelta(milliseconds=250))
-
-
-def text_of_products(order: Order) -> tuple[JSON, Truth]:
-    """Write the products as a text of JSON, which no path enters."""
-    return {
-        "event": "purchase",
-        "time": iso(order),
-        "properties": {
-            "total": float(order.total),
-            "currency": order.currency,
-            "item_quantity": order.units,
-            "products": json.dumps(lines(order, "sku", "price", "quantity")),
-        },
-        "user": person(order),
-    }, order.truth()

@@ -63,6 +63,8 @@ from tests.tables import cases
         "epoch_s": ("epoch_s", 1767225600, "2026-01-01T00:00:00Z"),
         "epoch_ms": ("epoch_ms", 1767225600123, "2026-01-01T00:00:00.123Z"),
         "epoch_ms of microseconds": ("epoch_ms", 1767225600000000, "transform_failed"),
+        "epoch_s of a word": ("epoch_s", "soon", "transform_failed"),
+        "epoch_s of a boolean": ("epoch_s", True, "wrong_type"),
         "date in UTC": ("date", "2026-01-01T01:00:00+02:00", "2025-12-31"),
         "date in digits": (["date", "YYYYMMDD"], "2026-01-01T01:00:00Z", "20260101"),
         "date of a year of three digits": ("date", "0999-01-02T00:00:00Z", "0999-01-02"),

@@ -34,6 +34,7 @@ REFUSED = [
     pytest.param(b'{"a":"x\\u0000y"}', "nul_character", id="an escaped NUL in a text"),
     pytest.param(b'{"c":{"a\\u0000":"b"}}', "nul_character", id="an escaped NUL in a key"),
     pytest.param(b'[["\\u0000"]]', "nul_character", id="an escaped NUL in a list"),
+    pytest.param(b'"\\\\\\u0000"', "nul_character", id="an escaped NUL behind an escaped backslash"),
     pytest.param(b'{"a":"\\ud800"}', "lone_surrogate", id="half a surrogate pair"),
     pytest.param(b'{"a":"\\udd1e\\ud834"}', "lone_surrogate", id="a pair the wrong way round"),
     pytest.param(b'{"\\ud800":1}', "lone_surrogate", id="half a pair in a key"),

@@ -210,26 +210,3 @@ def names_that_say_nothing(order: Order) -> tuple[JSON, Truth]:
         "all": float(order.total),
         "z": [{"a": sku, "b": float(price), "c": quantity} for sku, _, price, quantity in order.lines],
     }, order.truth()
-
-
-def line_price_called_price(order: Order) -> tuple[JSON, Truth]:
-    """Write the amount of a line as `price`. Its product with the quantity is not the total."""
-    return {
-        "creation_date": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "currency": order.currency,
-        "order_no": f"{order.number:08}",
-        "order_sum": float(order.total),
-        "customer_info": {"email": order.email},
-        "billing_address": {
-            "country_code": order.country.lower(),
-            "phone": order.phone,
-            "first_name": order.first,
-            "last_name": order.last,
-            "postal_code": "01067",
-            "city": "Dresden",
-        },
-        "product_items": [
-            {"product_id": sku, "quantity": quantity, "price": float(price * quantity), "tax": 0.1}
-            for sku, _, price, quantity in order.lines
-        ],
-    }, order.truth()

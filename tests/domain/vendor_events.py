@@ -1,7 +1,6 @@
 """Events as named tools and difficult customers write them, one function each, with what is true of each."""
 
 import hashlib
-import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -259,23 +258,6 @@ def two_currencies(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-def reporting_currency(order: Order) -> tuple[JSON, Truth]:
-    """Write the revenue of an app in a second currency, and an id of the vendor that is no advertising id."""
-    return {
-        "event_token": "purchase",
-        "created_at": ms(order) // 1000,
-        "revenue_usd": round(float(order.total) * 1.1, 2),
-        "revenue_float": float(order.total),
-        "currency": order.currency,
-        "reporting_currency": "USD",
-        "quantity": order.units,
-        "gps_adid": order.maid,
-        "idfv": "7B5E6F70-1111-4222-8333-944444444444",
-        "os_name": "android",
-        **person(order, country=order.country.lower()),
-    }, order.truth(maid=True)
-
-
 def net_and_gross(order: Order) -> tuple[JSON, Truth]:
     net = (order.total / Decimal("1.19")).quantize(Decimal("0.01"))
     return {
@@ -323,21 +305,6 @@ def gifts_and_discounts(order: Order) -> tuple[JSON, Truth]:
     event = {"name": "order.created", "at": iso(order), "cart": {"lines": rows, "currency": order.currency}}
     truth = order.truth(value=order.total - less)
     return {**event, "customer": person(order)}, replace(truth, units=order.units + 1 + bool(less))
-
-
-def bundles(order: Order) -> tuple[JSON, Truth]:
-    """Write the parts of each product below it. They are not sold beside it."""
-    rows = [
-        {
-            "sku": sku,
-            "price": float(p),
-            "quantity": q,
-            "components": [{"sku": "p1", "quantity": 3, "price": 1.0}],
-        }
-        for sku, _, p, q in order.lines
-    ]
-    event = {"event": "Order Completed", "sentAt": iso(order), "currency": order.currency, "items": rows}
-    return {**event, "customer": person(order)}, order.truth()
 
 
 # --- Times ----------------------------------------------------------------------------------------
@@ -407,6 +374,9 @@ def columns_of_sap(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
+# --- Other tools ----------------------------------------------------------------------------------
+
+
 def sap_commerce(order: Order) -> tuple[JSON, Truth]:
     def money(amount: Decimal) -> JSON:
         return {"currencyIso": order.currency, "formattedValue": f"{amount} X", "value": float(amount)}
@@ -427,31 +397,6 @@ def sap_commerce(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-# --- Other tools ----------------------------------------------------------------------------------
-
-
-def dollar_names(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "metric": {"name": "Placed Order"},
-        "customer_properties": {
-            "$email": order.email,
-            "$phone_number": order.phone,
-            "$country": order.country,
-            "$first_name": order.first,
-        },
-        "properties": {
-            "$event_id": f"o{order.number}",
-            "$value": float(order.total),
-            "currency": order.currency,
-            "Items": [
-                {"ProductID": sku, "ItemPrice": float(p), "Quantity": q, "RowTotal": float(p * q)}
-                for sku, _, p, q in order.lines
-            ],
-        },
-        "time": ms(order) // 1000,
-    }, order.truth()
-
-
 def columns_of_lists(order: Order) -> tuple[JSON, Truth]:
     """Write products as a list for each attribute."""
     return {
@@ -466,38 +411,6 @@ def columns_of_lists(order: Order) -> tuple[JSON, Truth]:
         "customer_phone": order.phone,
         "customer_country": order.country,
     }, order.truth()
-
-
-def app_events(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "event_name": "af_purchase",
-        "event_time": order.at.strftime("%Y-%m-%d %H:%M:%S.000"),
-        "event_value": {
-            "af_revenue": f"{order.total:.2f}",
-            "af_currency": order.currency,
-            "af_quantity": order.units,
-        },
-        "idfa": order.maid,
-        "customer_user_id": order.email,
-        "country_code": order.country,
-        "platform": "ios",
-    }, replace(order.truth(maid=True), phone=None)
-
-
-def text_of_json(order: Order) -> tuple[JSON, Truth]:
-    """Write the value of the event as a text of JSON, which no path enters, beside the revenue."""
-    inner = {"af_revenue": 1, "af_currency": "CHF"}
-    return {
-        "event_name": "af_purchase",
-        "event_time": iso(order),
-        "event_value": json.dumps(inner),
-        "event_revenue": float(order.total),
-        "event_revenue_currency": order.currency,
-        "event_revenue_usd": round(float(order.total) * 1.1, 2),
-        "quantity": order.units,
-        "advertising_id": order.maid,
-        **person(order, country=order.country),
-    }, order.truth(maid=True)
 
 
 def content_items(order: Order) -> tuple[JSON, Truth]:
@@ -524,20 +437,6 @@ def collector(order: Order) -> tuple[JSON, Truth]:
         "user_ipaddress": "8.8.8.8",
         "contexts_user_1": [{"email": order.email, "phone_number": order.phone}],
     }, order.truth()
-
-
-def booking(order: Order) -> tuple[JSON, Truth]:
-    """Write a booking. Legs and travellers are no pieces, and a birthday is no time of an event."""
-    return {
-        "eventType": "BookingConfirmed",
-        "bookedAt": order.at.isoformat(),
-        "pnr": "X7Y8Z9",
-        "departure": {"date": "2027-03-01T06:00:00Z", "airport": "TXL"},
-        "fare": {"base": 10.0, "taxes": 5.0, "total": float(order.total), "currency": order.currency},
-        "passengers": [{"type": "ADT", "firstName": order.first, "dateOfBirth": "1970-02-03T00:00:00Z"}],
-        "segments": [{"from": "TXL", "to": "CDG", "flightNumber": 12, "seats": 2}],
-        "contact": person(order),
-    }, replace(order.truth(), units=None)
 
 
 def addresses_with_names(order: Order) -> tuple[JSON, Truth]:
