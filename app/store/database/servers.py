@@ -189,9 +189,7 @@ class Servers:
         while len(servers) > 1:
             await asyncio.sleep(PRIMARY_CHECK_EVERY_S)
             limit = time.monotonic() - SILENT_AFTER_S
-            silent = {
-                each.server for each in self._connections if each.busy_since and each.busy_since < limit
-            }
+            silent = {each.server for each in self._connections if (at := each.busy_since) and at < limit}
             if not silent:
                 continue
             try:
