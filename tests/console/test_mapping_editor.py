@@ -178,11 +178,14 @@ ORDER = {
 }
 
 
-async def test_a_pasted_event_fills_the_form(world: ApiWorld) -> None:
-    """With the reason of each row and what is not decided; nothing is stored."""
+@pytest.mark.parametrize(
+    "sample", [ORDER, [ORDER], {"rows": [ORDER, "no event"]}], ids=["event", "list", "body"]
+)
+async def test_a_pasted_event_fills_the_form(world: ApiWorld, sample: Any) -> None:
+    """Alone or in a body of `POST /events`. With reasons and what is not decided; nothing is stored."""
     here = await begun(world)
     actions = await world.actions()
-    form = {"name": "", "then": "suggest", "sample": json.dumps(ORDER)}
+    form = {"name": "", "then": "suggest", "sample": json.dumps(sample)}
     page = html.unescape((await submit(world, f"{here}/mappings/new", **form)).text)
     assert 'name="fields.email.path" value="contact_email"' in page
     assert 'name="fields.value.sum" value="price, quantity"' in page
@@ -194,6 +197,7 @@ async def test_a_pasted_event_fills_the_form(world: ApiWorld) -> None:
     assert 'name="fields.event_timestamp.zone" value="Europe/Berlin"' in page
     assert "The times name no time zone." not in page
     assert "2026-11-24T09:00:00" in page
+    assert 'value="line_items"' in page
     assert await world.actions() == actions
 
 
@@ -222,7 +226,7 @@ async def test_a_set_up_of_the_tag_fills_in_the_deduplication_id(
 @pytest.mark.parametrize(
     ("form", "sentence"),
     [
-        ({"then": "suggest", "sample": "[]"}, "the sample is not one event"),
+        ({"then": "suggest", "sample": "[]"}, "the sample is no event and no list"),
         ({"then": "suggest-recent"}, "no event has come in yet"),
         ({"then": "suggest", "sample": "{}", "zone": "Berlin"}, "no name of the IANA"),
         ({"then": "json", "json": "[1"}, "The JSON is not a mapping."),

@@ -149,6 +149,7 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
     "the payee is not the payer": (
         3, {"payee": {"email": mail(1)}, "payer": {"email": mail(2)}}, "email", {"path": "payer.email"},
     ),
+    "nor a friend who gets a gift": (3, {"gift": {"email": mail(1)}, "friend_email": ""}, "email", None),
     "nor the shop the customer": (
         3, {"store": {"email": mail(1), "customer": {"email": mail(2)}}}, "email",
         {"path": "store.customer.email"},

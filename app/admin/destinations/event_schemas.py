@@ -1,10 +1,10 @@
 """Use cases: read the event schema of a destination and its samples, and suggest a mapping."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,6 +12,7 @@ from app.admin import invalid
 from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.admin.mappings.mappings import find_mapping
+from app.domain.event import LISTS
 from app.domain.identity.keys import Profile
 from app.domain.mapping.presets import example_event
 from app.domain.mapping.time_steps import zone_names
@@ -30,8 +31,6 @@ from app.domain.suggestions.suggest import (
 from app.store.destinations import schema_samples
 from app.store.destinations.destinations import Destination
 from app.store.mappings import event_names
-
-_BATCHES: Final = ("events", "rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +117,12 @@ async def suggest_mapping(
     async with reading(context, destination_id) as (connection, destination):
         settings = await suggestion_settings(context, connection, destination, zone)
     # Hundreds of events take longer than the event loop may be occupied.
-    return await context.compute(suggest, list(_single_events(events))[:MAX_EVENTS], settings)
+    single = [event for each in events for event in single_events(each)]
+    return await context.compute(suggest, single[:MAX_EVENTS], settings)
 
 
-def _single_events(events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the events of a body as `POST /events` reads it: a list under `events` or `rows` is a batch."""
-    for event in events:
-        batch = next((event[name] for name in _BATCHES if type(event.get(name)) is list), None)
-        if batch is None:
-            yield event
-        else:
-            yield from (member for member in batch if type(member) is dict)
+def single_events(body: Any) -> list[dict[str, Any]]:
+    """Return the events of a body of `POST /events`: one, a list, or a list under `events` or `rows`."""
+    if type(body) is dict:
+        body = next((body[name] for name in LISTS if type(body.get(name)) is list), [body])
+    return [each for each in body if type(each) is dict] if type(body) is list else []

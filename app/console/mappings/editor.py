@@ -62,7 +62,7 @@ _STALE = (
 
 # Why there is no suggestion, by the button that asked for it.
 _NO_EVENTS = {
-    "suggest": "There is no suggestion: the sample is not one event as a JSON object.",
+    "suggest": "There is no suggestion: the sample is no event and no list of events in JSON.",
     "suggest-recent": "There is no suggestion: no event has come in yet. Paste one instead.",
 }
 
@@ -157,7 +157,7 @@ async def _show_unsaved(
             refused = "The JSON is not a mapping. The form is unchanged."
     elif then in _NO_EVENTS:
         sample, refused = strict_json.parse(form.text("sample").encode()), _NO_EVENTS[then]
-        events = None if then == "suggest-recent" else [sample] if isinstance(sample, dict) else []
+        events = None if then == "suggest-recent" else event_schemas.single_events(sample)
         try:
             made = await event_schemas.suggest_mapping(*visit.on, events, form.text("zone") or None)
         except Refusal as refusal:
@@ -189,16 +189,17 @@ async def _results(
     custom: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the content of the preview: the result of each row, problems, warnings and the conversion."""
-    event = strict_json.parse(sample.encode())
+    parsed = strict_json.parse(sample.encode())
     sample_problem, results, view = None, {}, None
-    if isinstance(event, dict):
+    event = next(iter(event_schemas.single_events(parsed)), None)
+    if event is not None:
         answer = await trials.preview_draft(*visit.on, mapping_id, event, document)
         results = field_results(answer.fields, custom)
         view = None if answer.conversion is None else preview(answer.conversion)
-    elif isinstance(event, strict_json.MalformedJson):
-        sample_problem = strict_json.SENTENCES[event.why].replace("The body", "The sample")
+    elif isinstance(parsed, strict_json.MalformedJson):
+        sample_problem = strict_json.SENTENCES[parsed.why].replace("The body", "The sample")
     else:
-        sample_problem = "The sample must be one event: a JSON object."
+        sample_problem = "The sample must be an event, or a list of events: JSON objects."
     return {
         "sample_problem": sample_problem,
         "results": results,
@@ -249,7 +250,9 @@ async def _show(
     then, typed, zone = (form.text(name) if form else "" for name in ("then", "sample", "zone"))
     picked = next((each for each in samples if then == f"sample-{each.id}"), None if typed else samples[0])
     sample = msgspec.json.format(picked.text, indent=2) if picked else typed
-    offers = paths(strict_json.parse(sample.encode()), observed.schema, fields_by_path(observed.suggestion))
+    parsed = strict_json.parse(sample.encode())
+    first = next(iter(event_schemas.single_events(parsed)), parsed)
+    offers = paths(first, observed.schema, fields_by_path(observed.suggestion))
     ids = event_ids(offers, document)
     chosen = [preset.source for number, preset in enumerate(ids) if then == f"{_EVENT_ID}{number}"]
     if chosen:

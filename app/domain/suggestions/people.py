@@ -115,7 +115,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         is_shared = field in _OF_ONE - {"maid"} and is_equal and role == 1 and not invented
         is_no_trait = _is_no_trait(field, each) and not is_given
         is_wrong = is_of_another_field or is_anothers or is_no_trait or (is_misplaced and is_any_name)
-        is_wrong |= is_shared and score < _EXACT
+        is_wrong |= is_shared and (score < _EXACT or len(texts) >= FEW)
         if not score or not fits or is_weak or is_wrong:
             continue
         is_code = field in _ANY_TEXT and each.names[-1] == "id"
