@@ -58,6 +58,24 @@ def rows_of_names(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
+def names_of_types(order: Order) -> tuple[JSON, Truth]:
+    """Write each value below the letter of its type."""
+    rows = [
+        {"M": {"sku": {"S": sku}, "price": {"N": str(p)}, "quantity": {"N": str(q)}}}
+        for sku, _, p, q in order.lines
+    ]
+    return {
+        "eventName": {"S": "purchase"},
+        "createdAt": {"S": iso(order)},
+        "currency": {"S": order.currency},
+        "total": {"N": str(order.total)},
+        "items": {"L": rows},
+        "email": {"S": order.email} if order.email else {"NULL": True},
+        "phone": {"S": order.phone} if order.phone else {"NULL": True},
+        "country": {"S": order.country},
+    }, order.truth()
+
+
 def lists_everywhere(order: Order) -> tuple[JSON, Truth]:
     """Write XML as some parsers do: each element is a list, and attributes stand below `$`."""
     return {
@@ -159,6 +177,24 @@ def described_by_schemas(order: Order) -> tuple[JSON, Truth]:
 
 
 # --- Amounts --------------------------------------------------------------------------------------
+
+
+def resource_of_an_api(order: Order) -> tuple[JSON, Truth]:
+    return {
+        "data": {
+            "type": "orders",
+            "id": f"{order.number}",
+            "attributes": {
+                "placed-at": iso(order),
+                "total-amount-with-taxes": f"{order.total:.2f}",
+                "currency": order.currency,
+                "skus-count": order.units,
+                "customer-email": order.email,
+                "billing-phone": order.phone,
+                "country-code": order.country,
+            },
+        }
+    }, order.truth()
 
 
 def swiss_shop(order: Order) -> tuple[JSON, Truth]:
