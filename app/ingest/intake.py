@@ -77,6 +77,7 @@ class Intake:
         self.run, self.close = self.group_commit.run, self.group_commit.close
         # Limits the evaluation of large requests to one at a time.
         self.evaluating_large = self.group_commit.evaluating_large
+        self.parse_large = self.evaluator.thread.run
         # Matches and converts the events of a request, with pauses for other requests.
         self.evaluate = self.evaluator.evaluate
 

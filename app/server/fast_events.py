@@ -199,7 +199,7 @@ class EventsEndpoint:
     async def _parse(self, body: bytes, parse: Callable[[], R]) -> R:
         """Return the result of a function that parses the body, in a thread if the body is large."""
         if len(body) > LARGE_JSON_BYTES:
-            return await self.context.intake.evaluator.thread.run(parse)
+            return await self.context.intake.parse_large(parse)
         return parse()
 
 

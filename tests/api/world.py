@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -139,6 +139,9 @@ class FakeIntake:
 
     def evaluating_large(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
+
+    async def parse_large(self, parse: Callable[[], Any]) -> Any:
+        return parse()
 
     async def evaluate(self, request: PendingRequest) -> None:
         self.sent = list(request.events)
