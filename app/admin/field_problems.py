@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from app.admin import FieldProblem
+from app.domain.toml_files import read_toml
 
 # The library's error types by our code. Any other type is `invalid`.
 _TYPES: Mapping[str, Sequence[str]] = {
@@ -26,20 +27,8 @@ WORDS: Mapping[str, str] = {type_: code for code, types in _TYPES.items() for ty
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 
-# Codes that only the mapping language uses.
-MAPPING_WORDS: Mapping[str, str] = {
-    "wrong_type": "It has a JSON type that the mapping language does not accept here.",
-    "const_stands_alone": "A constant cannot be combined with other members.",
-    "path_invalid": "It is not a path of names and indexes such as `a.b[0].c` or `a.list[*].b`.",
-    "template_invalid": "It is not a text with placeholders such as `{order.id}-{user.country | lower}`.",
-    "pipe_invalid": "It is not a pipe function, or its arguments are wrong.",
-    "ambiguous_formats": "Two formats of the pipe's time can read the same text as different times.",
-    "event_name_invalid": "Amazon does not accept this event name.",
-    "event_name_conflict": "Another name is pinned for this event type.",
-    "custom_name_invalid": "Custom names have 1 to 256 letters, digits and underscores.",
-    "personal_in_custom_data": "The path of a match key would be sent unhashed as custom data.",
-    "too_many": "The list has too many items.",
-}
+_FILE: Final = read_toml(__file__)
+MAPPING_WORDS: Final[Mapping[str, str]] = _FILE["mapping"]
 
 
 # The first part of the framework's error location; callers do not need it.
@@ -81,26 +70,7 @@ def _own_code(error_type: str) -> str:
     return error_type if error_type in OWN_WORDS or error_type in WORDS.values() else "invalid"
 
 
-# Codes that only our own validators and routes use. The documentation lists them together with `WORDS`.
-OWN_WORDS: Mapping[str, str] = {
-    "invalid": "It does not have the format of this field.",
-    "blank": "It contains only white space.",
-    "control_character": "It contains a control character or an invisible character.",
-    "two_alphabets": "A word of the name mixes two alphabets, whose letters look alike.",
-    "personal": "Looks like an email address or a phone number. Other people see names, notes and mappings.",
-    "not_a_time": "It is not an RFC 3339 time with a zone.",
-    "not_in_future": "The time is in the past.",
-    "entity_id": "It is an entity ID; use the advertiser ID.",
-    "unknown": "It does not exist, or this key cannot access it.",
-    "duplicate": "It is given twice.",
-    "unknown_parameter": "It is not a query parameter of this route; names are case-sensitive.",
-    "nul_character": "It contains the character NUL.",
-    "not_allowed": "It cannot be set here.",
-    "empty": "The list is empty.",
-    "taken": "It is already used by another resource.",
-    "before_from": "The last day of the range is before the first day.",
-    "too_long_ago": "The range of days is too long. Choose a later first day.",
-}
+OWN_WORDS: Final[Mapping[str, str]] = _FILE["own"]
 
 
 def request_path(location: Sequence[str | int]) -> str:
