@@ -92,6 +92,7 @@ def phone_spellings(country: str) -> list[str]:
         phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL),
         f"+{code} ({trunk}){national}",
         f"00{code} ({trunk}){national}",
+        *([f"+521{national}", f"52 1 {national}"] if country == "MX" else []),  # as until 2019
     ]
 
 

@@ -25,6 +25,10 @@ _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
 # More than seven digits after an `x` are a second number: the text does not match and is invalid.
 _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 
+# Mobile phones of Mexico had a 1 behind the calling code until 2019, and many are still written with it. No
+# number of today has this form.
+_OLD_MEXICAN: Final = re.compile(r"521[2-9]\d{9}", re.ASCII)
+
 # E.164 allows 15 digits, and no international prefix has more than five. The library would take quadratic
 # time to refuse longer numbers.
 _LONGEST: Final = 20
@@ -100,6 +104,8 @@ def amazon_phone(text: str, country: str) -> str | DropReason:
         return dropped
     if len(digits) > _LONGEST:
         return DropReason.IMPOSSIBLE_PHONE
+    if (plus or country == "MX") and _OLD_MEXICAN.fullmatch(digits):
+        digits = "52" + digits[-10:]
     return _parse_by_plan(plus, digits, country) or _parse_by_library(plus, digits, country)
 
 
@@ -139,7 +145,7 @@ def phone_spellings(text: str, countries: Iterable[str]) -> frozenset[str]:
     numbers = {number for number in read if isinstance(number, str)}
     spellings: set[str] = set()
     for digits in numbers:
-        abroad = {digits}
+        abroad = {digits, "521" + digits[2:]} if digits.startswith("52") else {digits}
         if number := _parse_possible("+" + digits, None):
             spellings |= _spellings_at_home(number)
             abroad.add(f"{number.country_code}{_trunk(number)}{digits[len(str(number.country_code)) :]}")
