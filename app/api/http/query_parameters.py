@@ -21,11 +21,12 @@ from app.domain.ids import OrganisationId
 
 
 def _boolean_of(value: object) -> object:
-    return value == "true" if value in ("true", "false") else value
+    word = value.lower() if isinstance(value, str) else None
+    return word == "true" if word in ("true", "false") else value
 
 
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(_boolean_of)]
-"""A boolean of a query: `true` or `false`, and no other word."""
+"""A boolean of a query: `true` or `false` in upper or lower case, since Python's clients write `True`."""
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
