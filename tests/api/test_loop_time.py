@@ -17,10 +17,9 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-import httpx
 import pytest
 
 from app.admin.context import ComputationThread
@@ -48,6 +47,7 @@ async def service(database_url: str) -> AsyncIterator[Service]:
 
 
 _SQL = read_sql(__file__)
+R = TypeVar("R")
 MOST_MS = 50
 MOST_MS_OF_A_FIRST_CALL = 100  # it cannot be repeated, because it fills caches
 REPEATS = 4
@@ -63,12 +63,12 @@ class LoopTime:
 
     longest: float = 0.0
 
-    async def of(self, request: Coroutine[Any, Any, httpx.Response]) -> tuple[httpx.Response, int]:
-        """Return the response to a request, and the longest callback meanwhile in milliseconds."""
+    async def of(self, work: Coroutine[Any, Any, R]) -> tuple[R, int]:
+        """Return the result of some work, and the longest callback meanwhile in milliseconds."""
         await asyncio.sleep(0)  # what was prepared belongs to another callback
         self.longest = 0.0
-        answer = await asyncio.create_task(request)
-        return answer, round(self.longest * 1_000)
+        result = await asyncio.create_task(work)
+        return result, round(self.longest * 1_000)
 
 
 @contextmanager
