@@ -137,6 +137,23 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
     "or where the bill goes": (
         MANY, {"billing": {"phone": "+49 160 5551234"}}, "phone", {"path": "billing.phone"},
     ),
+    "no phone of a parcel shop": (MANY, {"shipping": {"phone": "+49 160 5551234"}}, "phone", None),
+    "a buyer of a gift is the customer": (
+        3, {"gift_buyer_email": lambda n: f"a{n}@example.com"}, "email", {"path": "gift_buyer_email"},
+    ),
+    "an event that is not this one": (
+        3, {"last_event": "page_view", "items": [{"price": 5, "qty": 2}]}, "event_type", None,
+    ),
+    "a score of few events in a currency in lower case": (
+        3, {"value": lambda n: 142 + n, "currency": "usd"}, "value", {"path": "value"},
+    ),
+    "no house number twice": (
+        3, {"address": {"street": "Musterstr. 55", "number": "55"}}, "address", {"path": "address.street"},
+    ),
+    "no whole name for a first name": (
+        3, {"user": {"name": "Ada Lovelace", "last_name": "Lovelace"}}, "first_name",
+        {"path": "user.name", "pipe": ["trim", ["split", " "], "first"]},
+    ),
     "the order of two paths is that of the events": (
         MANY, {"login_email": lambda n: mail(n) if n else None, "contact_email": mail}, "email",
         first_of("login_email", "contact_email"),
@@ -237,6 +254,10 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
         3, {"total_qty_ordered": 2, "items": [{"price": 5, "qty": 2}, {"price": 1, "qty": 2}]}, "units_sold",
         {"first_of": [{"path": "total_qty_ordered"}, {"path": "items", "pipe": [["sum", "qty"]]}]},
     ),
+    "nor what lies in a warehouse": (
+        3, {"warehouse": {"total_qty": 500}, "items": [{"price": 5, "qty": 2}]}, "units_sold",
+        {"path": "items", "pipe": [["sum", "qty"]]},
+    ),
     "a number of lines is none of pieces": (
         3, {"total_item_count": 1, "items": [{"price": 5, "qty": 2}]}, "units_sold",
         {"path": "items", "pipe": [["sum", "qty"]]},
@@ -257,6 +278,7 @@ def test_a_field_has_its_source(count: int, members: dict[str, Any], field: str,
         (3, lambda n: 1999 + 7 * n, "EUR", True, [1999, 1999]),
         (MANY, lambda n: 1999 + n, "eur", True, [Decimal("19.99"), 1999]),
         (3, lambda n: 1999 + n, "eur", True, [Decimal("19.99"), 1999]),
+        (3, lambda n: 1999.0 + n, "eur", False, [1999, 1999]),
         (MANY, lambda n: 1999 + n, "JPY", False, [1999, 1999]),
         (MANY, lambda n: 1900 + 100 * n, "EUR", False, [1999, 1999]),
         (MANY, lambda n: 19.5 + n, "EUR", False, [1999, 1999]),
@@ -855,6 +877,40 @@ def test_consent_to_a_group_for_advertising_is_read(groups: Any, others: Any) ->
     ]
     assert answers in (["GRANTED", "DENIED"], ["GRANTED", None])
     assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"consent": {"purposes": {"disabled": ["marketing"], "enabled": ["analytics"]}}},
+        {"consents_rejected": ["ads"]},
+        {"consent": {"denied": "marketing,analytics"}},
+        {"didomi": {"disabled": ["advertising"]}},
+        {"consent": {"purpose": "marketing", "state": "pending"}},
+        {"optin": {"channel": "ads"}},
+        {"OPTIN_STATUS": "O"},
+        {"privacy": {"marketing_opt_out": True}},
+        {"privacy": {"limit_ads": True}},
+        {"cookie": {"ads_blocked": True}},
+        {"datenschutz": {"werbe_sperre": True}},
+        {"consent_withdrawn": True},
+        {"leads": {"consent": {"profiling": True, "third_party_ads": False}}},
+        {"consent": {"categoryPreferences": {"advertising": False, "personalization": True}}},
+        {"consents": "ads|Ada Lovelace, Musterweg"},
+    ],
+    ids=str,
+)
+def test_a_refusal_or_the_name_of_a_purpose_is_no_consent(members: dict[str, Any]) -> None:
+    """No such event is sent, and a person must say what the path means."""
+    for count in (1, 12):
+        suggestion = suggested(orders(count, **members))
+        source = suggestion.mapping["consent"]["user_data"]
+        answer = read(source, members)
+        assert type(answer) is not str or CONSENT_WORDS.get(answer.lower()) != "GRANTED"
+        assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
+        assert "Lovelace" not in str(suggestion.mapping)
+    shown = suggested(orders(gdpr={"marketing_notice_shown": True}))
+    assert shown.mapping["consent"] == GRANTED
 
 
 @pytest.mark.parametrize(

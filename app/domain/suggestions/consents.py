@@ -19,6 +19,8 @@ _DIGITS_OF_IDS: Final = 6
 _MOST_GROUPS: Final = 100  # different texts
 _CONSENT_PARTS: Final = ("optin", "acceptsmarketing", "marketingaccepted", "einwilligung")  # of all names
 _GROUP_SIGNS: Final = re.compile("[,;|]")
+_GROUP: Final = re.compile(r"[\w:.-]{0,40}")  # one word, so that no text about a person is in a mapping
+_LONGEST_GROUPS: Final = 500  # characters
 _ANSWERS: Final = key_by_word("answers")
 
 
@@ -31,15 +33,17 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
                 undecided = (CONFIRM_SOURCE,) if None in each.values else ()
                 return FieldFinding(member, f"Its values are {mode.upper()} strings.", undecided)
     about = [each for each in found.values if _is_about_consent(each)]
-    answers = [each for each in about if all(_word(value) is not None for value in each.found)]
+    answers = [each for each in about if not _is_refusal(each) and all(map(_word, each.found))]
     if not answers:
-        unread = next(filter(_may_be_consent, about), None)
-        if unread is None:
+        unread = sorted(filter(_may_be_consent, about), key=_is_refusal)
+        if not unread:
             return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
-        # No event passes until a person says what the values mean: `granted` would send those who refused.
-        source = _groups(unread, trial)
+        source = _groups(unread[0], trial)
+        reason = f"Named {unread[0].label}; its lists with a group for advertising grant consent."
+        if source is None:
+            # No event passes until a person says what the values mean: `granted` would send who refused.
+            source, reason = unread[0].source, f"Named {unread[0].label}; its values are no known answers."
         member = {"mode": "amazon", "user_data": source, "ad_storage": source}
-        reason = f"Named {unread.label}; its values are no known answers."
         return FieldFinding(member, reason, (CONFIRM_SOURCE,))
     user_data = _named(answers, _USER_DATA) or answers[0]
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
@@ -60,21 +64,36 @@ def find_limited_data_use(found: ObservedPaths) -> FieldFinding | None:
 
 def _is_about_consent(each: ObservedPath) -> bool:
     name = "".join(map(joined, each.names))
-    purpose = each.words & WORDS["privacy"] and each.words & WORDS["user_data"]
+    is_fact = each.words & WORDS["about_consent"]
+    purpose = each.words & WORDS["privacy"] and each.words & WORDS["user_data"] and not is_fact
     about = purpose or each.words & WORDS["consent"] or any(part in name for part in _CONSENT_PARTS)
     return bool(about and not each.words & WORDS["other_purpose"] and each.found)
 
 
-def _groups(each: ObservedPath, trial: Trial) -> Written:
-    """Return a source that grants consent for the observed texts and lists with a group for advertising."""
-    source = each.source
-    if each.path.endswith("[0]"):
+def _is_refusal(each: ObservedPath) -> bool:
+    """Return whether a path says who refused, or what was refused: `opt_out`, `purposes.disabled`."""
+    return bool(each.words & WORDS["refusals"])
+
+
+def _groups(each: ObservedPath, trial: Trial) -> Written | None:
+    """Return a source that grants consent for the observed lists with a group for advertising.
+
+    None if the path holds no lists of groups to which a person agreed: one group may be what is asked for.
+    """
+    source, is_list = each.source, each.path.endswith("[0]")
+    if is_list:
         source = {"path": each.path.removesuffix("[0]"), "pipe": [["join", ","]]}
-    texts = [text for text in trial.values(source) if type(text) is str]
-    groups = {text: set(map(str.strip, _GROUP_SIGNS.split(text.lower()))) for text in texts}
-    granted = [text for text in groups if groups[text] & WORDS["advertising_groups"]]
+    texts = dict.fromkeys(text for text in trial.values(source) if type(text) is str)
+    if _is_refusal(each) or not (is_list or any(map(_GROUP_SIGNS.search, texts))):
+        return None
+    granted = []
+    for text in texts:
+        groups = [part.strip() for part in _GROUP_SIGNS.split(text.lower())]
+        are_words = len(text) <= _LONGEST_GROUPS and all(map(_GROUP.fullmatch, groups))
+        if are_words and WORDS["advertising_groups"].intersection(groups):
+            granted.append(text)
     table = {**dict.fromkeys(granted[:_MOST_GROUPS], "GRANTED"), "*": "DENIED"}
-    return {**source, "pipe": [*source.get("pipe", ()), ["map", table]]} if granted else each.source
+    return {**source, "pipe": [*source.get("pipe", ()), ["map", table]]} if granted else None
 
 
 def _may_be_consent(each: ObservedPath) -> bool:
@@ -94,7 +113,12 @@ def _word(value: Any) -> str | None:
 
 def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPath | None:
     pairs = ((name, each) for name in names for each in answers)
-    return next((each for name, each in pairs if name in "".join(map(joined, each.names[-3:]))), None)
+    return next((each for name, each in pairs if _is_named(each, name)), None)
+
+
+def _is_named(each: ObservedPath, name: str) -> bool:
+    names = [joined(part) for part in each.names]
+    return name in "".join(names[-2:]) or name in names[-3:-2]
 
 
 def _worded(each: ObservedPath) -> Written:

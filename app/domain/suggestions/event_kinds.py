@@ -82,7 +82,8 @@ def _name_of_event(found: ObservedPaths) -> ObservedPath | None:
     rows = []
     for each in found.values:
         ends, texts = joined(each.names[-1]), each.texts
-        is_named = ends in _NAME_ENDS or words_of(each.names[-1])[-1:] == ("event",)
+        *before, last = words_of(each.names[-1]) or ("",)
+        is_named = ends in _NAME_ENDS or (last == "event" and not WORDS["other_events"].intersection(before))
         if each.path not in _NAME_PATHS and not is_named:
             continue
         is_text = len(texts) == len(each.found)

@@ -86,15 +86,17 @@ def find_value(
     undecided = ("decimal_sign",) if chosen.is_open else ()
     if not undecided and _may_be_hundredths(found, trial, chosen):
         undecided = ("may_be_hundredths",)
-        # Only systems with amounts in cents write `eur`.
         codes = (each for each in _currencies(found, None) if each.has_only(str.islower))
-        if currency := next(codes, None):
+        is_few = chosen.path is not None and len(chosen.path.found) < FEW
+        is_named_amount = chosen.path is None or "amount" in chosen.path.words
+        # Systems with amounts in cents write `eur`, but of few events some others do, too.
+        if (currency := next(codes, None)) and (is_named_amount or not is_few):
             sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
             if chosen.path and "pipe" not in chosen.path.source:
                 whole = map(str.lower, sorted(WITHOUT_DECIMALS))
                 sources.insert(0, Notation().guarded(currency, chosen.path, [*whole]))
             chosen = replace(chosen, sources=sources, is_guarded=True)
-        elif chosen.path is None or len(chosen.path.found) >= FEW:
+        elif not is_few:
             return FieldFinding(None, undecided=undecided), None
     return chosen.finding(trial, undecided), chosen.path
 
@@ -213,7 +215,7 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
 
 def _may_be_hundredths(found: ObservedPaths, trial: Trial, chosen: AmountSources) -> bool:
     """Return whether all amounts are whole, large and not round, as prices in cents are."""
-    if chosen.path and any("." in text or "," in text for text in chosen.path.texts):
+    if chosen.path and any("." in text or "," in text for text in map(str, chosen.path.found)):
         return False
     currency = next(iter(_currencies(found, None)), None)
     codes = currency.values if currency else ("",) * len(trial.events)

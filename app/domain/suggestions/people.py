@@ -101,6 +101,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             is_given := is_any_name
             and field == "first_name"
             and above in has_other_half - halves[field] - {()}
+            and sum(" " in text for text in texts) * 2 < len(texts)  # else the whole name
         ):
             score = _USUAL
         if not score and (shape := _FROM_VALUES_ALONE.get(field)):
@@ -112,10 +113,10 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         is_weak = score <= 50 and fits * 5 < len(texts) * (2 if field == "email" else 3)
         is_anothers = field in _OWN and _is_anothers(each)
         is_equal = len(texts) >= _ENOUGH and len(set(texts)) == 1
-        is_shared = field in _OF_ONE - {"maid"} and is_equal and role == 1 and not invented
+        is_shared = field in _OF_ONE - {"maid"} and is_equal and role in (1, 3) and not invented
         is_no_trait = _is_no_trait(field, each) and not is_given
         is_wrong = is_of_another_field or is_anothers or is_no_trait or (is_misplaced and is_any_name)
-        is_wrong |= is_shared and (score < _EXACT or len(texts) >= FEW)
+        is_wrong |= is_shared and ((role == 1 and score < _EXACT) or len(texts) >= FEW)
         if not score or not fits or is_weak or is_wrong:
             continue
         is_code = field in _ANY_TEXT and each.names[-1] == "id"
@@ -131,7 +132,7 @@ def _is_anothers(each: ObservedPath) -> bool:
     """Return whether it is somebody else's, such as `store.email`, but not `item.buyer.email`."""
     parts = [words_in([name]) for name in reversed(each.names)]
     last = next((part for part in parts if part & (WORDS["others"] | WORDS["customers"])), frozenset[str]())
-    return bool(last & WORDS["others"])
+    return bool(last & WORDS["others"]) and not last & WORDS["customers"]
 
 
 def _parents(field: str, found: ObservedPaths) -> frozenset[tuple[str, ...]]:
@@ -283,6 +284,7 @@ def _with_house_number(street: ObservedPath, found: ObservedPaths) -> list[Writt
         {"template": f"{{{street.path}}} {{{each.path}}}"}
         for each in found.values
         if each.names[:-1] == above and joined(each.names[-1]) in WORDS["house_number"]
+        if not any(text[-1:].isdigit() for text in street.texts)  # the street has its number
         if is_address or joined(each.names[-1]) not in WORDS["generic"]
         if "pipe" not in street.source.keys() | each.source.keys()
     ]

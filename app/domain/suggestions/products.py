@@ -230,7 +230,8 @@ def find_units(found: ObservedPaths, products: Products | None, trial: Trial) ->
     elif products:
         reason = "The number of products: they have no quantity."
         sources.append({"path": products.source.path, "pipe": ["count"]})
-    if own and words_in([own[1]]) >= {"total", "qty"}:  # a set can stand beside its parts in the list
+    words = words_in(own[0].get("path", "").split(".")[-2:]) if own else frozenset()
+    if own and {"total", "qty"} <= words <= WORDS["sets"]:  # a set can stand beside its parts in the list
         sources.insert(0, own[0])
     elif own and not (sources and all(trial.usable("units_sold", sources[0]))):
         sources.append(own[0])
