@@ -155,7 +155,8 @@ async def _destination(change: Update, step: DestinationStep, channels: Collecti
     if desired.alerting is not None and await change_alerting(
         change, after, desired.alerting.stored(), replaces=True
     ):
-        after = await destinations.touch(connection, after.id)
+        # A changed destination has a new version already.
+        after = await destinations.touch(connection, after.id) if after is step.existing else after
     if desired.notifications is not None:
         await change_preference(change, after, desired.notifications.preference(), channels)
     return after

@@ -4,6 +4,7 @@ A flush then stores the request, and sets the results of its events.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -38,13 +39,14 @@ from app.store import flush as flush_store
 from app.store.database.clock import DatabaseClock
 from app.store.events.journey_figures import JourneyNode
 
-R = TypeVar("R")
+Result = TypeVar("Result")
 
 # A large request is evaluated in slices of this many events, one to two milliseconds of CPU time each.
 # Between two slices the event loop serves other requests.
 SLICE_EVENTS = 50
 # A slice also ends after this many steps: as many as one event may take, ten milliseconds of CPU time.
 SLICE_STEPS = MAX_STEPS
+_STACK_BYTES = 16 * 1024 * 1024  # msgspec's decoder takes up to 4 MiB before it refuses the depth
 _TOO_MUCH_WORK = "Converting the events before it took all the work that a request may cost."
 
 
@@ -123,18 +125,29 @@ class PendingRequest(msgspec.Struct, eq=False):
     __repr__ = object.__repr__
 
 
+def _deep_thread() -> ThreadPoolExecutor:
+    """Return a thread with a stack for the deepest JSON. By `ulimit -s` a thread may have 2 MiB."""
+    before = threading.stack_size(_STACK_BYTES)
+    try:
+        executor = ThreadPoolExecutor(1, "large_json")
+        executor.submit(int)  # starts the thread
+        return executor
+    finally:
+        threading.stack_size(before)
+
+
 @dataclass(slots=True)
 class LargeJsonThread:
     """A thread for large JSON, one at a time: its values take up to a hundred megabytes of memory.
 
-    While it parses, the event loop answers other requests.
+    Between its steps the event loop answers other requests.
     """
 
-    _executor: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "large_json"))
+    _executor: ThreadPoolExecutor = field(default_factory=_deep_thread)
 
-    async def run(self, function: Callable[[], R]) -> R:
-        """Return the function's result."""
-        results: list[R] = []  # a future would keep its result until the next garbage collection
+    async def run(self, function: Callable[[], Result]) -> Result:
+        """Return the function's result. It must read no object that the event loop changes in place."""
+        results: list[Result] = []  # a future would keep its result until the next garbage collection
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._executor, lambda: results.append(function()))
         return results.pop()

@@ -30,7 +30,7 @@ from app.domain.admission import ShedReason
 from app.domain.event import LARGE_JSON_BYTES, MalformedBody, reject_late
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
-from app.ingest.evaluate import PendingRequest, R, SenderAccess
+from app.ingest.evaluate import PendingRequest, Result, SenderAccess
 from app.server.admission import REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
@@ -196,7 +196,7 @@ class EventsEndpoint:
             return await context.computations.run(caller.organisation, build)
         return intake.results_response(results)
 
-    async def _parse(self, body: bytes, parse: Callable[[], R]) -> R:
+    async def _parse(self, body: bytes, parse: Callable[[], Result]) -> Result:
         """Return the result of a function that parses the body, in a thread if the body is large."""
         if len(body) > LARGE_JSON_BYTES:
             return await self.context.intake.parse_large(parse)

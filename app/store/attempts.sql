@@ -4,7 +4,7 @@ WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
   AND leased_until > clock_timestamp() AND erasures = $9 FOR KEY SHARE),
 -- The destination, if it may send. The token of an earlier sign-in, which has another generation, must not
 -- be used. A statement that waited for the destination reads its new row beside the old one of its sign-in, so
--- the destination must have the version of before.
+-- the destination's version must not have changed during the wait.
 ready AS (SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
   JOIN destinations before ON before.number = d.number AND before.version = d.version
   WHERE d.number = $3 AND d.state IN ('connected', 'active') AND s.generation = $8 FOR SHARE OF d)

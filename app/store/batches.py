@@ -237,7 +237,7 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
 async def keep_data_keys(connection: PipelineConnection) -> None:
     """Let no data key be deleted until the transaction ends.
 
-    A row lock would not do: who waits for one does not read again which events are retrying.
+    A row lock would not do: a statement that waits for one does not read again which events are retrying.
     """
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _KEYS_LOCK)
 
@@ -247,7 +247,7 @@ async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, 
 
     Their content can then no longer be decrypted. A batch with a retrying event keeps its key. A batch with a
     dead event keeps it for `dead_after`. Rows on a damaged page are skipped. Returns the number of deleted
-    keys, which is 0 while an event is being replayed.
+    keys, which is 0 while the transaction of a replay is open.
     """
     if not await transactions.try_lock(connection, _KEYS_LOCK):
         return 0

@@ -1,6 +1,9 @@
 """Bodies made to fill memory: the API stays within its bound, and answers others all the while."""
 
 import asyncio
+import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +26,28 @@ PADDINGS = {
     "decimals": ",".join(["1.234567"] * 495_000),
     "lists and texts": ",".join(["[]"] * 245_000 + ['"abcdefghijklm"'] * 250_000),
 }
+
+
+DEEPEST = """
+import asyncio
+from app.domain import strict_json
+from app.ingest.evaluate import LargeJsonThread
+body = b'{"a":' * 200_000 + b"1" + b"}" * 200_000
+print(asyncio.run(LargeJsonThread().run(lambda: strict_json.parse(body))).why)
+"""
+
+
+def test_the_deepest_body_is_refused_whatever_stack_a_thread_gets() -> None:
+    """Where `ulimit -s` is 2 MiB or unlimited, threads have 2 MiB, and the decoder needs more."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    printed = subprocess.run(
+        [sys.executable, "-c", DEEPEST],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (2 * MIB, hard)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout == "too_deep\n"
 
 
 def highest_mib(pid: int) -> int:

@@ -135,15 +135,22 @@ async def test_an_action_on_a_destination_delays_no_row_that_refers_to_it(servic
         "a delete": ("DELETE", None),
         "a change": ("PATCH", {"name": "B", "alerting": {"backlog": {"minutes": 5}}}),
         "a pause": ("POST", None),
+        "the first publish of a name": ("PUBLISH", None),
     },
 )
 async def test_an_action_on_a_destination_does_not_wait_for_an_erasure(
     service: Service, method: str, body: Any
 ) -> None:
-    """It has locked the lanes, and waits for the flush lock of a delete, or for a worker that waits too."""
+    """An erasure locks the lanes, and waits for a delete's flush lock, or for a worker that waits too."""
     world = service.world
     dst = await world.destination()
     path = f"/destinations/{dst}/pause" if method == "POST" else f"/destinations/{dst}"
+    if method == "PUBLISH":
+        [mapping] = await service.all_items(f"/destinations/{dst}/mappings")
+        method, path = "POST", f"/destinations/{dst}/mappings/{mapping['id']}"
+        await service.client.patch(path, json={"country_code": "DE"})
+        await world.fetch("DELETE FROM event_names")
+        path += "/publish"
     async with locked(world, "SELECT FROM lanes FOR UPDATE"):
         response = await service.client.request(method, path, json=body)
     assert response.status_code == 200, response.text
@@ -270,6 +277,26 @@ async def test_a_rename_covers_a_destination_that_takes_the_advertiser_meanwhile
     assert len((await renaming).json()["mappings"]) == 2
     versions = await service.all_items(f"/destinations/{moved}/mappings/{mapping}/versions")
     assert versions[0]["mapping"]["event_name"] == "Other name"
+
+
+async def test_a_limited_key_renames_in_no_destination_that_it_may_not_see(service: Service) -> None:
+    """It takes the advertiser while the rename waits."""
+    world = service.world
+    seen, _ = await other_destination(service)
+    await service.client.patch(f"/destinations/{seen}", json={"advertiser_id": "77"})
+    hidden, mapping = await other_destination(service)
+    scopes = ["destinations:read", "destinations:write"]
+    key = await service.do("/keys", {"name": "limited", "scopes": scopes, "destination_ids": [seen]})
+    path = f"/advertisers/77/event-names/{MAPPING['event_type']}/rename"
+    headers = {"X-Api-Key": key["key"]}
+    move = service.client.patch(f"/destinations/{hidden}", json={"advertiser_id": "77"})
+    async with before_commit(world, move):
+        body = {"to": "Other name"}
+        renaming = asyncio.create_task(service.client.post(path, json=body, headers=headers))
+        await waits(world, 2)
+    assert (await renaming).status_code == 403
+    versions = await service.all_items(f"/destinations/{hidden}/mappings/{mapping}/versions")
+    assert len(versions) == 1
 
 
 @cases(

@@ -247,6 +247,22 @@ async def test_a_replay_queues_an_event_once_also_if_it_dies_again_meanwhile(wor
     assert [row["replayed"] for row in await world.fetch("SELECT replayed FROM replays")] == [5]
 
 
+async def test_a_replay_queues_the_events_of_whole_batches_once(world: World) -> None:
+    """Amazon refuses them before the replay ends: they are single dead events then."""
+    dst = await world.destination()
+    for n in (0, 2):
+        await world.post(dst, event(n), event(n + 1))
+    await never_send(world, dst, "discarded", "dead", 4)
+    world.amazon.script = refuse
+    world.work()
+    results = []
+    async for result in steps(world, dst, most=2):
+        results.append((result.replayed, result.remaining))
+        assert len(results) < 4
+        await world.until(dst, dead=4)
+    assert results == [(2, 2), (4, 0)]
+
+
 async def test_a_replay_over_http_of_several_transactions_has_one_id(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

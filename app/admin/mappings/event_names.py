@@ -139,6 +139,7 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
         pin = require_found(await event_names.lock(change.connection, advertiser_id, event_type), _NOT_PINNED)
         # Again: until now a destination could take this advertiser and use the pinned name.
         affected = await destinations.of_advertiser(change.connection, advertiser_id)
+        await _require_all_visible(change.connection, context.caller, advertiser_id)
         if pin.name != name:
             users = await _rename(change, pin, name, [each.id for each in affected])
             old = {"name": pin.name}
@@ -202,12 +203,13 @@ async def _users_of_name(published: Sequence[StoredMapping], event_type: str, na
 
 
 async def pin_name(
-    connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping, *, is_locked: bool = True
+    connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping, *, own: DestinationId | None
 ) -> None:
     """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned.
 
-    A new name gives all destinations of the advertiser a new version, if the caller has locked them. A caller
-    that has locked another destination must not lock them too. Processes then read the name as they need it.
+    A new name gives the other destinations of the advertiser a new version; the caller has locked them and
+    changes `own` itself. A caller that has locked a destination of another advertiser passes None, because it
+    must not lock these too: a flush then reads the name that its process does not know.
 
     If a mapping reads the type from the event, the name is pinned when the first event of a type is stored.
     A name that no one can have meant is refused unless it is pinned already.
@@ -222,8 +224,8 @@ async def pin_name(
     pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
     if pinned.name != mapping.event_name:
         raise name_conflict(pinned, mapping.event_name)
-    if new and is_locked:
-        await destinations.touch_advertiser(connection, advertiser)
+    if new and own is not None:
+        await destinations.touch_advertiser(connection, advertiser, but=own)
 
 
 _NEAR = {
@@ -256,4 +258,4 @@ async def pin_for_advertiser(
         await asyncio.sleep(0)  # other requests of this process go on meanwhile
         assert mapping.published is not None
         compiled = compile_or_refuse(mapping.published, is_published=True)
-        await pin_name(connection, advertiser, compiled, is_locked=False)
+        await pin_name(connection, advertiser, compiled, own=None)

@@ -288,7 +288,7 @@ async def publish_mapping(
     compiled = compile_or_refuse(before.draft)
     if not before.unpublished_changes:
         return
-    await pin_name(change.connection, destination.advertiser_id, compiled)
+    await pin_name(change.connection, destination.advertiser_id, compiled, own=destination.id)
     version = await mappings.publish(change.connection, before.id, before.draft, change.by, note)
     await destinations.count_published(change.connection, destination.id)
     # A note is free text: the audit records only that the note exists.
@@ -333,7 +333,7 @@ async def _use_version(
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     pinned = {each.event_type: each.name for each in pins}.get(compiled.constant_event_type or "")
     if pinned is None or pinned == compiled.event_name:
-        await pin_name(connection, destination.advertiser_id, compiled)
+        await pin_name(connection, destination.advertiser_id, compiled, own=destination.id)
         await mappings.point_at(connection, mapping.id, earlier.version)
         return
     document = {**earlier.document, "event_name": pinned}

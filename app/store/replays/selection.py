@@ -48,7 +48,8 @@ FOUND = f"""
       AND ($9::text IS NULL OR {CAUSE} = $9)
       AND ($10::boolean IS NULL OR (e.dismissed_at IS NOT NULL) = $10)
       -- An event that this replay queued can fail again before the replay ends.
-      AND ($11::integer IS NULL OR NOT coalesce(e.replays, '{{}}') @> ARRAY[$11])
+      AND ($11::integer IS NULL
+        OR NOT coalesce(e.replays, '{{}}') || coalesce(s.replays, '{{}}') @> ARRAY[$11])
       AND ($7::bigint[] IS NULL
         OR (e.batch, e.place) IN (SELECT * FROM unnest($7::bigint[], $8::smallint[])))),
   -- Batches that were never sent.
@@ -70,7 +71,7 @@ FOUND = f"""
 class ReplaySelection:
     """The events of a destination that match a filter. `places` limits them to some single events.
 
-    Events older than `max_age` cannot be replayed. Single events that the `replay` has queued are left out.
+    Events older than `max_age` cannot be replayed. Events that the `replay` has queued are left out.
     """
 
     number: DestinationNumber
