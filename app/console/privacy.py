@@ -32,10 +32,7 @@ _PAGE: Final = "/console/privacy"
 _PLACE: Final = "console/privacy/find"
 _ROWS: Final = 20
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
-_LABELS = {
-    **{name: field.label for name, field in FIELDS.items()},
-    "hash": "SHA-256 of any of these",
-}
+_LABELS = {**{name: field.label for name, field in FIELDS.items()}, "hash": "SHA-256 of any of these"}
 
 
 class _Found(msgspec.Struct):

@@ -55,12 +55,7 @@ class ConsentRecords:
 
 
 async def list_consent_records(
-    context: AppContext,
-    destination_id: str,
-    *,
-    limit: int,
-    before: Position | None,
-    since: datetime | None,
+    context: AppContext, destination_id: str, *, limit: int, before: Position | None, since: datetime | None
 ) -> ConsentRecords:
     """Return up to `limit` records of events before a position, newest first."""
     items: list[ConsentRecord] = []

@@ -24,11 +24,7 @@ BODY_EXAMPLES: Final[Mapping[tuple[str, str], Any]] = {
         "alerting": {"backlog": {"minutes": 30}, "dead_letters": {"enabled": False}},
     },
     ("POST", ONE + "/status-callback"): {"enabled": True},
-    ("PUT", ONE + "/notifications"): {
-        "channels": ["ops"],
-        "kinds": "all",
-        "min_severity": "warning",
-    },
+    ("PUT", ONE + "/notifications"): {"channels": ["ops"], "kinds": "all", "min_severity": "warning"},
     ("POST", ONE + "/replay"): {
         "status": "dead",
         "reason": "amazon_refused",
