@@ -247,7 +247,7 @@ async def test_a_replay_queues_an_event_once_also_if_it_dies_again_meanwhile(wor
     assert [row["replayed"] for row in await world.fetch("SELECT replayed FROM replays")] == [5]
 
 
-async def test_a_replay_queues_the_events_of_whole_batches_once(world: World) -> None:
+async def test_events_of_unsent_batches_are_queued_once(world: World) -> None:
     """Amazon refuses them before the replay ends: they are single dead events then."""
     dst = await world.destination()
     for n in (0, 2):
