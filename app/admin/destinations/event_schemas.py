@@ -12,7 +12,7 @@ from app.admin import invalid
 from app.admin.context import AppContext
 from app.admin.destinations import reading
 from app.admin.mappings.mappings import find_mapping
-from app.domain.event import LISTS, ROUTING
+from app.domain.event import LISTS
 from app.domain.identity.keys import Profile
 from app.domain.mapping.presets import example_event
 from app.domain.mapping.time_steps import zone_names
@@ -122,12 +122,7 @@ async def suggest_mapping(
 
 
 def single_events(body: Any) -> list[dict[str, Any]]:
-    """Return the events of a body of `POST /events`: one, a list, or a list under `events` or `rows`.
-
-    An object with more members than a list and ids is an event: orders have `rows`, too.
-    """
+    """Return the events of a body of `POST /events`: one, a list, or a list under `events` or `rows`."""
     if type(body) is dict:
-        [*names] = body.keys() - ROUTING
-        is_list = len(names) == 1 and names[0] in LISTS and type(body[names[0]]) is list
-        body = body[names[0]] if is_list else [body]
+        body = next((body[name] for name in LISTS if type(body.get(name)) is list), [body])
     return [each for each in body if type(each) is dict] if type(body) is list else []
