@@ -137,7 +137,7 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
     "or where the bill goes": (
         MANY, {"billing": {"phone": "+49 160 5551234"}}, "phone", {"path": "billing.phone"},
     ),
-    "no phone of a parcel shop": (MANY, {"shipping": {"phone": "+49 160 5551234"}}, "phone", None),
+    "no phone of a pick-up point": (MANY, {"shipping": {"phone": "+49 160 5551234"}}, "phone", None),
     "a buyer of a gift is the customer": (
         3, {"gift_buyer_email": lambda n: f"a{n}@example.com"}, "email", {"path": "gift_buyer_email"},
     ),

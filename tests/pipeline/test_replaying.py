@@ -236,7 +236,7 @@ async def test_a_replay_of_several_transactions_has_one_id_and_one_audit_row(wor
 
 
 async def test_a_replay_queues_an_event_once_also_if_it_dies_again_meanwhile(world: World) -> None:
-    """Otherwise a replay of events that Amazon refuses for good would not end."""
+    """Otherwise a replay of events that Amazon always refuses would not end."""
     dst = await dead(world, 5)
     results = []
     async for result in steps(world, dst, most=2):

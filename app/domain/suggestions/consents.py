@@ -41,7 +41,8 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
         source = _groups(unread[0], trial)
         reason = f"Named {unread[0].label}; its lists with a group for advertising grant consent."
         if source is None:
-            # No event passes until a person says what the values mean: `granted` would send who refused.
+            # No event passes until a person says what the values mean: `granted` would send the events of
+            # people who refused.
             source, reason = unread[0].source, f"Named {unread[0].label}; its values are no known answers."
         member = {"mode": "amazon", "user_data": source, "ad_storage": source}
         return FieldFinding(member, reason, (CONFIRM_SOURCE,))

@@ -129,7 +129,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
 
 
 def _is_anothers(each: ObservedPath) -> bool:
-    """Return whether it is somebody else's, such as `store.email`, but not `item.buyer.email`."""
+    """Return whether it is of another person or a company: `store.email`, but not `item.buyer.email`."""
     parts = [words_in([name]) for name in reversed(each.names)]
     last = next((part for part in parts if part & (WORDS["others"] | WORDS["customers"])), frozenset[str]())
     return bool(last & WORDS["others"]) and not last & WORDS["customers"]
