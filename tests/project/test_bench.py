@@ -21,10 +21,15 @@ from tests.domain.conversions import compiled, convert
 RULES = Rules("dst_1", "map_1", 1, Region.NA, Profile.AMAZON, "USD", None, {})
 
 
-def conversions(events: int) -> list[Conversion]:
-    """Turn the bench's events into conversions, as ingest does."""
-    mapping = compiled(MAPPING)
+def posted(events: int) -> bytes:
+    """Return one body with that many events of the bench."""
     (body,) = bodies("run", events, events, ["dst_1"])
+    return body
+
+
+def conversions(body: bytes) -> list[Conversion]:
+    """Turn the events of a body into conversions, as ingest does."""
+    mapping = compiled(MAPPING)
     read = read_events(strict_json.parse(body), default_destination=None, default_mapping=None)
     assert isinstance(read, Events)
     made = []
@@ -37,7 +42,7 @@ def conversions(events: int) -> list[Conversion]:
 
 def test_the_event_is_a_realistic_one() -> None:
     """Five match keys, three custom fields, nothing dropped, nothing warned of."""
-    for conversion in conversions(40):
+    for conversion in conversions(posted(40)):
         sent = json.loads(conversion.body)
         assert len(sent["matchKeys"]) == 5
         assert len(sent["customData"]) == 3
@@ -46,7 +51,7 @@ def test_the_event_is_a_realistic_one() -> None:
 
 def test_the_bare_loop_makes_an_event_of_the_same_kind() -> None:
     """The same members and nearly the same length, or the ratio would compare two things."""
-    bare, ours = reference.finished(1)[0], conversions(1)[0].body
+    bare, ours = reference.finished(1)[0], conversions(posted(1))[0].body
     assert json.loads(bare).keys() == json.loads(ours).keys()
     assert abs(len(bare) - len(ours)) < 40
 
@@ -67,7 +72,7 @@ def ask(stand_in: StandIn, path: str, body: bytes = b"") -> bytes:
 
 def test_the_stand_in_counts_every_event_and_the_product_believes_its_answer() -> None:
     """Each event by its number, once; every outcome an acceptance."""
-    stand_in, made = StandIn(1), conversions(7)
+    stand_in, made = StandIn(1), conversions(posted(7))
     bodies = [one.body for one in made]
     reply = ask(stand_in, "/na/adsApi/v1/create/events", request_body(bodies))
     assert read_reply(207, {}, reply, bodies) == PerItemReply((ItemAccepted(),) * 7)
@@ -88,10 +93,10 @@ def test_the_rich_mapping_reads_what_its_page_says() -> None:
 
 def test_the_outbox_sends_the_same_conversion() -> None:
     """Another program is a fair reference only if Amazon gets the same from it."""
-    (body,) = bodies("run", 40, 40, ["dst_1"])
-    posted = outbox.Batch.model_validate_json(body).events
-    assert len(posted) == 40
-    for event, ours in zip(posted, conversions(40), strict=True):
+    body = posted(40)
+    read = outbox.Batch.model_validate_json(body).events
+    assert len(read) == 40
+    for event, ours in zip(read, conversions(body), strict=True):
         theirs, sent = outbox.payload_of(event), json.loads(ours.body)
         assert theirs.keys() == sent.keys()
         for name in theirs.keys() - {"eventId", "matchKeys"}:
