@@ -116,8 +116,9 @@ async def test_a_missing_body_is_422(world: ApiWorld) -> None:
 )
 async def test_another_media_type_is_415(world: ApiWorld, headers: dict[str, str]) -> None:
     """JSON in UTF-8, not compressed."""
-    answer = await world.call("POST", "/destinations", b"{}", headers=headers)
-    assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
+    for method, path in (("POST", "/destinations"), ("PUT", "/destinations/dst_x/notifications")):
+        answer = await world.call(method, path, b"{}", headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
 
 
 async def test_json_with_the_charset_utf8_is_accepted(world: ApiWorld) -> None:

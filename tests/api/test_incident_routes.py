@@ -93,6 +93,8 @@ async def test_thresholds_are_merged_and_audited(world: ApiWorld, acme: JSON) ->
     assert answer.json()["alerting"]["muted_until"] == "2099-12-01T00:00:00Z"
     assert (await world.actions())[1:] == ["destination.alerting_changed"] * 3
     assert (await world.call("GET", path)).json()["alerting"] == answer.json()["alerting"]
+    reset = await world.call("PATCH", path, {"alerting": None}, status=200)
+    assert reset.json()["alerting"] == acme["alerting"]
 
 
 @pytest.mark.parametrize(

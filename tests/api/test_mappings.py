@@ -71,8 +71,9 @@ async def test_a_mapping_needs_a_name(world: ApiWorld, acme: JSON) -> None:
 async def test_exact_numbers_survive(world: ApiWorld, acme: JSON) -> None:
     """A constant comes back as it was sent, and unchanged it is no change."""
     fields = {**MAPPING["fields"], "value": {"const": 19.99}}
-    mapping = await world.create_mapping(acme["id"], fields=fields)
+    mapping = await world.create_mapping(acme["id"], fields=fields, event_name={"const": "Added to cart"})
     assert mapping["fields"]["value"] == {"const": 19.99}
+    assert mapping["event_name"] == {"const": "Added to cart"}
     path = f"/destinations/{acme['id']}/mappings/{mapping['id']}"
     assert (await world.call("PATCH", path, {"fields": fields})).headers["etag"] == '"1"'
 

@@ -38,6 +38,7 @@ ACCEPTED: Final = {
     r"GET \S+/events 200\.items\[\]\.accepted_at: null is a new type": (
         "lists and search share one model; in this list it is never null"
     ),
+    r"\S+ \S+ 20\d\.\S*event_name: (any value|object) is a new type": "`const` was accepted before",
     r"POST /keys/\{key_id\}/rotate: removed": "create a second key, then revoke the first",
     r"\S+ /keys\S* \d+\.(items\[\]\.)?replaces: removed": "no key replaces another one",
     r"\S+ /keys\S* \d+\.(items\[\]\.)?scopes\[\]: no longer a fixed word": (

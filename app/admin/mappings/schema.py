@@ -80,7 +80,7 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
         "action": _or_null({"type": "string", "const": "send_events"}),
         "event_type": _or_null(_choice(list(EVENT_TYPES))),
         "event_source": _or_null(_choice(list(EVENT_SOURCES))),
-        "event_name": _or_null({"type": "string", "minLength": 1, "maxLength": 256}),
+        "event_name": _or_null({"anyOf": [{"type": "string", "minLength": 1, "maxLength": 256}, _CONSTANT]}),
         "country_code": _or_null(_SOURCE),
         "fields": _or_null(
             {

@@ -164,7 +164,7 @@ def _error_statuses(path: str, method: str, *, requires_key: bool, reads_if_matc
     statuses = {400, 422, 500, 503}  # every route refuses unknown parameters and an unreadable query
     if requires_key:
         statuses |= {401, 403, 404}  # 404: `organisation_id` is not an organisation of the caller
-    if method in ("POST", "PATCH"):
+    if method in ("POST", "PUT", "PATCH"):
         statuses |= {413, 415}
     if "{" in path and method != "GET":
         statuses |= {409}
