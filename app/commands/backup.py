@@ -32,8 +32,9 @@ from app.store.errors import DRIVER_ERRORS
 STAMP = "%Y%m%dT%H%M%SZ"
 _NOTES = "postgres.json"  # the embedded Postgres' port and password, next to its data directory
 _WAL_IN_DATA = "restored_wal"
-# pg_receivewal would ask for such WAL, or for a slot that was dropped, every five seconds.
-_LACKS_WAL = re.compile(r'has already been removed|replication slot ".*" does not exist')
+# After these errors pg_receivewal would ask for the same every five seconds: the server removed the WAL, does
+# not have the slot, removed its WAL (since Postgres 18), or was restored to a time before the WAL.
+_LACKS_WAL = re.compile(r'been removed|slot ".*" does not exist|can no longer access|not in this server')
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +81,9 @@ class BackupSource:
 
 
 async def find_source(settings: Settings) -> BackupSource:
-    """Ask the server for what a backup must know about it."""
+    """Ask the server for what a backup must know about it. Drop our slot if its WAL was removed."""
     async with connected_as(settings, "backup") as connection:
+        await backups.drop_lost_slot(connection)
         has_slot = await backups.has_slot(connection)
         major = connection.get_server_version().major
     return BackupSource(major, has_slot, connection_environment(settings.database_for("backup")))

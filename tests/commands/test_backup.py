@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from app.commands import CommandFailed
-from app.commands.backup import delete_old, make_way
+from app.commands.backup import WalReceiver, delete_old, make_way
 from app.commands.postgres_programs import connection_environment, program, requires_tls
 from app.store.database.backups import SLOT
 from dev.postgres.cluster import THROWAWAY, Cluster
@@ -82,10 +82,11 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
 async def test_wal_that_the_server_no_longer_has_ends_the_stream(folder: Path, tmp_path: Path) -> None:
     """As after a restore. Otherwise pg_receivewal would ask for it without end. The new slot goes.
 
-    So does a slot that the server does not have any more, as after a failover.
+    So does a slot that the server does not have any more, as after a failover, and one whose WAL it removed.
     """
     saved = tmp_path / "saved"
-    with running(Cluster(folder, settings=THROWAWAY)) as cluster:
+    settings = {**THROWAWAY, "max_slot_wal_keep_size": "32MB"}
+    with running(Cluster(folder, settings=settings)) as cluster:
         following, output = fork_server.piped(["backup", str(saved), "--follow"], environment(folder))
         assert "verified" in output.readline()
         assert "Streaming WAL" in output.readline()
@@ -98,6 +99,7 @@ async def test_wal_that_the_server_no_longer_has_ends_the_stream(folder: Path, t
         )
         assert await asyncio.to_thread(following.wait, 20) == 1
         output.close()
+        await execute(cluster.url, f"SELECT pg_create_physical_replication_slot('{SLOT}', true)")
         for _ in range(5):
             await execute(
                 cluster.url,
@@ -109,6 +111,23 @@ async def test_wal_that_the_server_no_longer_has_ends_the_stream(folder: Path, t
         done = await asyncio.to_thread(command, folder, "backup", str(saved), "--follow")
         assert (done.returncode, "no longer has the WAL" in done.stderr) == (1, True), done.stderr
         assert await execute(cluster.url, "SELECT FROM pg_replication_slots") == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ERROR:  requested WAL segment 000000010000000000000002 has already been removed",
+        'ERROR:  replication slot "conversions_backup" does not exist',
+        'ERROR:  can no longer access replication slot "conversions_backup"',  # since Postgres 18
+        "ERROR:  requested starting point 0/5000000 on timeline 1 is not in this server's history",
+    ],
+)
+def test_pg_receivewal_is_ended_when_it_would_ask_without_end(message: str) -> None:
+    child = subprocess.Popen(
+        ["sh", "-c", 'echo "$0" >&2; exec sleep 60', message], stderr=subprocess.PIPE, text=True
+    )
+    receiver = WalReceiver(child)
+    assert (receiver.wait(20), receiver.lacks_wal) == (-signal.SIGINT, True)
 
 
 def test_the_messages_of_the_stream_are_printed_during_the_base_backup(folder: Path, tmp_path: Path) -> None:

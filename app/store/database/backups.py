@@ -31,6 +31,11 @@ async def note_base(connection: PipelineConnection) -> None:
     await connection.execute(SQL["note_base"])
 
 
+async def drop_lost_slot(connection: PipelineConnection) -> None:
+    """Drop the slot of `backup --follow` if the server removed its WAL. A backup needs a new one."""
+    await connection.execute(SQL["drop_lost_slot"], SLOT)
+
+
 async def has_slot(connection: PipelineConnection) -> bool:
     """Return whether the server has the slot of `backup --follow`."""
     return await fetch_scalar(connection, bool, SQL["has_slot"], SLOT)

@@ -16,3 +16,8 @@ FROM (SELECT) AS server LEFT JOIN pg_replication_slots ON slot_name = $1
 
 -- name: has_slot
 SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)
+
+-- name: drop_lost_slot
+-- It retains nothing, and Postgres 18 streams nothing through it.
+SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+WHERE slot_name = $1 AND wal_status = 'lost' AND NOT active
