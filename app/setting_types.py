@@ -77,8 +77,8 @@ def _web_address(value: str) -> str:
 
 
 def _admin_key(text: str) -> None:
-    if len(text) < MIN_LENGTH:
-        raise ValueError(f"must have {MIN_LENGTH} characters or more")
+    if not re.fullmatch(f"[!-~][ -~]{{{MIN_LENGTH - 2},1022}}[!-~]", text):
+        raise ValueError(f"must have {MIN_LENGTH} to 1,024 ASCII characters, without a blank at either end")
 
 
 def _checked_by(check: Callable[[str], object]) -> AfterValidator:

@@ -283,6 +283,8 @@ def _notification_problems(settings: Settings) -> Iterable[str]:
         return
     if settings.notify_emails is not None and (settings.smtp_url is None or settings.smtp_from is None):
         yield "NOTIFY_EMAILS: needs SMTP_URL and SMTP_FROM."
+    if settings.smtp_from is not None and "@" not in _plain(settings.smtp_from):
+        yield "SMTP_FROM: must be a mail address."
     plain = [channel.name for channel in channels if channel.addresses[0].startswith("http://")]
     if settings.production and plain:
         yield f"NOTIFY_WEBHOOKS: {', '.join(plain)}: must be https:// when APP_ENV is production."
