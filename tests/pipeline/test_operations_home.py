@@ -406,6 +406,18 @@ async def test_requests_and_waiting_events_are_recorded(world: World, dst: str) 
     assert found.oldest_waiting_seconds == 42.0
 
 
+async def test_a_queue_that_was_drained_does_not_stall(world: World, dst: str) -> None:
+    """The home page shows the age that was recorded last, not the highest of its minute."""
+    number = await world.number(dst)
+    shown = []
+    for changes, waiting in (({"accepted": 5}, {number: 90.0}), ({"delivered": 5}, {})):
+        await count(world, number, **changes)
+        await record(world, waiting)
+        (item,) = (await listing(world)).items
+        shown.append((item.condition, item.oldest_waiting_seconds))
+    assert shown == [(Condition.STALLED, 90.0), (Condition.HEALTHY, None)]
+
+
 async def test_old_buckets_are_deleted(world: World) -> None:
     number = await world.number(await world.destination())
     await world.fetch(

@@ -72,7 +72,8 @@ class OutcomeBucket:
     """Outcomes of a destination's events in the bucket that begins at `at`.
 
     `failed_requests` include 429 responses. `retried` counts the events of failed requests.
-    `oldest_waiting_seconds` is the highest age of a waiting event, None if none waited.
+    `oldest_waiting_seconds` is the highest age of a waiting event, None if none waited. In a bucket of a
+    minute it is the age that was recorded last.
     """
 
     destination: DestinationNumber

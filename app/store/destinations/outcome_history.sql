@@ -70,7 +70,9 @@ SET accepted = h.accepted + excluded.accepted, duplicates = h.duplicates + exclu
   dead = h.dead + excluded.dead, expired = h.expired + excluded.expired,
   requests = h.requests + excluded.requests, failed_requests = h.failed_requests + excluded.failed_requests,
   retried = h.retried + excluded.retried,
-  oldest_waiting_seconds = greatest(h.oldest_waiting_seconds, excluded.oldest_waiting_seconds),
+  -- The home page shows the newest age of a minute as the present one. Wider buckets have the highest age.
+  oldest_waiting_seconds = CASE WHEN h.bucket_seconds = 60 THEN excluded.oldest_waiting_seconds
+    ELSE greatest(h.oldest_waiting_seconds, excluded.oldest_waiting_seconds) END,
   learned_rate = coalesce(excluded.learned_rate, h.learned_rate)
 
 -- name: forget
