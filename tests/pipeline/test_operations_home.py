@@ -170,6 +170,20 @@ async def test_a_destination_that_was_reconnected_recovers_at_once(service: Serv
     assert f'action="/console/destinations/{ids["idle"]}/connect"' not in incidents
 
 
+async def test_the_diagnosis_agrees_with_the_label(service: Service) -> None:
+    """Only without an open incident, the page of a destination says that it is healthy."""
+    ids = await fleet(service.world)
+    for name, diagnosis in (
+        ("warning", "Degraded. 1 open incident."),
+        ("fading", "Recovering. The problem is no longer observed."),
+        ("resolved", "Healthy."),
+    ):
+        page = await service.console(f"/destinations/{ids[name]}")
+        found = re.search(r'class="diagnosis">\s*<p><strong>([^<]+)', page)
+        assert found is not None
+        assert found[1].startswith(diagnosis)
+
+
 async def test_the_worst_come_first_and_filters_apply(world: World) -> None:
     """The counts of the strip stay those of all destinations."""
     await fleet(world)
