@@ -319,6 +319,18 @@ def text_of(name: str, page: str) -> str:
     return html.unescape(found[1])
 
 
+async def test_a_first_publish_offers_the_event_that_was_pasted(world: ApiWorld) -> None:
+    """As the payload and as the test event: the built-in example may have other fields."""
+    here = await begun(world)
+    await world.connect((await world.call("GET", here.removeprefix("/console"))).json())
+    sample = '{"events": [{"plan": "gold", "user": {"email": "ada@example.com"}}]}'
+    page = (await submit(world, f"{here}/mappings/new", **FORM, then="publish", sample=sample)).text
+    assert "Version 1 published." in page
+    assert json.loads(text_of("event", page))["plan"] == "gold"
+    assert "gold" in page.partition('id="body-one"')[2].partition("</pre>")[0]
+    assert "Event Timestamp is mapped to event.timestamp, which is absent." in page
+
+
 async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: ApiWorld, acme_id: str) -> None:
     """The built-in example has other paths, so that a mapping for other events would reject it."""
     await sign_in(world)
@@ -327,7 +339,9 @@ async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: Api
         for name, type_ in (("Orders", "CONTACT"), ("Leads", "LEAD"))
     ]
     here = f"/console/destinations/{acme_id}/activate"
-    assert json.loads(text_of("event", (await world.client.get(here)).text))["user"]["first_name"] == "Ada"
+    page = (await world.client.get(here)).text
+    assert json.loads(text_of("event", page))["user"]["first_name"] == "Ada"
+    assert "Replace the fields of this example." not in page
     order, lead = [
         take_sample(
             {name: {"mail": "ada@example.com", "total": Decimal("9.5")}, "event_id": "e-1"}, now=SAMPLED_AT
@@ -340,6 +354,7 @@ async def test_the_test_event_is_like_those_that_the_mapping_accepted(world: Api
         page = (await world.client.get(address)).text
         event = json.loads(text_of("event", page))
         assert event.keys() == {member, "event_id"}
+        assert "Replace the fields of this example." in page  # it has no time
         assert f"&#34;{member}&#34;" in page.partition('id="body-one"')[2].partition("</pre>")[0]
     context = world.context.of_caller(BOOTSTRAP_CALLER)
     test_event = await read_test_event(context, acme_id, leads)

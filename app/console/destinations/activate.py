@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from app.admin import ErrorCode, Refusal, Scope
 from app.admin.access.keys import NewKey, create_key, list_keys
-from app.admin.destinations.event_schemas import read_test_event
+from app.admin.destinations.event_schemas import read_test_event, single_events
 from app.admin.events.history import read_event_history
 from app.admin.events.search import search_events
 from app.admin.events.summary import EventSummary
 from app.admin.mappings.mappings import list_published
-from app.admin.mappings.trials import send_sample_event
+from app.admin.mappings.trials import preview_event, send_sample_event
 from app.api.http.responses import NDJSON
 from app.console.events.history import timeline
 from app.console.live_updates import streamed
@@ -27,7 +27,6 @@ from app.domain.event_query import EventQuery
 
 router = PageRouter()
 
-MAX_KEY_NAME = 200
 KEYS_SHOWN = 5
 # The optional journey object. All events of an execution can be found by its `execution_id`.
 JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
@@ -48,7 +47,7 @@ async def live(visit: CurrentDestination) -> Response:
 @router.post(PAGE + "/journey-key", Scope.KEYS_ADMIN)
 async def create_journey_key(visit: CurrentDestination) -> Response:
     """Create a key that only sends events to this destination, and show its secret in this response only."""
-    name = f"Journey: {visit.destination.name}"[:MAX_KEY_NAME]
+    name = f"Journey: {visit.destination.name}"[:200]  # the longest name of a key
     body = NewKey(name=name, scopes=[Scope.EVENTS_WRITE], destination_ids=[visit.destination.id])
     created = await create_key(visit.context, body)
     return await show(visit, secret=created.key)
@@ -57,7 +56,8 @@ async def create_journey_key(visit: CurrentDestination) -> Response:
 async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "", chosen: str = "") -> Response:
     """Show the page with the secret of a new key, or after the first publish.
 
-    Then `sample`, the event for which the mapping was made, is the test event. It is only in this response.
+    Then `sample`, the event for which the mapping was made, is the example and the test event. It is only in
+    this response.
     `chosen` is the mapping that a test event should fit. The default is the first mapping.
     """
     published = await list_published(*visit.on)
@@ -65,6 +65,13 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "", c
     url = f"{visit.context.public_url}/events"
     tested = next((each for each in published if each.id == chosen), published[0] if published else None)
     example = await read_test_event(*visit.on, tested.id if tested else None)
+    if given := single_events(strict_json.parse(sample.encode())):
+        example = {"event_id": example["event_id"], **json.loads(strict_json.json_text(given[0]))}
+    misfit = ""
+    if tested is not None:
+        with suppress(Refusal):  # an earlier release may have published what does not compile now
+            trial = await preview_event(*visit.on, tested.id, example, tested.published)
+            misfit = "" if trial["ok"] is True else trial["detail"]
     keys = []
     if visit.caller.may(Scope.KEYS_ADMIN):
         # One key more shows that there are more.
@@ -72,7 +79,8 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "", c
     return await visit.show(
         "activate.html",
         url=url,
-        forms=body_forms(url, visit.destination.id, mapping_id, {**example, "journey": JOURNEY}),
+        forms=body_forms(url, visit.destination.id, mapping_id, {"journey": JOURNEY, **example}),
+        misfit=misfit,
         mappings=published,
         tested=tested,
         keys=keys,
@@ -80,7 +88,7 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "", c
         secret=secret,
         was_published=bool(sample),
         **await _arrivals(visit),
-        sample=sample or json.dumps(example, indent=2),
+        sample=_pretty(example),
     )
 
 
@@ -106,11 +114,10 @@ async def _arrivals(visit: DestinationVisit) -> dict[str, Any]:
 @router.post(PAGE + "/test", Scope.EVENTS_WRITE)
 async def test(visit: CurrentDestination, form: Form) -> Response:
     """Send a test event through the full pipeline to the sandbox. Works in development only."""
-    mapping_id = form.text("mapping_id") or None
     content = strict_json.parse(form.text("event").encode())
     if not isinstance(content, dict):
         raise Refusal(ErrorCode.INVALID, "The test event must be one event: a JSON object.")
-    sent = await send_sample_event(*visit.on, mapping_id, content)
+    sent = await send_sample_event(*visit.on, form.text("mapping_id") or None, content)
     if visit.request.headers.get("hx-request"):
         return visit.part("test_part.html", sent=sent, **await visit.header())
     return visit.done("test_sent", f"{PAGE}/event?id={sent.event_id}")
