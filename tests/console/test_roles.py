@@ -1,6 +1,7 @@
 """Who may do what at the console: every page and every act, tried by each role."""
 
 import html
+import itertools
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -150,10 +151,12 @@ async def test_privacy_and_platform_reach_their_pages_only(
     assert wrong == []
 
 
-@pytest.mark.parametrize("role", ["viewer", "editor", "admin"])
-@pytest.mark.parametrize("is_limited", [False, True], ids=["all", "limited"])
+@pytest.mark.parametrize(
+    ("role", "is_limited"),
+    [("privacy", False), *itertools.product(("viewer", "editor", "admin"), (False, True))],
+)
 async def test_no_link_leads_to_a_refusal(case: Case, role: str, is_limited: bool) -> None:
-    """The catalogue led a viewer to a refusal, and the menu a key that is limited to some destinations."""
+    """Of any page that the role reaches: not those of the catalogue, the menu, a destination's head."""
     own = case.ids["destination_id"]
     await case.world.create_destination(name="Other", advertiser_id="777")
     grant = {
@@ -163,7 +166,9 @@ async def test_no_link_leads_to_a_refusal(case: Case, role: str, is_limited: boo
     }
     key = (await case.world.call("POST", "/keys", grant, status=201)).json()["key"]
     await sign_in(case.world, key)
-    todo, met, wrong = ["/console"], set[str](), []
+    # A form leads from Privacy to the consent records.
+    entries = {"privacy": ["/console/privacy", f"/console/destinations/{own}/consent"]}
+    todo, met, wrong = entries.get(role, ["/console"]), set[str](), []
     while todo:
         address = todo.pop()
         if (kind := re.sub(r"(?:dst|map|inc|key)_\w+|=[^&]*", "", address)) in met:
@@ -175,4 +180,4 @@ async def test_no_link_leads_to_a_refusal(case: Case, role: str, is_limited: boo
         links = re.findall(r'<a\b[^>]* href="(/console[^"#]*)', answer.text)
         todo += sorted(map(html.unescape, links))
     assert wrong == []
-    assert len(met) > 30
+    assert len(met) > (2 if role == "privacy" else 30)

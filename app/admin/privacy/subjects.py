@@ -54,6 +54,7 @@ NOT_SEARCHED = (
     "Amazon, which stores the events that it accepted.",
     "Backups and write-ahead logs of the database.",
     "Batches whose data key was deleted. They are unreadable.",
+    "Fields that are no match key, such as IP Address and custom data.",
 )
 
 

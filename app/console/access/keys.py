@@ -19,6 +19,7 @@ _OF_JOURNEY = frozenset({Scope.EVENTS_WRITE})
 # The purposes of a key, from least to most permissions.
 PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
     ("journey", "Journey", "Only sends events. For a Send to Destinations node.", _OF_JOURNEY),
+    ("privacy", "Privacy", "Only erasure and consent records.", ROLES[PersonRole.PRIVACY]),
     ("viewer", "Viewer", "Reads everything, changes nothing.", ROLES[PersonRole.VIEWER]),
     ("operator", "Operator", "Viewer, plus test events and replay.", ROLES[PersonRole.OPERATOR]),
     ("editor", "Editor", "Operator, plus create, connect, map, pause and delete.", ROLES[PersonRole.EDITOR]),
