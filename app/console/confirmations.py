@@ -20,11 +20,11 @@ from app.domain.quantity import quantity
 from app.domain.toml_files import read_toml
 
 _COOKIE: Final = "console_done"
-_LIFETIME: Final = timedelta(minutes=1)
 
 SENTENCES: Final[Mapping[str, str]] = read_toml(__file__)
 
-# The links to continue: label, address, and the sentences that have it. `{here}` stands for the page of the
+# The links to continue: label, address, and the sentences that have it. A sentence that is shown on the page
+# where one continues has none. `{here}` stands for the page of the
 # destination, `{mapping}` for the page of the mapping.
 _TARGETS: Final = (
     ("Setup check", "{here}/preflight", "connected"),
@@ -49,9 +49,7 @@ _TARGETS: Final = (
     ("All incidents", "/console/incidents", "acknowledged incident_muted incident_unmuted thresholds_saved"),
     ("All incidents", "/console/incidents", "maintenance_started maintenance_ended"),
     ("All erasures", "/console/privacy#erasures", "erasure_requested"),
-    ("All organisations", "/console/organisations", "organisation_created organisation_changed"),
-    ("All organisations", "/console/organisations", "organisation_suspended organisation_resumed"),
-    ("Organisations", "/console/organisations", "organisation_switched"),
+    ("Destinations", "/console", "organisation_switched"),
 )
 LINKS: Final = {word: (label, address) for label, address, words in _TARGETS for word in words.split()}
 _PLACE: Final = re.compile(r"(/console/destinations/dst_[0-9a-z]+)(/mappings/map_[0-9a-z]+)?", re.ASCII)
@@ -62,8 +60,8 @@ class ActionConfirmation:
     """What an action did, and a link to continue. `label` is None if there is no link."""
 
     sentence: str
-    label: str | None = None
-    link: str = ""
+    label: str | None
+    link: str
 
 
 def redirect(context: AppContext, address: str, done: str, number: int | None = None) -> RedirectResponse:
@@ -74,7 +72,7 @@ def redirect(context: AppContext, address: str, done: str, number: int | None = 
     assert done in SENTENCES
     response = RedirectResponse(address, 303)
     value = done if number is None else f"{done}.{number}"
-    set_cookie(context, response, _COOKIE, value, max_age=_LIFETIME, path="/console")
+    set_cookie(context, response, _COOKIE, value, max_age=timedelta(minutes=1), path="/console")
     return response
 
 
@@ -90,11 +88,10 @@ def confirmation_of(request: Request) -> ActionConfirmation | None:
         sentence = sentence.format(number=number, events=events(count), mappings=quantity(count, "mapping"))
     label, link = LINKS.get(word, (None, ""))
     place = _PLACE.match(request.url.path)
-    if place is None and "{" in link:
-        return ActionConfirmation(sentence)
     if place is not None:
         link = link.format(here=place[1], mapping=place[0] if place[2] else place[1] + "/mappings")
-    return ActionConfirmation(sentence, label, link)
+    leads_on = "{" not in link and link != request.url.path
+    return ActionConfirmation(sentence, label if leads_on else None, link)
 
 
 def forget(context: AppContext, response: Response) -> None:

@@ -20,7 +20,7 @@ from app.api.lists import PAGE_SIZE
 from app.console.destinations.chart_view import charts
 from app.console.time_range import range_since
 from app.console.visits import FORM_ERRORS, PAGE, CurrentDestination, CurrentVisit, Form, PageRouter, Paging
-from app.console.wording import Label, age, amazon_message
+from app.console.wording import Label, age, amazon_message, person
 from app.domain.incidents import thresholds
 from app.domain.incidents.kinds import ACCESS, KINDS, OPERATOR, Kind, Remedy, Severity, advice
 from app.domain.incidents.machine import Incident, IncidentState
@@ -68,7 +68,7 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
     return await visit.show(
         "incident.html",
         view=present(found, now, visit.caller.scopes, suspended=history.suspended),
-        timeline=timeline(found, history.messages, (await visit.names([by])).get(by or "", by)),
+        timeline=timeline(found, history.messages, by and person(by, await visit.names([by]))),
         last_answer=last_answer(history.requests),
         charts=charts(history.outcomes, (), chosen),
         states=STATES,

@@ -96,7 +96,7 @@ async def test_incidents_are_acknowledged_together(case: Case) -> None:
     assert f'name="incident" value="{INCIDENT}"' not in page
     assert "Acknowledge chosen" not in page
     page = await case.get(f"/console/incidents/{INCIDENT}")
-    assert "Acknowledged by" in page
+    assert "Acknowledged by the bootstrap key." in page
     assert 'id="timeline"' in page
 
 

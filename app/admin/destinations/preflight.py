@@ -277,9 +277,7 @@ def _first_event(facts: PreflightFacts) -> Verdict:
         return Verdict("ok", detail)
     if facts.accepted:
         return Verdict("unknown", "Events were accepted, but none has reached Amazon yet.")
-    return Verdict(
-        "unknown", "No event received yet. Send one; Events manager shows it up to two hours later."
-    )
+    return Verdict("unknown", "No event was accepted yet. Events manager shows events up to two hours later.")
 
 
 def _clock(facts: PreflightFacts) -> Verdict:
