@@ -16,6 +16,7 @@ from phonenumbers import NumberParseException, PhoneNumber, ValidationResult
 
 from app.domain.identity.keys import DropReason
 from app.domain.identity.placeholders import is_placeholder_or_digest
+from app.domain.toml_files import read_toml
 
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
@@ -27,7 +28,7 @@ _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 
 # Mobile phones of Mexico had a 1 behind the calling code until 2019, and many are still written with it. No
 # number of today has this form.
-_OLD_MEXICAN: Final = re.compile(r"521[2-9]\d{9}", re.ASCII)
+_OLD_MEXICAN: Final = re.compile(r"(?P<abroad>00)?521[2-9]\d{9}", re.ASCII)
 
 # E.164 allows 15 digits, and no international prefix has more than five. The library would take quadratic
 # time to refuse longer numbers.
@@ -48,31 +49,9 @@ class NumberingPlan:
     national: str
 
 
-# Source: lengths and prefixes in the metadata of `phonenumbers`, limited to numbers that it does not change.
 PLANS: Final[Mapping[str, NumberingPlan]] = {
-    "US": NumberingPlan("1", "", r"[2-9]\d{9}"),
-    "CA": NumberingPlan("1", "", r"[2-9]\d{9}"),
-    "MX": NumberingPlan("52", None, r"[2-9]\d{9}"),
-    "BR": NumberingPlan("55", None, r"[1-8]\d{9,10}"),
-    "GB": NumberingPlan("44", "0", r"[2-9]\d{9}"),
-    "FR": NumberingPlan("33", "0", r"[1-9]\d{8}"),
-    "DE": NumberingPlan("49", "0", r"[1-9]\d{7,11}"),
-    "IT": NumberingPlan("39", None, r"3\d{8,9}"),
-    "ES": NumberingPlan("34", None, r"[5-9]\d{8}"),
-    "NL": NumberingPlan("31", "0", r"[1-9]\d{8}"),
-    "BE": NumberingPlan("32", "0", r"[1-9]\d{7,8}"),
-    "PL": NumberingPlan("48", None, r"[1-9]\d{8}"),
-    "SE": NumberingPlan("46", "0", r"[1-9]\d{6,8}"),
-    "TR": NumberingPlan("90", "0", r"[2-9]\d{9}"),
-    "IN": NumberingPlan("91", "0", r"[1-9]\d{9}"),
-    # 010 is Japan's international prefix.
-    "JP": NumberingPlan("81", "0", r"(?:1[1-9]|[2-9]\d)\d{7,8}"),
-    "AU": NumberingPlan("61", "0", r"[2-9]\d{8}"),
-    "SG": NumberingPlan("65", None, r"[3-9]\d{7}"),
-    "AE": NumberingPlan("971", "0", r"[2-9]\d{7,8}"),
-    "SA": NumberingPlan("966", "0", r"[1-9]\d{8}"),
-    "EG": NumberingPlan("20", "0", r"[1-9]\d{8,9}"),
-    "ZA": NumberingPlan("27", "0", r"[1-9]\d{8}"),
+    country: NumberingPlan(row["code"], row.get("trunk"), row["national"])
+    for country, row in read_toml(__file__, "phone_plans").items()
 }
 
 # The numbers of all plans, preceded by the calling code. No code is a prefix of another code.
@@ -104,8 +83,8 @@ def amazon_phone(text: str, country: str) -> str | DropReason:
         return dropped
     if len(digits) > _LONGEST:
         return DropReason.IMPOSSIBLE_PHONE
-    if (plus or country == "MX") and _OLD_MEXICAN.fullmatch(digits):
-        digits = "52" + digits[-10:]
+    if (old := _OLD_MEXICAN.fullmatch(digits)) and (plus or country == "MX" or old["abroad"]):
+        plus, digits = True, "52" + digits[-10:]
     return _parse_by_plan(plus, digits, country) or _parse_by_library(plus, digits, country)
 
 

@@ -54,6 +54,7 @@ def test_every_row_of_the_plans_reads_as_the_library_does(country: str, source: 
         "a country without a trunk digit": ("612 34 56 78", "ES", "34612345678"),
         "an old Mexican mobile phone has no 1": ("+52 1 33 1234 5678", "US", "523312345678"),
         "nor has it without a plus sign": ("521 33 1234 5678", "MX", "523312345678"),
+        "nor has it behind 00": ("0052 1 33 1234 5678", "US", "523312345678"),
         "a bracketed zero is not dialled from abroad": ("+49 (0)30 123456", "US", "4930123456"),
         "an extension in any language": ("+49 30 123456 Durchwahl 12", "DE", "4930123456"),
         "tones after a pause": ("5551234567,,123#", "US", "15551234567"),
