@@ -262,6 +262,20 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
         3, {"total_item_count": 1, "items": [{"price": 5, "qty": 2}]}, "units_sold",
         {"path": "items", "pipe": [["sum", "qty"]]},
     ),
+    "the same amount with decimals shows that another is in cents": (
+        3, {"revenue": "499", "revenue_float": "4.99"}, "value",
+        {"path": "revenue", "pipe": [["to_number", "."], ["divide", 100]]},
+    ),
+    "an amount under a name with a Danish letter": (3, {"beløb": 9.5}, "value", {"path": '["beløb"]'}),
+    "a fax takes no calls": (3, {"fax_phone": None}, "phone", None),
+    "a person in a list is not looked for by name": (
+        3, {"customers": [{"name": "Ada Lovelace", "email": mail(1)}]}, "email",
+        {"path": "customers[0].email"},
+    ),
+    "of one moment, the time with an offset": (
+        3, {"time": "2026-11-24 10:00:00", "zone": "Asia/Kolkata", "at_shop": "2026-11-24T15:30:00+05:30"},
+        "event_timestamp", {"path": "at_shop"},
+    ),
 }  # fmt: skip
 
 
@@ -278,6 +292,7 @@ def test_a_field_has_its_source(count: int, members: dict[str, Any], field: str,
         (3, lambda n: 1999 + 7 * n, "EUR", True, [1999, 1999]),
         (MANY, lambda n: 1999 + n, "eur", True, [Decimal("19.99"), 1999]),
         (3, lambda n: 1999 + n, "eur", True, [Decimal("19.99"), 1999]),
+        (3, lambda n: 2900, "eur", True, [Decimal("19.99"), 1999]),
         (3, lambda n: 1999.0 + n, "eur", False, [1999, 1999]),
         (MANY, lambda n: 1999 + n, "JPY", False, [1999, 1999]),
         (MANY, lambda n: 1900 + 100 * n, "EUR", False, [1999, 1999]),
@@ -415,6 +430,7 @@ def test_two_processes_suggest_the_same_steps() -> None:
     "time",
     [
         "2026年11月24日 10:00:00", "24 novembre 2026 à 10:00", "2026-11-24T10:00:00Z[UTC]",
+        "24-NOV-26 10.00.00 AM", "24. 11. 2026 10:00:00",
         "2026-11-24T11:00:00+01:00[Europe/Paris]", {"_seconds": 1795514400, "_nanoseconds": 0},
     ],
 )  # fmt: skip
@@ -521,6 +537,8 @@ def test_a_full_name_is_split(name: str) -> None:
         "first_name": {"path": path, "pipe": [*parts, "last"]},
         "last_name": {"path": path, "pipe": [*parts, "first"]},
     }
+    berg = names("Anna van den Berg")["last_name"]
+    assert read(berg, {"customer": {name: "Anna van den Berg"}}) == "van-den-Berg"
     for unclear in (("Lovelace, Ada", "Alan Turing"), ("Lovelace, Ada, Lady", "Turing, Alan, Sir")):
         assert names(*unclear) == {"first_name": None, "last_name": None}
     assert names("Mrs. Ada Lovelace", "Alan Turing", "Dr Grace Hopper") == {
@@ -619,13 +637,22 @@ def test_a_currency_that_is_no_text_decides_no_notation(odd: object, is_list: bo
 
 @pytest.mark.parametrize(
     ("amount", "currency"),
-    [("R$ 9,50", {"const": "BRL"}), ("GBP 9.50", {"const": "GBP"}), ("9,50 kr", None), ("9.50", None)],
-)
+    [
+        ("R$ 9,50", {"const": "BRL"}), ("GBP 9.50", {"const": "GBP"}), ("9,50 kr", None), ("9.50", None),
+        ("9,500원", {"const": "KRW"}), ("9.50 ر.س", {"const": "SAR"}), ("9,50 грн", {"const": "UAH"}),
+        ("฿9.50", {"const": "THB"}), ("$ 9.50 MXN", {"const": "MXN"}), ("950円", {"const": "JPY"}),
+    ],
+)  # fmt: skip
 def test_the_sign_beside_an_amount_is_its_currency(amount: str, currency: dict[str, str] | None) -> None:
     """`kr` is the money of several countries, which a person has to know."""
-    suggestion = suggested(orders(total=amount))
+    suggestion = suggested(orders(total=amount, user={"country": "JP"}))
     assert suggestion.mapping["fields"].get("currency") == currency
     assert (("currency", "not_found") in undecided(suggestion)) is ("kr" in amount)
+
+
+def test_both_ways_to_write_yen_are_read() -> None:
+    source = suggested(orders(1, total="¥1,000", user={"country": "JP"})).mapping["fields"]["value"]
+    assert [read(source, {"total": total}) for total in ("¥1,000", "1,000円")] == [1000, 1000]
 
 
 def test_a_phone_number_of_a_country_without_a_step_is_dropped() -> None:
@@ -758,6 +785,8 @@ def test_a_country_is_never_assumed() -> None:
     assert ("country_code", "not_found") in undecided(suggestion)
     spelled = suggested(orders(3, user=lambda n: {"country": ("DE", "GERMANY", "ESP")[n]}))
     assert [row.share for row in spelled.rows if row.field == "country_code"] == [1.0]
+    source = suggested(orders(1, user={"country": "USA"})).mapping["country_code"]
+    assert [read(source, {"user": {"country": name}}) for name in ("Ελλάδα", "DEU")] == ["GR", "DE"]
     partly = suggested(orders(user=lambda n: {"country": "DE"} if n else {}))
     assert partly.mapping["country_code"] == {"path": "user.country"}
     assert ("country_code", "missing_in_some_events") in undecided(partly)
@@ -839,6 +868,9 @@ def words_of(suggestion: Suggestion, *answers: Any) -> list[str]:
         ("EVET", "Hayır"),
         ("t", "f"),
         ("opt_in", "opt_out"),
+        ("동의", "거부"),
+        ("同意する", "同意しない"),
+        ("đồng ý", "không đồng ý"),
     ],
 )
 def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
@@ -849,6 +881,37 @@ def test_answers_are_turned_into_consent_words(yes: Any, no: Any) -> None:
     assert rows["consent.user_data"].share == rows["consent.ad_storage"].share == 1
     assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
     assert words_of(suggestion, yes, no) == ["GRANTED", "DENIED"]
+
+
+@pytest.mark.parametrize(
+    ("name", "yes", "no"),
+    [
+        ("마케팅동의", "동의", "거부"), ("広告利用許諾", "はい", "いいえ"), ("ยินยอมการตลาด", "ใช่", "ไม่ใช่"),
+        ("الموافقة على التسويق", "نعم", "لا"), ("विज्ञापन सहमति", "हाँ", "नहीं"), ("согласие", "да", "нет"),
+        ("συγκατάθεση_διαφήμισης", "Ναι", "Όχι"), ("hirdetési hozzájárulás", "igen", "nem"),
+        ("aceitaPublicidade", "Sim", "Não"), ("WERBUNG_ERLAUBT", "J", "N"), ("AD_CNSNT_IND", "Y", "N"),
+        ("ad_tracking_enabled", True, False), ("personalised_ads", "on", "off"),
+        ("mainoslupa", "kyllä", "ei"), ("ads_opted_in_at", "2026-11-01T10:00:00Z", None),
+    ],
+)  # fmt: skip
+def test_consent_has_names_in_many_languages(name: str, yes: Any, no: Any) -> None:
+    """Of one event, a person who refused is in no other one read as one who agreed."""
+    for given in (yes, no):
+        suggestion = suggested(orders(1, **{name: given}))
+        source = suggestion.mapping["consent"].get("user_data")
+        words = [source and read(source, {name: answer}) for answer in (yes, no)]
+        assert given is None or words == ["GRANTED", "DENIED"] or CONSENT_WORDS[words[1].lower()] == "DENIED"
+        assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
+
+
+@pytest.mark.parametrize("refusal", [{"ads_opt_out": True}, {"opted_out_at": "2026-11-01T10:00:00Z"}])
+def test_a_refusal_counts_more_than_a_consent_beside_it(refusal: dict[str, Any]) -> None:
+    agreed = {"ad_consent": True}
+    nothing = {name: False if value is True else None for name, value in refusal.items()}
+    for given in (refusal, nothing):
+        source = suggested(orders(1, **agreed, **given)).mapping["consent"]["user_data"]
+        answers = [CONSENT_WORDS[read(source, agreed | each).lower()] for each in (refusal, nothing)]
+        assert answers == ["DENIED", "GRANTED"]
 
 
 def test_answers_of_several_types_are_read_together() -> None:
@@ -897,6 +960,17 @@ def test_consent_to_a_group_for_advertising_is_read(groups: Any, others: Any) ->
         {"leads": {"consent": {"profiling": True, "third_party_ads": False}}},
         {"consent": {"categoryPreferences": {"advertising": False, "personalization": True}}},
         {"consents": "ads|Ada Lovelace, Musterweg"},
+        {"samtykke": {"tilbagekaldt": True}},
+        {"consent": {"unknown_word": "yes"}},
+        {"suppressed": True},
+        {"ads_opt_out": "true"},
+        {"do_not_target": "yes"},
+        {"device_limit_tracking": 1},
+        {"us_privacy": "1YYN"},
+        {"privacy": {"gpc": True}},
+        {"Werbesperre": "J"},
+        {"att_status": 2},
+        {"acepta_publicidad": "S"},
     ],
     ids=str,
 )

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from app.domain.conversion.consent import CONSENT_WORDS
 from app.domain.observed.value_kinds import is_gpp, is_tcf
-from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list
+from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, table, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.trial import Trial
+from app.domain.suggestions.trial import MAX_CANDIDATES, Trial, one_of
 
 CONFIRM_ALL: Final = "confirm_that_all_consented"
 CONFIRM_SOURCE: Final = "confirm_meaning_of_consent"
@@ -17,7 +17,7 @@ _USER_DATA: Final = word_list("user_data")
 _AD_STORAGE: Final = word_list("ad_storage")
 _DIGITS_OF_IDS: Final = 6
 _MOST_GROUPS: Final = 100  # different texts
-_CONSENT_PARTS: Final = ("optin", "acceptsmarketing", "marketingaccepted", "einwilligung")  # of all names
+_PARTS: Final = {name: tuple(map(joined, words)) for name, words in table("parts_of_names").items()}
 _GROUP_SIGNS: Final = re.compile("[,;|]")
 _GROUP: Final = re.compile(r"[\w:.-]{0,40}")  # one word, so that no text about a person is in a mapping
 _LONGEST_GROUPS: Final = 500  # characters
@@ -32,24 +32,25 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
                 member = {"mode": mode, "string": each.source}
                 undecided = (CONFIRM_SOURCE,) if None in each.values else ()
                 return FieldFinding(member, f"Its values are {mode.upper()} strings.", undecided)
-    about = [each for each in found.values if _is_about_consent(each)]
-    answers = [each for each in about if not _is_refusal(each) and all(map(_word, each.found))]
+    about = [each for each in (*found.values, *found.blank) if _is_about_consent(each)]
+    answers = [each for each in about if _has_clear_name(each) and each.found and all(map(_word, each.found))]
     if not answers:
-        unread = sorted(filter(_may_be_consent, about), key=_is_refusal)
+        unread = sorted(filter(_may_be_consent, about), key=_is_unclear)
         if not unread:
             return FieldFinding({"mode": "granted"}, "The events carry no consent.", (CONFIRM_ALL,))
         source = _groups(unread[0], trial)
-        reason = f"Named {unread[0].label}; its lists with a group for advertising grant consent."
-        if source is None:
-            # No event passes until a person says what the values mean: `granted` would send the events of
-            # people who refused.
-            source, reason = unread[0].source, f"Named {unread[0].label}; its values are no known answers."
+        says = "lists with a group for advertising grant consent" if source else "values are no known answers"
+        # No event passes until a person says what the values mean: `granted` would send the events of people
+        # who refused.
+        source = source or _until_known(unread[0])
+        if _has_clear_name(unread[0]):
+            source = _unless_refused(source, about)
         member = {"mode": "amazon", "user_data": source, "ad_storage": source}
-        return FieldFinding(member, reason, (CONFIRM_SOURCE,))
+        return FieldFinding(member, f"Named {unread[0].label}; its {says}.", (CONFIRM_SOURCE,))
     user_data = _named(answers, _USER_DATA) or answers[0]
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
-    member = {"mode": "amazon", "user_data": _worded(user_data)}
-    member["ad_storage"] = _worded(ad_storage or user_data)
+    member = {"mode": "amazon", "user_data": _unless_refused(_worded(user_data), about)}
+    member["ad_storage"] = _worded(ad_storage) if ad_storage else member["user_data"]
     exact = ad_storage and None not in user_data.values and joined(user_data.names[-1]).endswith("userdata")
     reason = f"Named {user_data.label}; its values grant or deny consent."
     return FieldFinding(member, reason, () if exact else (CONFIRM_SOURCE,))
@@ -58,22 +59,80 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
 def find_limited_data_use(found: ObservedPaths) -> FieldFinding | None:
     """Return the source of the flag that asks Amazon not to use the event."""
     for each in found.values:
-        if rank("limited_data_use", each.names) > 45 and {type(value) for value in each.found} == {bool}:
+        if _is_flag(each) and all(type(value) is bool for value in each.found):
             return FieldFinding(each.source, f"Named {each.label}; its values are booleans.")
     return None
 
 
+def _is_flag(each: ObservedPath) -> bool:
+    return rank("limited_data_use", each.names) > 45
+
+
+def _says(names: Sequence[str], what: str) -> bool:
+    """Return whether names have a word of a list, or one of the parts of words in a table of them."""
+    whole = "".join(map(joined, names))
+    return bool(words_in(names) & WORDS[what]) or any(part in whole for part in _PARTS[what])
+
+
 def _is_about_consent(each: ObservedPath) -> bool:
-    name = "".join(map(joined, each.names))
-    is_fact = each.words & WORDS["about_consent"]
-    purpose = each.words & WORDS["privacy"] and each.words & WORDS["user_data"] and not is_fact
-    about = purpose or each.words & WORDS["consent"] or any(part in name for part in _CONSENT_PARTS)
-    return bool(about and not each.words & WORDS["other_purpose"] and each.found)
+    if each.words & WORDS["other_purpose"] or _is_flag(each):
+        return False
+    is_answered = each.found and all(map(_is_answer, each.found))
+    is_answer = is_answered or each.words & WORDS["privacy"] or _says(each.names, "refusals")
+    is_purpose = is_answer and _says(each.names, "purposes") and not each.words & WORDS["about_consent"]
+    return bool(is_purpose) or _says(each.names, "consent")
 
 
 def _is_refusal(each: ObservedPath) -> bool:
     """Return whether a path says who refused, or what was refused: `opt_out`, `purposes.disabled`."""
-    return bool(each.words & WORDS["refusals"])
+    return _says(each.names, "refusals")
+
+
+def _has_clear_name(each: ObservedPath) -> bool:
+    """Return whether `true` grants consent: neither `consent.revoked` nor a name that says nothing known."""
+    own = each.names[-1:]
+    says = joined(own[0]) in _USER_DATA or _says(own, "consent") or _says(own, "purposes")
+    return bool(says or words_in(own) & WORDS["states_of_consent"]) and not _is_refusal(each)
+
+
+def _is_unclear(each: ObservedPath) -> int:
+    """Return a number that is higher the less a path says: a time comes after other values."""
+    return 2 * (not _has_clear_name(each)) + _is_moment(each)
+
+
+def _unless_refused(source: Written, about: Sequence[ObservedPath]) -> Written:
+    """Return a source that first asks the paths that say who refused."""
+    refused = [denial for each in about if (denial := _refused(each))][: MAX_CANDIDATES - 1]
+    outer = {key: source[key] for key in ("default",) if refused and key in source}
+    return one_of([*refused, {key: part for key, part in source.items() if key not in outer}]) | outer
+
+
+def _refused(each: ObservedPath) -> Written | None:
+    """Return a source that denies consent where a person refused, and gives no value elsewhere."""
+    is_read = all(map(_word, each.found)) or _is_moment(each)
+    if not _is_refusal(each) or not is_read or each.source.keys() != {"path"} or each.in_list:
+        return None
+    no = [str(value).lower() for value in each.found if _word(value) == "DENIED"]
+    table = dict.fromkeys(["false", "0", "no", "n", *no]) | {"*": "DENIED"}
+    return each.piped("to_string", "trim", "lower", ["map", table])
+
+
+def _until_known(each: ObservedPath) -> Written:
+    """Return a source that grants no consent: of names that may mean a refusal, every answer is one.
+
+    A time at which a person agreed is an answer.
+    """
+    if not _has_clear_name(each):
+        return each.piped(["map", {"*": "DENIED"}])
+    if _is_moment(each):
+        return {**each.piped(["map", {"*": "GRANTED"}]), "default": "DENIED"}
+    return each.source
+
+
+def _is_moment(each: ObservedPath) -> bool:
+    """Return whether a name says when a person agreed or refused: `opted_out_at`, but not `consent.at`."""
+    own = words_in(each.names[-1:])
+    return bool(own & WORDS["moments"] and (own & WORDS["agreed"] or _says(each.names[-1:], "refusals")))
 
 
 def _groups(each: ObservedPath, trial: Trial) -> Written | None:
@@ -98,10 +157,10 @@ def _groups(each: ObservedPath, trial: Trial) -> Written | None:
 
 
 def _may_be_consent(each: ObservedPath) -> bool:
-    """Return whether the values of a path named like consent are no times, ids or versions of texts."""
+    """Return whether the values of a path named like consent are no ids or versions of texts."""
     parts = (part for value in each.found for part in _GROUP_SIGNS.split(str(value)))
-    digits = max(sum(map(str.isdigit, part)) for part in parts)
-    return not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS
+    digits = max((sum(map(str.isdigit, part)) for part in parts), default=0)
+    return _is_moment(each) or (not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS)
 
 
 def _word(value: Any) -> str | None:
@@ -110,6 +169,11 @@ def _word(value: Any) -> str | None:
         return "DENIED" if value == 0 else "GRANTED" if value == 1 else None
     word = value.strip().lower() if type(value) is str else ""
     return CONSENT_WORDS.get(word) or _ANSWERS.get(word)
+
+
+def _is_answer(value: Any) -> bool:
+    """Return whether a value answers by itself: no number, and no text of several letters but known words."""
+    return type(value) is not int and bool(_word(value) or (type(value) is str and len(value) == 1))
 
 
 def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPath | None:

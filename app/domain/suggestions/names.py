@@ -46,6 +46,9 @@ _SHORTEST_PART: Final = 5
 _SHORTEST_END: Final = 4
 
 
+_LETTERS: Final = str.maketrans(
+    {"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "Ae", "ł": "l", "Ł": "L", "đ": "d", "ı": "i"}
+)
 _ABBREVIATIONS: Final = key_by_word("abbreviations")
 _OF_PERSON: Final = frozenset({"name"}).union(
     *(WORDS[words] for words in ("halves", "person", "billing", "shipping"))
@@ -58,7 +61,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
     `orderTotal2` has order, total and 2, and `ORDER_AMT` has order and amount.
     """
-    spelled = name.replace("ß", "ss").replace("# ", "number ").replace(" #", " number")
+    spelled = name.translate(_LETTERS).replace("# ", "number ").replace(" #", " number")
     decomposed = unicodedata.normalize("NFKD", stream_safe(spelled))
     text = "".join(char for char in decomposed if not unicodedata.combining(char))
     words = _WORD.findall(_CAMEL.sub(" ", text).lower())

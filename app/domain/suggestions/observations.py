@@ -31,6 +31,7 @@ _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
 # The envelope of `POST /events`, which is no catalogue data.
 _ENVELOPE: Final = frozenset({"event_id", "destination_id", "mapping_id", "journey"})
 _NAMING: Final = word_list("naming")
+_NO_NAMES: Final = ("first_name", "last_name", "country_code", "city", "state", "postal")  # `first_name: Ada`
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}|[a-z]{2,8}:[A-Za-z_./-]{1,80}[0-9-]{0,12}", re.ASCII)
 
 # The decimal and the group sign that belong to digits of another script, by the digit 0.
@@ -75,10 +76,9 @@ class ObservedPath:
         """Whether the source reads a member of a list."""
         return _INDEX.search(self.path.removeprefix(self.wrapper)) is not None
 
-    @property
-    def is_named_member(self) -> bool:
-        """Whether the source looks for a member of a list by its name."""
-        return "where" in (step[0] for step in self.source.get("pipe", ()))
+    def has_step(self, name: str) -> bool:
+        """Return whether its pipe has a step: `where` looks for a member of a list by its name."""
+        return name in (step[0] for step in self.source.get("pipe", ()))
 
     @property
     def found(self) -> list[Any]:
@@ -283,11 +283,14 @@ class _Walk:
     def named_members(self, members: list[dict[str, Any]], path: str, names: tuple[str, ...]) -> None:
         """Record a source for each name, if the members name themselves by different texts."""
         ends = {name: words_of(name)[-1:] for name in list(members[0])[:MAX_MEMBERS] if step("", name)}
+        is_person = any(rank(field, (name,)) > 45 for field in ("email", "phone") for name in ends)
         naming = [
             name
             for word in _NAMING
             for name, end in ends.items()
-            if end == (word,) and all(_is_name(each.get(name)) for each in members)
+            if end == (word,) and not any(rank(field, (name,)) for field in _NO_NAMES)
+            if not (is_person and word == "name")
+            if all(_is_name(each.get(name)) for each in members)
         ]
         own = [each[naming[0]] for each in members] if naming else []
         if len(members) > _MAX_NAMED:

@@ -1,5 +1,6 @@
 """Find the value of an order and its currency: a total, or sums over the list of products."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,13 +85,13 @@ def find_value(
     if chosen.notation.doubtful and not chosen.is_guarded:
         return FieldFinding(None, undecided=("decimal_sign",)), None
     undecided = ("decimal_sign",) if chosen.is_open else ()
-    if not undecided and _may_be_hundredths(found, trial, chosen):
+    codes = (each for each in _currencies(found, None) if each.has_only(str.islower))
+    currency, is_named_amount = next(codes, None), chosen.path is None or "amount" in chosen.path.words
+    if not undecided and _may_be_hundredths(found, trial, chosen, bool(currency and is_named_amount)):
         undecided = ("may_be_hundredths",)
-        codes = (each for each in _currencies(found, None) if each.has_only(str.islower))
         is_few = chosen.path is not None and len(chosen.path.found) < FEW
-        is_named_amount = chosen.path is None or "amount" in chosen.path.words
         # Systems with amounts in cents write `eur`, but of few events some others do, too.
-        if (currency := next(codes, None)) and (is_named_amount or not is_few):
+        if currency and (is_named_amount or not is_few):
             sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
             if chosen.path and "pipe" not in chosen.path.source:
                 whole = map(str.lower, sorted(WITHOUT_DECIMALS))
@@ -108,14 +109,21 @@ def _total(found: ObservedPaths, trial: Trial, lines: AmountSources | None) -> A
     for each in _totals(found)[:6]:
         divisor = divisor_of(each.names)
         total = _read(each, found, trial, divisor)
-        ratio = _ratio(trial.values(one_of(total.sources)), summed)
-        if divisor == 1 and 50 <= ratio <= 200:
+        values = trial.values(one_of(total.sources))
+        ratio = _ratio(values, summed)
+        if divisor == 1 and (50 <= ratio <= 200 or _is_hundredfold(values, found)):
             total = _read(each, found, trial, 100)
         elif not Decimal("0.4") <= ratio <= Decimal("2.5"):
             continue  # not the total of these products
         if any(trial.usable("value", one_of(total.sources))):
             return total
     return None
+
+
+def _is_hundredfold(values: Sequence[Any], found: ObservedPaths) -> bool:
+    """Return whether another total has the same amounts, with decimals."""
+    others = (each for each in _totals(found) if any("." in str(value) for value in each.found))
+    return any(_ratio(values, list(map(read_amount, each.values))) == _CENTS_FROM for each in others)
 
 
 def _totals(found: ObservedPaths) -> list[ObservedPath]:
@@ -165,7 +173,7 @@ def _read(each: ObservedPath, found: ObservedPaths, trial: Trial, divisor: int) 
             return AmountSources(read, Notation(divisor=100), says, each, is_guarded=True)
     notation = Notation.of(each.found, trial.countries, divisor)
     currency = next((path for path in _currencies(found, each) if not path.source.get("pipe")), None)
-    if currency is not None and "path" in each.source and not each.is_named_member:
+    if currency is not None and "path" in each.source and not each.has_step("where"):
         pairs = zip(currency.values, each.values, strict=True)
         rows = [(code, value) for code, value in pairs if code and value]
         notation, separate = notation.by_currency(rows, each.names)
@@ -213,9 +221,10 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
     return AmountSources(sums, notation, says, path)
 
 
-def _may_be_hundredths(found: ObservedPaths, trial: Trial, chosen: AmountSources) -> bool:
+def _may_be_hundredths(found: ObservedPaths, trial: Trial, chosen: AmountSources, may_be_round: bool) -> bool:
     """Return whether all amounts are whole, large and not round, as prices in cents are."""
-    if chosen.path and any("." in text or "," in text for text in map(str, chosen.path.found)):
+    path = chosen.path
+    if path and (path.has_step("replace") or not all(str(value).isdigit() for value in path.found)):
         return False
     currency = next(iter(_currencies(found, None)), None)
     codes = currency.values if currency else ("",) * len(trial.events)
@@ -227,7 +236,7 @@ def _may_be_hundredths(found: ObservedPaths, trial: Trial, chosen: AmountSources
     whole = all(number == int(number) and number >= _CENTS_FROM for number in numbers)
     # int: a remainder of a Decimal with more than 28 digits raises
     uneven = sum(int(number) % 100 != 0 for number in numbers)
-    return whole and uneven * 2 > len(numbers)
+    return whole and (uneven * 2 > len(numbers) or (may_be_round and bool(numbers)))
 
 
 def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal:
@@ -317,6 +326,7 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
         return FieldFinding(source, f"Named {named[0].label}; its values are currencies.")
     if amount is None:
         return None
+    amount = next((each for each in found.values if each.source == {"path": amount.path}), amount)
     signs = [_sign(text) for text in amount.texts]
     written = {_SIGNS.get(sign, sign.upper()) for sign in signs}
     codes = ({code.upper() for code in amount.words} & CURRENCIES) | (written - {""})
@@ -331,7 +341,6 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
 
 
 def _sign(text: str) -> str:
-    """Return what stands beside the digits of an amount, in lower case."""
-    return "".join(
-        char for char in text if not (char.isdigit() or char.isspace() or char in ".,'’-−")
-    ).lower()
+    """Return what stands beside the digits of an amount, in lower case: of `$ 5 MXN` only the code."""
+    parts = re.split(r"[\d\s'’−-]+", text.lower().replace(".", "").replace(",", ""))
+    return next((part for part in parts if part.upper() in CURRENCIES), "".join(parts))

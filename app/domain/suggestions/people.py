@@ -11,7 +11,7 @@ from app.domain.identity.keys import HASHED_FIELDS
 from app.domain.identity.phones import PLANS, calling_code
 from app.domain.mapping.document import FIELDS
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
-from app.domain.suggestions.names import SYNONYMS, WORDS, joined, key_by_word, rank, words_in
+from app.domain.suggestions.names import SYNONYMS, WORDS, joined, key_by_word, rank, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
 from app.domain.suggestions.trial import FEW, MAX_CANDIDATES, Trial, one_of
 
@@ -73,6 +73,10 @@ PERSONAL_FIELDS: Final = tuple(
     for row in FIELDS.values()
     if row.takes == "text" and row.name in SYNONYMS and row.name not in _ELSEWHERE
 )
+# Words that belong to the last name behind them: `van den Berg`.
+_PARTICLES: Final = word_list("particles")
+_PARTICLE: Final = re.compile(f" (?:{'|'.join(_PARTICLES)}) ")
+_WITH_PARTICLES: Final = [["replace", f" {word} ", f" {word.replace(' ', '-')}-"] for word in _PARTICLES]
 _FROM_VALUES_ALONE: Final = {"email": _EMAIL, "phone": _INTERNATIONAL}
 
 
@@ -346,13 +350,20 @@ def _parts_of_full_name(field: str, found: ObservedPaths) -> list[Written]:
         words = {word for row in rows for word in row[0 if is_first else -1].replace(".", " ").split()}
         has_parts = sum(len(row) > 1 for row in rows) * 2 > len(texts)
         if has_parts and words.isdisjoint(WORDS["affixes"]):
-            sources.append(each.piped("trim", ["split", separator], "first" if is_first else "last"))
+            particles = [] if is_first or not any(map(_PARTICLE.search, texts)) else _WITH_PARTICLES
+            end = "first" if is_first else "last"
+            sources.append(each.piped("trim", *particles, ["split", separator], end))
     return sources
 
 
 # --- Country ---------------------------------------------------------------------------------------
 
 _COUNTRY_WORDS: Final = key_by_word("countries")
+# A table has at most 200 rows: the codes of three letters are one, the names another.
+_COUNTRY_STEPS: Final = [
+    ["map", {word: code for word, code in _COUNTRY_WORDS.items() if (len(word) > 3) is is_name}]
+    for is_name in (False, True)
+]
 
 
 def _looks_like_countries(each: ObservedPath, texts: Sequence[str]) -> int:
@@ -377,7 +388,7 @@ def find_country(found: ObservedPaths, trial: Trial) -> FieldFinding:
             continue
         source = each.source
         if codes < len(texts) and spelled:
-            source = each.piped("trim", "lower", ["map", dict(_COUNTRY_WORDS)])
+            source = each.piped("trim", "lower", *_COUNTRY_STEPS)
             score -= 5
         penalty = 30 * bool(each.words & WORDS["others"]) + 20 * (each.in_list)
         rows.append((penalty - score, _role(each.names), len(each.names), source, each))

@@ -116,8 +116,10 @@ _MONTHS_SEEN: Final = 20  # texts that are compared with the names of months
 _DAY_NAME: Final = re.compile(r"([^\W\d_]{2,12})\.?,? +(?=\d|[^\W\d_]{3,9}\.? )")
 _BRACKETS: Final = re.compile(r" \([^()]+\)$")
 _UTC_INSIDE: Final = re.compile(r" (?:UTC|GMT) (?=\d{4}$)")  # `Nov 24 10:00:00 UTC 2026`
-_SHORT_YEAR: Final = re.compile(r"\d{1,2}([./-])\d{1,2}\1(\d\d)(?=(,? |T))", re.ASCII)
+_SHORT_YEAR: Final = re.compile(r"\d{1,2}([./-])(?:\d{1,2}|(?P<month>[^\W\d_]{3,9}))\1(\d\d)(?=(,? |T))")
 _YEARS: Final = 8
+_YEARS_BESIDE_MONTHS: Final = 2  # the names of months take most of the steps of a pipe
+_APART: Final = re.compile(r"\d{1,4}\. \d\d?\. \d", re.ASCII)
 _ZONE_NAMES: Final = key_by_word("zones")
 _ZONES_OF_A_COUNTRY: Final = 4  # such as EST and EDT, CST and CDT
 _SIGNED: Final = re.compile(r"[+-]\d")
@@ -156,7 +158,7 @@ def _readable(each: ObservedPath, now: datetime) -> ObservedPath:
     if not rank("event_timestamp", each.names):
         return each
     each = _without_days(each.with_plain_digits())
-    for words_of_texts in (_numbers_of_months, _long_years, _offsets, _other_words):
+    for words_of_texts in (_long_years, _numbers_of_months, _offsets, _other_words):
         each = each.replacing(words_of_texts(each.texts, now))
     words: dict[str, str] = {}
     for text in each.texts:
@@ -206,12 +208,17 @@ def _months_of(texts: Sequence[str]) -> tuple[str, ...] | None:
 def _long_years(texts: Sequence[str], now: datetime) -> dict[str, str]:
     """Return the short years of some decades: `24.11.26` is `24.11.2026`."""
     dates = [match for text in texts if (match := _SHORT_YEAR.match(text))]
-    years = {f"{year % 100:02}": year for year in range(now.year - 1, now.year + _YEARS)}
-    same = {match.group(1, 3) for match in dates}
-    if len(dates) < len(texts) or len(same) != 1 or not {match[2] for match in dates} <= {*years}:
+    is_named = any(match["month"] for match in dates)
+    last = now.year + (_YEARS_BESIDE_MONTHS if is_named else _YEARS)
+    years = {f"{year % 100:02}": year for year in range(now.year - 1, last)}
+    same = {match.group(1, 4) for match in dates}
+    if len(dates) < len(texts) or len(same) != 1 or not {match[3] for match in dates} <= {*years}:
         return {}
     ((sign, gap),) = same
-    if all(int(match[0].split(sign)[0]) in (now.year % 100, now.year % 100 - 1) for match in dates):
+    is_day_first = is_named or sign == "."
+    if not is_day_first and all(
+        int(match[0].split(sign)[0]) in (now.year % 100, now.year % 100 - 1) for match in dates
+    ):
         return {}  # the year may be the first part
     return {f"{sign}{short}{gap}": f"{sign}{year}{gap}" for short, year in years.items()}
 
@@ -231,10 +238,11 @@ def _offsets(texts: Sequence[str], _: datetime) -> dict[str, str]:
 
 
 def _other_words(texts: Sequence[str], _: datetime) -> dict[str, str]:
-    """Return `UTC` before a year, and the halves of a day with dots."""
+    """Return `UTC` before a year, the halves of a day with dots, and the gaps of `24. 11. 2026`."""
     inside = {match[0] for text in texts if (match := _UTC_INSIDE.search(text))}
     halves = _HALVES if any(half in text for text in texts for half in _HALVES) else {}
-    return dict.fromkeys(sorted(inside), " ") | halves
+    gaps = {". ": "."} if any(map(_APART.match, texts)) else {}
+    return dict.fromkeys(sorted(inside), " ") | halves | gaps
 
 
 def _words_of_time(text: str) -> dict[str, str]:

@@ -37,6 +37,7 @@ _MAX_COMPOSED: Final = 50  # pairs of members that are a time together
 _PAST: Final = timedelta(days=400)
 _FEW: Final = 3
 _FUTURE: Final = timedelta(days=2)
+_DAY: Final = 86_400
 
 _DATE: Final = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})", re.ASCII)
 _CLOCK: Final = re.compile(
@@ -68,6 +69,9 @@ def find_time(found: ObservedPaths, trial: Trial, zone: str | None, now: datetim
     paths = (*islice(_composed_times(found), _MAX_COMPOSED), *found.values)
     read = [parts for each in paths if (parts := _parts_that_are_times(each, now))]
     read.sort(key=lambda parts: -max(score for score, _ in parts))
+    if read and not is_utc(local := read[0][0][1]):
+        certain = [parts for parts in read if _are_moments_of(local, parts[0][1])]
+        read = [*certain, *read[bool(certain) :]]
     unread: list[str] = []  # why the paths before the first source cannot be read
     rows: list[tuple[list[Written], ObservedPath, list[str]]] = []
     for _, each in (part for parts in read[:_MAX_PATHS] for part in parts):
@@ -96,6 +100,16 @@ def _parts_that_are_times(each: ObservedPath, now: datetime) -> list[tuple[int, 
     if sum(len(part.found) for _, part in scored) * 2 < len(each.found):
         return []
     return sorted(scored, key=lambda row: len(row[1].source.get("pipe", ())))
+
+
+def _are_moments_of(local: ObservedPath, each: ObservedPath) -> bool:
+    """Return whether times with a zone are, in some zone, the moments of times that name none."""
+    pairs = [(a, b) for a, b in zip(local.values, each.values, strict=True) if a is not None]
+    if any(form_of(a) in {*_PLAIN, *UNITS} or form_of(b) not in _PLAIN for a, b in pairs):
+        return False
+    moments = [(_moment(a, form_of(a) or ""), _moment(b, form_of(b) or "")) for a, b in pairs]
+    gaps = [round((a - b).total_seconds()) for a, b in moments if a and b]
+    return len(gaps) == len(pairs) and all(gap % 900 == 0 and abs(gap) <= _DAY for gap in gaps)
 
 
 def _sources(
