@@ -4,23 +4,13 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-import pytest
-
-from app.admin.events.history import (
-    EventLocation,
-    EventRows,
-    accepted_history,
-    duplicate_history,
-    rejected_history,
-)
-from app.admin.events.summary import EventAttempt, EventHistory, FirstEvent, OmittedMatchKey
+from app.admin.events.history import EventRows, accepted_history
+from app.admin.events.summary import EventAttempt, EventHistory, OmittedMatchKey
 from app.domain.batch import EventMetadata
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.domain.outcomes.event_history import AttemptRecord, EventReplay
-from app.domain.outcomes.reasons import JourneyCode
 from app.domain.outcomes.status import Status
 from app.store.events.batches import BatchRow, DestinationRef, ExceptionRow, MappingRef
-from app.store.events.rejections import RejectionRecord
 from tests.tables import cases
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
@@ -226,73 +216,3 @@ def test_damaged_metadata_is_named_and_hides_nothing_else() -> None:
     assert shown.explanation.endswith("event time, type, match keys and warnings cannot be read.")
     assert history(shape=None, batch=SENT, exception=FAILED).expires_at == AT - 3 * HOUR + AGE
     assert "damaged" not in history().explanation
-
-
-OTHER = replace(DESTINATION, id=DestinationId("dst_2"), name="Other")
-LOCATION = EventLocation(DESTINATION, "ord-2", "map_2", BatchId(9), 0)
-
-
-def test_a_duplicate_of_this_destination_shows_the_attempts_of_the_first() -> None:
-    """Under its own id."""
-    original = history(batch=SENT)
-    shown = duplicate_history(original, LOCATION, AT + HOUR, may_name=True)
-    assert (shown.event_id, shown.mapping_id, shown.destination_id) == ("ord-2", "map_2", "dst_1")
-    assert shown.duplicate_of == FirstEvent("ord-1", "dst_1", "map_1", AT + HOUR)
-    assert (shown.attempts, shown.replays) == (original.attempts, original.replays)
-    assert (shown.execution_id, shown.journey_id, shown.node_id) == ("exe-1", "jrn-1", "node-1")
-    assert "by event ord-1, and" in shown.explanation
-    assert shown.explanation.endswith(original.explanation)
-
-
-@pytest.mark.parametrize(
-    ("may_name", "first", "words"),
-    [
-        (True, FirstEvent("ord-1", "dst_1", "map_1", AT), "by event ord-1 of another destination"),
-        (False, FirstEvent(None, None, None, AT), "by an event of another destination"),
-    ],
-)
-def test_a_duplicate_of_another_destination_shows_no_attempts(
-    may_name: bool, first: FirstEvent, words: str
-) -> None:
-    """And names the first event only to those who may see it."""
-    location = replace(LOCATION, destination=OTHER)
-    shown = duplicate_history(history(batch=SENT), location, AT, may_name=may_name)
-    assert shown.duplicate_of == first
-    assert (shown.attempts, shown.attempts_complete, shown.replays) == ((), False, ())
-    assert (shown.execution_id, shown.journey_id, shown.node_id, shown.request_id) == (None,) * 4
-    assert words in shown.explanation
-    assert (shown.destination_id, shown.event_id) == ("dst_2", "ord-2")
-    assert shown.destination_name == "Other"
-
-
-def test_an_event_that_was_only_rejected() -> None:
-    """It has the newest rejection's ids and words, and no attempts."""
-    newest = RejectionRecord(
-        event_id="ord-1",
-        received_at=AT,
-        code=JourneyCode.BAD_REQUEST,
-        reason="no_match_key",
-        field=None,
-        mapping_field=None,
-        also=(),
-        detail="No mapped match key has a usable value.",
-        request_id="req-1",
-        mapping_id="map_1",
-        execution_id="exe-1",
-        journey_id="jrn-1",
-        node_id="node-1",
-        id=1,
-        destination=DestinationNumber(1),
-    )
-    older = replace(newest, reason="country_missing", execution_id="exe-0")
-    shown = rejected_history(DESTINATION, "ord-1", None, [newest, older])
-    assert (shown.status, shown.code, shown.reason) == ("rejected", JourneyCode.BAD_REQUEST, "no_match_key")
-    assert (shown.event_id, shown.destination_id, shown.mapping_id) == ("ord-1", "dst_1", "map_1")
-    assert (shown.execution_id, shown.journey_id, shown.node_id) == ("exe-1", "jrn-1", "node-1")
-    assert shown.request_id == "req-1"
-    assert (shown.attempts, shown.attempts_complete, shown.tries) == ((), True, 0)
-    assert shown.rejections == [newest, older]
-    assert shown.explanation.startswith(
-        "The event was rejected on receipt and not stored. No mapped match key has a usable value. "
-    )
-    assert rejected_history(DESTINATION, "ord-1", "map_9", [newest]).mapping_id == "map_9"

@@ -217,10 +217,13 @@ async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: 
         history = await service.history(dst, name)
         other = history["duplicate_of"]
         assert (history["event_id"], history["status"]) == (name, "delivered")
+        first = await service.history(dst, "k1")
         assert (other["event_id"], other["destination_id"]) == ("k1", dst)
-        assert "duplicate" in history["explanation"]
-        assert "k1" in history["explanation"]
-    assert (await service.history(dst, "k1"))["duplicate_of"] is None
+        assert (other["mapping_id"], first["duplicate_of"]) == (first["mapping_id"], None)
+        assert (history["attempts"], history["attempts_complete"]) == (first["attempts"], True)
+        assert history["accepted_at"] <= other["answered_at"]
+        assert "by event k1, and" in history["explanation"]
+        assert history["explanation"].endswith(first["explanation"])
     assert (await world.fetch("SELECT count(*) FROM mapped_duplicates"))[0][0] == 2
 
 
@@ -230,16 +233,21 @@ async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_m
     """An Amazon eventId holds for the advertiser; a key that is limited to one destination learns no more."""
     first = await world.destination(advertiser="88", mapping=BY_ORDER)
     second = await world.destination(advertiser="88", mapping=BY_ORDER)
-    await world.post(first, order("k1"))
-    (result,) = await world.post(second, order("k2"))
-    assert result.status == "duplicate"
+    await service.post(first, {**order("k1"), "journey": JOURNEY})
+    (result,) = await service.post(second, {**order("k2"), "journey": JOURNEY})
+    assert result["status"] == "duplicate"
     made = await service.do(
         "/keys", {"name": "limited", "scopes": ["events:read"], "destination_ids": [second]}
     )
     history = await service.history(second, "k2")
     assert (history["duplicate_of"]["event_id"], history["duplicate_of"]["destination_id"]) == ("k1", first)
+    assert (history["event_id"], history["destination_id"]) == ("k2", second)
+    assert (history["attempts"], history["attempts_complete"], history["replays"]) == ([], False, [])
+    assert {history[name] for name in ("execution_id", "journey_id", "node_id", "request_id")} == {None}
+    assert "by event k1 of another destination" in history["explanation"]
     limited = await service.get("/events/k2", key=made["key"], destination_id=second)
-    assert limited["duplicate_of"]["event_id"] is limited["duplicate_of"]["destination_id"] is None
+    assert set(limited["duplicate_of"].values()) == {None, limited["duplicate_of"]["answered_at"]}
+    assert "by an event of another destination" in limited["explanation"]
     assert "k1" not in str(limited)
     assert first not in str(limited)
 
@@ -335,6 +343,11 @@ async def test_rejections_are_listed_beside_the_accepted_event(service: Service)
     await service.post(dst, *[rejected] * 51, **{"X-Request-Id": "req-1"})
     only = (await find(service, dst, "ord-1")).json()
     assert (only["status"], only["reason"], only["attempts"]) == ("rejected", "timestamp_missing", [])
+    assert (only["code"], only["tries"], only["attempts_complete"]) == ("BAD_REQUEST", 0, True)
+    assert only["explanation"].startswith(
+        "The event was rejected on receipt and not stored. Event Timestamp is mapped to event.timestamp, "
+    )
+    assert only["request_id"] == "req-1"
     assert (only["mapping_id"], only["execution_id"]) == (f"map_{1:020d}", "x1")
     assert (only["journey_id"], only["node_id"]) == ("j1", "n7")
     assert len(only["rejections"]) == 50

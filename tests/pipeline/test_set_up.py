@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from app.store.database import migrate
-from tests.pipeline.other_amazon import OtherAmazon
 from tests.pipeline.processes import Operator, Product, running_product
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.world import World, event, make_world
@@ -115,20 +114,6 @@ async def test_the_eleven_steps_by_one_file_and_a_change_that_would_lose_phones(
     assert (code, "Of the last 12: 12 lose PHONE." in output) == (1, True), output
     exported = await asyncio.to_thread(product.run, "export")
     assert (await run("plan", "-", given=exported.stdout))[0] == 0
-
-
-async def test_another_stand_in_serves_as_well_as_the_sandbox(database_url: str, tmp_path: Path) -> None:
-    """AMAZON_BASE_URL names one that shares nothing with the project's; nothing else is called there."""
-    other = OtherAmazon()
-    async with other.listening() as address:
-        product = Product(database_url, tmp_path / "everything.log", amazon=address)
-        async with running_product(product, workers=["worker"]) as operator:
-            destination = await operator.destination("123456789012", region="EU")
-            (result,) = await operator.post([event(1, destination_id=destination)])
-            assert result["status"] == "accepted"
-            await operator.until_delivered(destination, 1)
-    assert [e["eventId"].split(":")[1] for e in other.events] == ["ord-1"]
-    assert other.strangers == []
 
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "cells.md"

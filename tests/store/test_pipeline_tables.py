@@ -13,8 +13,6 @@ from app.store import attempts, batches, counts, flush, ledger
 from app.store.database import partitions
 from app.store.events import attempts as event_attempts
 from app.store.incidents import facts as incident_facts
-from app.store.incidents.alerting import DEFAULT_ROW
-from app.store.incidents.facts import WatchedDestination
 from tests.databases import PAGES_READ, connected
 from tests.tables import cases
 
@@ -262,23 +260,6 @@ async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Con
         plan = "\n".join(row[0] for row in await c.fetch(f"EXPLAIN {statement}", *arguments))
         for table in re.findall(r"Seq Scan on (\w+)", plan):
             assert not await c.fetchval(f"SELECT EXISTS (SELECT FROM {table})"), plan
-    watched = [
-        WatchedDestination(number, "", "", 1, None, "closed", False, False, None, DEFAULT_ROW)
-        for number in numbers
-    ]
-    facts = await incident_facts.read(
-        c,
-        watched,
-        failing_s=windows,
-        rejections_s=windows,
-        max_event_age=timedelta(days=21),
-        expiring_within=timedelta(days=1),
-        volumes={},
-    )
-    assert {number for number, fact in facts.items() if fact.requests} == {7}
-    assert (facts[numbers[7]].failed_requests, facts[numbers[7]].last_outcome) == (40, "lost")
-    assert {number for number, fact in facts.items() if fact.oldest_waiting_at} == set(range(1, 51))
-    assert {number for number, fact in facts.items() if fact.dead_open} == set(range(1, 51))
 
 
 async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Connection) -> None:
