@@ -76,19 +76,6 @@ async def test_a_body_without_a_single_reading_is_400(world: ApiWorld, body: byt
 
 
 @pytest.mark.reads_only
-@cases(("event", "reason"), MALFORMED)
-async def test_a_list_with_an_event_without_a_single_reading_is_400(
-    world: ApiWorld, event: bytes, reason: str
-) -> None:
-    """None of its events is stored, also those before it."""
-    for outside in (b"[{}, %b]", b'{"destination_id": "d", "events": [{}, %b]}'):
-        answer = await world.call("POST", "/events", outside % event)
-        assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
-        inside = "not_json" if reason == "byte_order_mark" else reason
-        assert answer.json()["reason"] == inside or len(event) > 10_000
-
-
-@pytest.mark.reads_only
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"x"', b"true"])
 async def test_a_body_that_is_no_object_is_422(world: ApiWorld, body: bytes) -> None:
     """In the one shape, with the field `body`."""

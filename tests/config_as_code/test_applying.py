@@ -360,14 +360,6 @@ async def test_a_rename_in_the_file_needs_an_id(world: ApiWorld) -> None:
     assert [one.id for one in renamed.destinations] == [id_]
 
 
-async def test_a_fixed_advertiser_is_refused_as_over_http(world: ApiWorld) -> None:
-    """What was connected for one account must not move to another."""
-    made = await world.create_destination()
-    await world.connect(made)
-    found = await refused(world.engine, file(acme(id=made["id"], advertiser_id="42")))
-    assert found.problems[0].sentence.startswith("destination_fixed")
-
-
 async def test_a_deleted_destinations_id_is_not_brought_back(world: ApiWorld) -> None:
     """Nor is a mapping taken from another destination."""
     gone, other = await world.create_destination(name="Gone"), await world.create_destination(name="Other")

@@ -96,12 +96,6 @@ async def test_an_impossible_auth_time_is_refused(at: Any) -> None:
     assert isinstance(identity, OidcFailure) or identity.authenticated_at == 1
 
 
-async def test_a_foreign_signature_is_refused() -> None:
-    """A key of the same id that the provider does not publish."""
-    foreign = RSAKey.generate_key(2048, {"kid": "one"})
-    assert await exchanged(Provider(signed_with=foreign)) == OidcFailure("bad_signature")
-
-
 async def test_a_new_signing_key_is_found() -> None:
     """The keys are read again once, and at most every half minute whatever the tokens."""
     provider, clock = Provider(), Clock(100.0)

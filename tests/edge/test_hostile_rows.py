@@ -18,10 +18,9 @@ from app.admin.destinations.settings import NewDestination
 from app.config_as_code import file as files
 from app.domain.strict_json import parse
 from app.processes import application
-from tests.edge.hostile_inputs import ROWS, Target, bytes_of, request
+from tests.edge.hostile_inputs import ROWS, Target, bytes_of
 from tests.edge.service import EdgeService
 from tests.edge.wire import Exchange, Response, Wire
-from tests.pipeline.processes import ADMIN
 from tests.waiting import wait_until
 
 # Rows by their prefix or id, and where they are held.
@@ -39,11 +38,13 @@ ELSEWHERE = {
     "HI-OA-017": "tests/api/test_oauth.py::test_of_twenty_callbacks_at_once_one_exchanges_the_code",
     "HI-OA-018": "tests/api/test_oauth.py::test_an_advertiser_that_is_not_visible_is_409_and_nothing_changes",
     "HI-AD-037": "refused: tests/api/test_destinations.py",
+    "HI-AD-051": "tests/api/test_destinations.py, test_matrix.py",
     "HI-AD-055": "tests/pipeline/test_erasing.py",
     "HI-AU-004": "tests/api/test_auth.py",
     "HI-TR-024": "one minute of dripping: tests/api/test_slow_clients.py",
     "HI-TR-025": "two minutes of dripping: tests/api/test_slow_clients.py",
     "HI-TR-032": "tests/api/test_slow_clients.py: a body that is announced and never sent",
+    "HI-TR-035": "tests/pipeline/test_ledger_model.py, test_event_histories.py",
     "HI-TR-036": "tests/pipeline/test_single_round_trip_flush.py, test_ingest.py",
     "HI-EB-007": "tests/pipeline/test_single_round_trip_flush.py",
 }
@@ -158,27 +159,6 @@ def test_a_hostile_input_is_answered_as_its_case_says(
         assert stored in (expected if isinstance(expected, list) else [expected])
     elif row["payload_recipe"]["op"] == "tcp":
         assert stored <= 1
-
-
-def test_the_same_id_with_another_body_is_a_conflict(attacked: tuple[EdgeService, Target, Path]) -> None:
-    """HI-TR-035."""
-    service, target, _ = attacked
-    row = {"payload_recipe": {"op": "set", "fields": {"event_id": "hostile-twice", "value": 1}}}
-    assert send(service.port, bytes_of(row, target), 1).statuses == [202]
-    row["payload_recipe"]["fields"]["value"] = 2  # type: ignore[index]
-    got = send(service.port, bytes_of(row, target), 1)
-    assert got.statuses == [422]
-    assert got.responses[0].json()["results"][0]["reason"] == "event_id_conflict"
-
-
-def test_the_second_change_of_one_version_is_stale(attacked: tuple[EdgeService, Target, Path]) -> None:
-    """HI-AD-051."""
-    service, target, _ = attacked
-    path = f"/destinations/{target.destination}"
-    auth = {"Authorization": f"Bearer {ADMIN}", "Content-Type": "application/json"}
-    etag = send(service.port, [request("GET", path, auth)], 1).responses[0].headers["etag"]
-    changes = [request("PATCH", path, {**auth, "If-Match": etag}, b'{"name": "Acme %d"}' % n) for n in (1, 2)]
-    assert [send(service.port, [change], 1).statuses for change in changes] == [[200], [412]]
 
 
 def test_the_log_holds_no_traceback_and_no_person(attacked: tuple[EdgeService, Target, Path]) -> None:

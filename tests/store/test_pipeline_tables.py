@@ -252,11 +252,12 @@ async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Con
     await c.execute("VACUUM ANALYZE batch_states, exceptions, attempts")
     numbers = [DestinationNumber(number) for number in range(500)]
     windows = [60.0] * 500
-    for statement, *arguments in (
-        (incident_facts.SQL["waiting"],),
-        (incident_facts.SQL["dead"],),
-        (incident_facts.SQL["requests"], numbers, windows),
+    for found, statement, *arguments in (
+        (set(range(1, 51)), incident_facts.SQL["waiting"]),
+        (set(range(1, 51)), incident_facts.SQL["dead"]),
+        ({7}, incident_facts.SQL["requests"], numbers, windows),
     ):
+        assert {row["number"] for row in await c.fetch(statement, *arguments)} == found
         plan = "\n".join(row[0] for row in await c.fetch(f"EXPLAIN {statement}", *arguments))
         for table in re.findall(r"Seq Scan on (\w+)", plan):
             assert not await c.fetchval(f"SELECT EXISTS (SELECT FROM {table})"), plan
