@@ -53,7 +53,7 @@ def campaign(service: EdgeService, folder: Path, names: list[str], requests: int
         with PROXIES[name](service.port, folder / str(number)) as port:
             ledger = asyncio.run(run(service, port, requests=requests, seed=own_seed))
         took_s = time.monotonic() - begun
-        print(report(name, ledger, reconcile(service, ledger, own_seed), took_s), flush=True)
+        print(report(name, ledger, reconcile(service, ledger), took_s), flush=True)
         good = good and not ledger.problems
     return good
 

@@ -24,9 +24,8 @@ LONG = pytest.mark.long
 def test_every_response_belongs_to_its_request(service: EdgeService, tmp_path: Path) -> None:
     """Several callers, an operator and attackers at once; what is stored is what was answered 202."""
     with nginx(service.port, tmp_path) as port:
-        seed = port  # a port is not used twice, so that ids are not either
-        ledger = asyncio.run(run(service, port, requests=REQUESTS, seed=seed))
-    totals = reconcile(service, ledger, seed)
+        ledger = asyncio.run(run(service, port, requests=REQUESTS, seed=port))
+    totals = reconcile(service, ledger)
     assert not ledger.problems, "\n".join(ledger.problems[:20])
     assert totals["accepted"] > REQUESTS / 4
     assert min(ledger.hostile.values()) > 10
