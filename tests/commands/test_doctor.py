@@ -14,12 +14,9 @@ from app.commands.doctor import Grade, examine
 from app.commands.doctor_facts import Facts
 from app.domain.ids import BatchId
 from app.settings import Settings
-from app.store.database import schema_revision
 from app.store.database.backups import SLOT, BackupState
-from app.store.database.balance import BalanceResult, finish
 from app.store.database.damage import DamagedBatch
 from app.store.database.deployment import Deployment, read_deployment
-from app.store.database.partitions import create_ahead
 from app.store.encryption import note_key
 from tests.databases import connected
 from tests.tables import cases
@@ -75,16 +72,9 @@ def found(facts: Facts) -> dict[str, Grade]:
         ("version", 140_012, "database", Grade.FAILURE),
         ("max_connections", 53, "max_connections", Grade.WARNING),
         ("revision", None, "migrations", Grade.FAILURE),
-        ("days_ahead", 1, "partitions", Grade.FAILURE),
         ("checksums", False, "data checksums", Grade.WARNING),
         ("checksum_failures", 2, "data checksums", Grade.FAILURE),
         ("damaged", {"batch_states.data_key": None}, "damaged rows", Grade.FAILURE),
-        (
-            "balance",
-            BalanceResult(datetime(2026, 11, 23, 17, tzinfo=UTC), 0, 10, []),
-            "balance",
-            Grade.WARNING,
-        ),
         ("stored_batches", 1_004, "stored batches", Grade.WARNING),
         ("backups", backed_up(2**27), f"replication slot {SLOT}", Grade.WARNING),
         ("backups", backed_up(math.inf, receives=False), f"replication slot {SLOT}", Grade.WARNING),
@@ -177,25 +167,6 @@ def test_a_pooler_that_drops_the_settings_of_a_session_is_a_failure() -> None:
     assert found(replace(HEALTHY, keeps_settings=False)) == {"database sessions": Grade.FAILURE}
 
 
-@pytest.mark.parametrize("seconds", [-3, 3])
-def test_a_clock_that_differs_is_a_warning(seconds: int) -> None:
-    """Either way round: event ages are judged by the database's clock."""
-    assert found(replace(HEALTHY, lag=timedelta(seconds=seconds))) == {"clock": Grade.WARNING}
-
-
-async def test_the_facts_are_read_from_a_real_database(owner: asyncpg.Connection) -> None:
-    """Revision, partitions and the keys that stored values are sealed under."""
-    assert (await read_deployment(owner)).key_ids == frozenset()
-    await owner.execute("INSERT INTO secrets VALUES ('pepper', $1)", bytes((5,)) + b"other" + bytes(40))
-    async with owner.transaction():
-        await create_ahead(owner)
-    facts = await read_deployment(owner)
-    assert facts.revision == schema_revision.required()
-    assert facts.days_ahead == 7
-    assert facts.key_ids == {"other"}
-    assert facts.fsync == "off"
-
-
 async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(owner: asyncpg.Connection) -> None:
     """A key that comes later counts from the oldest batch that is still stored."""
     await note_key(owner, "first")
@@ -221,12 +192,3 @@ async def test_a_row_without_a_key_name_is_a_damaged_row(owner: asyncpg.Connecti
     facts = await read_deployment(owner)
     assert facts.key_ids == {"new"}
     assert facts.damaged == {"secrets.sealed": 1}
-
-
-async def test_the_last_balance_check_is_read(owner: asyncpg.Connection) -> None:
-    """As the hourly check or the command left it."""
-    assert (await read_deployment(owner)).balance is None
-    await finish(owner, imbalance=0, batches=7, mismatches=[])
-    last = (await read_deployment(owner)).balance
-    assert last is not None
-    assert (last.imbalance, last.batches, last.mismatches) == (0, 7, [])
