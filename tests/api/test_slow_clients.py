@@ -272,13 +272,6 @@ async def test_an_idle_connection_stays_open_until_its_timeout(server: Running) 
     assert KEEP_ALIVE_SECONDS <= took <= KEEP_ALIVE_SECONDS + SLACK_S
 
 
-async def test_requests_sent_ahead_are_answered_in_turn(server: Running) -> None:
-    """Two in one packet, the first slow: the second's time begins when its turn comes."""
-    ask = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"
-    answer, _ = await answer_to(server, ask.format("/slow") + ask.format("/"))
-    assert answer.count(b"HTTP/1.1 200") == 2
-
-
 async def test_who_waits_for_an_answer_that_he_asked_for_ahead_is_not_idle(server: Running) -> None:
     """Three in one packet: a response that takes longer than the idle timeout closes no connection."""
     ask = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"

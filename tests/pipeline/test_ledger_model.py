@@ -43,28 +43,6 @@ def result(stored: EventResult) -> str:
     return f"{stored.rejection.reason} {stored.rejection.field}"
 
 
-async def test_a_conflict_in_the_same_flush_rejects_no_other_event(world: World) -> None:
-    """An event that is not stored takes no Amazon event id from its neighbour."""
-    dst = await world.destination(mapping=BY_ORDER)
-    assert [result(r) for r in await world.post(dst, sale("x", "A"))] == ["accepted"]
-    both = await world.post(dst, sale("x", "B", total=11), sale("y", "B"))
-    assert [result(r) for r in both] == ["event_id_conflict event_id", "accepted"]
-    assert [result(r) for r in await world.post(dst, sale("y", "B"))] == ["duplicate"]
-    await world.work_until(dst, accepted=2, rejected=1, delivered=2)
-
-
-async def test_a_name_that_another_process_pinned_is_met(world: World) -> None:
-    """The cache of this process does not have it; the event is rejected, and not refused for ever."""
-    one = await world.destination(mapping=mapping_with_types("One"), advertiser="1")
-    two = await world.destination(mapping=mapping_with_types("Two"), advertiser="1")
-    async with make_world(world.url) as other:
-        for dst, name in ((one, "v"), (two, "w")):
-            await other.post(dst, sale(name, name, kind="CHECKOUT" if dst == one else "SEARCH"))
-        await world.post(one, sale("x", "A"))
-        results = await other.post(two, sale("y", "B"), sale("z", "C", destination=one))
-        assert [result(r) for r in results] == ["event_name_conflict None", "accepted"]
-
-
 async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World, owner: asyncpg.Connection) -> None:
     """The second flush waits for the first, and then reads the name that it pinned."""
     one = await world.destination(mapping=mapping_with_types("One"), advertiser="1")

@@ -82,18 +82,6 @@ async def test_after_a_repeat_flushes_are_cautious_for_a_while(database_url: str
         assert await post("b") == [True]
 
 
-async def test_duplicates_in_a_post_are_distinguished_from_new_events(world: World) -> None:
-    """One that is new, one that is other than it was, and the rest the same as before."""
-    dst = await world.destination(event(20_000))
-    assert set(statuses(await world.post(dst, *many(0)))) == {"accepted"}
-    other = event(1, user={"email": "somebody@example.com"})
-    results = await world.post(dst, event(10_000), other, *many(2))
-    assert statuses(results) == ["accepted", "rejected"] + ["duplicate"] * 198 + ["accepted"] * 2
-    assert results[1].rejection is not None
-    assert results[1].rejection.reason == "event_id_conflict"
-    await world.until(dst, accepted=204, duplicates=198, rejected=1)
-
-
 async def test_a_key_of_an_earlier_generation_is_met(world: World) -> None:
     """One and two generations back, by a flush that inserts into the third."""
     dst = await world.destination(event(7))
