@@ -103,6 +103,7 @@ async def test_another_name_for_a_type_is_reviewed_first(world: ApiWorld) -> Non
     review = (await submit(world, f"{here}/mappings/new", **FORM, then="publish")).headers["location"]
     page = (await world.client.get(review)).text
     assert "One event type has one name." in page
+    assert "Use “Contacted” here" in page
     assert "1 published mapping in 1 destination will get a new version:" in page
     assert "<bdi>Acme US</bdi>: <bdi>Old</bdi>" in page
     assert f'action="{review}"' not in page

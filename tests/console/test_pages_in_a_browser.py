@@ -104,22 +104,6 @@ def test_axe_finds_nothing_on_the_sandboxs_pages(site: Site, seeded: Seeded, pat
 _HOVER = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(shown in Europe/Berlin\)$")
 
 
-def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, seeded: Seeded) -> None:
-    """R12: the page shows the pinned and the new name, and takes the pinned one at a click."""
-    page, here = site.page, f"/console/destinations/{seeded.shop}/mappings/{seeded.mapping}"
-    site.open(here)
-    pinned = page.locator("#f-event_name").input_value()
-    page.locator("#f-event_name").fill("Another name")
-    expect(page.locator("#preview")).to_contain_text("event_name_conflict")
-    expect(page.locator("#r-event_name")).to_contain_text(f"under the name “{pinned}”")
-    page.get_by_role("button", name="Save and review").click()
-    expect(page.get_by_role("button", name="Publish")).to_have_count(0)
-    expect(page.get_by_role("alert")).to_contain_text("One event type has one name.")
-    expect(page.get_by_role("alert")).to_contain_text("Another name")
-    page.get_by_role("button", name=f"Use “{pinned}” here").click()
-    expect(page.get_by_text("No unpublished changes")).to_be_visible()
-
-
 def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(site: Site, seeded: Seeded) -> None:
     """Loading and error states: beside what was typed, which stays."""
     page = site.page

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from markdown import Markdown  # type: ignore[import-untyped]
 from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import expect
 
@@ -138,17 +137,6 @@ def test_links_to_source_files_become_text() -> None:
     assert markdown.with_site_links(text, PAGE) == expected
 
 
-@pytest.mark.parametrize(
-    "item", ["1. a\n\n   b", "1. a\n\n   | c |\n   |---|\n   | d |", "1. a\n\n   ```sh\n   x\n   ```"]
-)
-def test_an_item_follows_one_of_several_blocks(item: str) -> None:
-    """It is an item, neither a row nor a part of the paragraph before it."""
-    html = Markdown(extensions=["tables", "pymdownx.superfences"]).convert(
-        markdown.with_deep_items(f"{item}\n2. e\n")
-    )
-    assert (html.count("<ol>"), html.count("<li>")) == (1, 2)
-
-
 def test_every_item_of_a_list_is_one_on_the_site(site: Path) -> None:
     """As many items and numbered lists as in the source, on every page."""
     wrong = []
@@ -179,14 +167,6 @@ def test_the_search_box_is_in_view_and_no_page_is_too_wide(site: Path) -> None:
             expect(page.locator(".wy-menu a.current").last).to_be_in_viewport(ratio=1)
             page.set_viewport_size({"width": 390, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
-
-
-def test_lists_are_indented_as_the_site_needs_it() -> None:
-    """Lines of an item belong to it, also code."""
-    text = "1. a\n\n   ```sh\n   x\n   ```\n\n   b\n- c\n  d\n\ne\n"
-    assert markdown.with_deep_items(text) == (
-        "1. a\n\n    ```sh\n    x\n    ```\n\n    b\n\n- c\n    d\n\ne\n"
-    )
 
 
 def test_the_groups_follow_the_index() -> None:
