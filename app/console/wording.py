@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.identity.keys import MATCH_KEYS
@@ -11,7 +12,9 @@ from app.domain.incidents.health import Condition
 from app.domain.incidents.kinds import Severity
 from app.domain.mapping.document import FIELDS
 from app.domain.outcomes.reasons import POSITION_IN_REQUEST, REASONS
+from app.domain.outcomes.status import Status
 from app.domain.quantity import quantity
+from app.domain.toml_files import read_toml
 from app.store.destinations.destinations import Destination
 from app.store.destinations.health import ListedDestination
 
@@ -91,18 +94,14 @@ class Label:
     meaning: str
 
 
-STATES = {
-    "draft": Label("Draft", "quiet", "Not connected to Amazon yet. It accepts no events."),
-    "connected": Label("Connected", "quiet", "Publish a mapping to accept events."),
-    "active": Label("Active", "quiet", "Events are accepted. The overview shows the state of delivery."),
-    "paused": Label("Paused", "warn", "Events are accepted. They wait until the destination is resumed."),
-    "suspended": Label("Suspended", "warn", "The organisation is suspended. The operator can resume it."),
-    "needs_reconnect": Label("Reconnect", "bad", "The sign-in is lost. Events are accepted and wait."),
-    "endpoint_not_found": Label(
-        "Unknown account", "bad", "Amazon answers 404: check the region and the advertiser ID. Events wait."
-    ),
-    "archived": Label("Deleted", "quiet", "The destination accepts no events. Its history remains."),
-}
+_FILE: Final = read_toml(__file__)
+
+
+def _labels(table: str) -> Mapping[str, Label]:
+    return {key: Label(*texts) for key, texts in _FILE[table].items()}
+
+
+STATES: Final = _labels("states")
 
 
 def state_key(item: Destination | ListedDestination) -> str:
@@ -115,35 +114,27 @@ def state_key(item: Destination | ListedDestination) -> str:
     return "suspended" if item.state == "paused" and item.suspended else item.state
 
 
-_HEALTH = {
-    Condition.RECOVERING: Label("Recovering", "warn", "The problem is no longer observed."),
-    Condition.STALLED: Label("Stalled", "bad", "Events wait, but none was delivered for 20 seconds."),
-    Condition.HEALTHY: Label("Healthy", "good", "No open incident; events arrived within 24 hours."),
-    Condition.IDLE: Label("Idle", "quiet", "No event within 24 hours."),
-}
+_CONDITIONS: Final = _labels("conditions")
 
 
 def health_label(item: ListedDestination) -> Label:
     """Return the health of a destination as a pill: what its open incidents say, or else its state."""
     if item.condition is Condition.NEEDS_ATTENTION and item.state != "needs_reconnect":
-        incidents = f"{quantity(item.open_incidents, 'open incident')}."
+        incidents = f"{quantity(item.open_incidents, 'open incident')}. Each names its remedy."
         is_critical = item.severity is Severity.CRITICAL
         return Label("Failing", "bad", incidents) if is_critical else Label("Degraded", "warn", incidents)
-    return _HEALTH.get(item.condition) or STATES[state_key(item)]
+    return _CONDITIONS.get(item.condition) or STATES[state_key(item)]
 
 
-STATUSES = {
-    "queued": Label("Queued", "quiet", "Stored, waiting for delivery."),
-    "retrying": Label("Retrying", "warn", "At least one attempt failed. The service retries automatically."),
-    "held": Label("On hold (paused)", "warn", "The destination is paused, or its organisation is suspended."),
-    "parked": Label("Waiting for sign-in", "bad", "Amazon refused the sign-in or answers 404."),
-    "delivered": Label("Delivered", "good", "Amazon accepted it."),
-    "dead": Label("Failed", "bad", "Not sent again: action needed."),
-    "expired": Label("Expired", "bad", "The event passed Amazon's age limit before delivery."),
-    "erased": Label("Erased", "quiet", "The person's data was erased on request."),
-}
 # The statuses of accepted events, and that of rejected events.
-EVENT_STATUSES = {**STATUSES, "rejected": Label("Rejected", "bad", "Rejected on receipt and not stored.")}
+EVENT_STATUSES: Final = _labels("statuses")
+STATUSES: Final[Mapping[str, Label]] = {status: EVENT_STATUSES[status] for status in Status}
+_OUTCOMES: Final = _labels("outcomes")
+
+
+def outcome_label(outcome: str) -> Label:
+    """Return the label of an attempt's outcome; its name if this release does not know it."""
+    return _OUTCOMES.get(outcome) or Label(outcome.replace("_", " "), "quiet", "")
 
 
 def event_type_label(event_type: str) -> str:

@@ -256,7 +256,7 @@ def _state(facts: PreflightFacts) -> Verdict:
         case State.PAUSED if facts.destination.suspended:
             return Verdict(
                 "failed",
-                "The organisation is suspended and events wait. The operator can resume it.",
+                "The organisation is suspended and events wait. Resume it on the page Organisations.",
                 "operator",
             )
         case State.PAUSED:
@@ -264,11 +264,11 @@ def _state(facts: PreflightFacts) -> Verdict:
         case State.ARCHIVED:
             return Verdict("failed", "The destination was deleted. Create a new one.")
         case State.DRAFT:
-            return Verdict("failed", "The destination is not connected yet. It accepts no events.")
+            return Verdict("failed", "The destination accepts no events yet. Connect it to Amazon.")
         case State.CONNECTED:
-            return Verdict("failed", "No mapping is published. The destination accepts no events.")
+            return Verdict("failed", "The destination accepts no events yet. Publish a mapping.")
         case State.NEEDS_RECONNECT:
-            return Verdict("failed", "Events are accepted and wait for Amazon's access.")
+            return Verdict("failed", "Events are accepted and wait. The other failed checks say why.")
 
 
 def _first_event(facts: PreflightFacts) -> Verdict:

@@ -9,10 +9,9 @@ from app.admin.destinations.requests import read_request, read_requests, retry_n
 from app.admin.events.history import ATTEMPT
 from app.api.http.query_parameters import Flag
 from app.api.lists import bad_cursor, cursor_of
-from app.console.events.history import outcome_label
 from app.console.time_range import RangeName, RangeParameter, time_range
 from app.console.visits import PAGE, CurrentDestination, PageRouter, Paging
-from app.console.wording import read_integer
+from app.console.wording import outcome_label, read_integer
 from app.store.attempts import RESPONSE_DAYS
 from app.store.destinations.figures import RequestQuery
 

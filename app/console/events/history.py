@@ -15,7 +15,14 @@ from app.admin.events.summary import REJECTED, EventAttempt, EventHistory
 from app.console.destinations.page import diagnosis_of
 from app.console.live_updates import streamed
 from app.console.visits import PAGE, CurrentDestination, DestinationVisit, PageRouter
-from app.console.wording import STATUSES, Label, amazon_message, event_type_label, match_key_label, person
+from app.console.wording import (
+    STATUSES,
+    amazon_message,
+    event_type_label,
+    match_key_label,
+    outcome_label,
+    person,
+)
 from app.domain.mapping.document import FIELDS
 from app.domain.outcomes.event_history import UNCLEAR_ANSWERS
 from app.domain.outcomes.reasons import WARNINGS, failure_cause
@@ -93,34 +100,6 @@ class HistoryEntry:
     last_at: datetime | None = None  # the time of the last of several similar entries
     similar: Sequence["HistoryEntry"] = ()
     kind: tuple[object, ...] = ()  # equal for similar entries
-
-
-# What each outcome of an attempt means.
-OUTCOMES: Mapping[str, Label] = {
-    "answered": Label("Answered", "good", "Amazon processed the request and answered for each event."),
-    "throttled": Label("Rate limited", "warn", "Amazon limits the rate (429). Not a failed attempt."),
-    "unauthorized": Label("Token rejected", "warn", "Amazon rejected the token. A new one is requested."),
-    "forbidden": Label("Access denied", "bad", "The signed-in user may not send for this advertiser."),
-    "divisible": Label(
-        "Rejected, then split", "warn", "Amazon rejected the request. A split isolates the invalid event."
-    ),
-    "broken": Label(
-        "Server error", "warn", "The response was an error or unreadable. The same request is retried."
-    ),
-    "lost": Label(
-        "No response", "warn", "No complete response. The same request is retried; Amazon counts it once."
-    ),
-    "missing": Label(
-        "Not found", "warn", "Amazon does not know this address or account (404). The request is retried."
-    ),
-    "unexpected": Label("Unexpected response", "bad", "Amazon's API does not define this response."),
-    "under_way": Label("In progress", "quiet", "In progress: no response yet."),
-}
-
-
-def outcome_label(outcome: str) -> Label:
-    """Return the label of an outcome; its name if this release does not know it."""
-    return OUTCOMES.get(outcome) or Label(outcome.replace("_", " "), "quiet", "")
 
 
 # Tone and sentence for Amazon's answer about this event, if Amazon did not accept the event.
