@@ -132,6 +132,12 @@ async def test_ids_of_the_tag_are_compared_with_those_of_amazon(service: Service
         until="2030-01-02T00:00:00Z",
     )  # fmt: skip
     assert later.json()["matched"] == 0
+    # An erased event stays in the ledger, so it stays among the accepted.
+    await service.do(f"/destinations/{derived}/pause", {})
+    service.world.work()
+    await service.erase(1)
+    erased = await service.send(f"/destinations/{derived}/dedupe/compare", ids=[amazon_id])
+    assert (erased.json()["matched"], erased.json()["only_here"]) == (1, 1)
 
 
 async def test_the_longest_event_ids_of_amazon_are_compared(service: Service) -> None:

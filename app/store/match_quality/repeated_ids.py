@@ -48,10 +48,7 @@ async def since(
 async def accepted(
     connection: PipelineConnection, destination: DestinationNumber, since: datetime, until: datetime
 ) -> int:
-    """Return how many events a destination accepted in a time range.
-
-    Left out are erased events, and those replayed alone of batches that were never sent.
-    """
+    """Return how many events a destination accepted in a time range, erased ones included."""
     return await fetch_scalar(connection, int, SQL["accepted"], destination, since, until)
 
 

@@ -20,7 +20,8 @@ WHERE r.destination = $1 AND r.day >= $2 AND m.organisation_id = acting_organisa
 GROUP BY 1, 2, 3, 4, r.mapping, r.earlier_mapping ORDER BY 5 DESC, r.mapping, 2, r.earlier_mapping, 4
 
 -- name: accepted
-SELECT coalesce(sum(events), 0)::bigint FROM batch_states
+-- `nodes` still has the events that left their batch, erased ones among them.
+SELECT coalesce(sum(greatest(events, cardinality(nodes))), 0)::bigint FROM batch_states
 WHERE destination = $1 AND accepted_at >= $2 AND accepted_at < $3
 
 -- name: batches_between
