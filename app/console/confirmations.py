@@ -48,7 +48,7 @@ _TARGETS: Final = (
     ("Channels", "/console/notifications", "notifications_saved"),
     ("All incidents", "/console/incidents", "acknowledged incident_muted incident_unmuted thresholds_saved"),
     ("All incidents", "/console/incidents", "maintenance_started maintenance_ended"),
-    ("All erasures", "/console/privacy#erasures", "erasure_requested"),
+    ("All erasures", "/console/privacy#erasures", "erasure_requested erasure_of_text_requested"),
     ("Destinations", "/console", "organisation_switched"),
 )
 LINKS: Final = {word: (label, address) for label, address, words in _TARGETS for word in words.split()}

@@ -32,7 +32,11 @@ _PAGE: Final = "/console/privacy"
 _PLACE: Final = "console/privacy/find"
 _ROWS: Final = 20
 _DIGEST: Final = re.compile("[0-9a-f]{64}", re.ASCII)
-_LABELS = {**{name: field.label for name, field in FIELDS.items()}, "hash": "SHA-256 of any of these"}
+_LABELS = {
+    **{name: field.label for name, field in FIELDS.items()},
+    "maid": "Mobile advertising ID (MAID)",
+    "hash": "SHA-256 of any of these",
+}
 
 
 class _Found(msgspec.Struct):
@@ -93,7 +97,12 @@ async def erase(visit: CurrentVisit, form: Form) -> Response:
     """Erase a person. The value is neither shown again nor stored unencrypted."""
     kind, value = _identifier(form)
     requested = await subjects.erase_person(visit.context, {kind: value})
-    return visit.done("erasure_requested", f"{_PAGE}?erasure={requested.id}")
+    done = "erasure_of_text_requested" if _is_no_address(kind, value) else "erasure_requested"
+    return visit.done(done, f"{_PAGE}?erasure={requested.id}")
+
+
+def _is_no_address(kind: str, value: str) -> bool:
+    return kind == "email" and "@" not in value and not _DIGEST.fullmatch(value.lower())
 
 
 def _identifier(form: Form) -> tuple[str, str]:
@@ -136,6 +145,7 @@ async def _show(
         names=await visit.names(each.requested_by for each in rows),
         found=found,
         found_total=0 if found is None else sum(found.events.values()),
+        is_no_address=found is not None and _is_no_address(found.kind, found.value),
         more=more,
         not_searched=subjects.NOT_SEARCHED,
     )

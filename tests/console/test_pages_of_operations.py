@@ -143,9 +143,12 @@ async def test_a_search_for_a_person_does_not_repeat_the_person(case: Case) -> N
 
 async def test_an_erasure_is_listed_with_its_receipt(case: Case) -> None:
     """And the receipt is a file with a signature."""
+    mistaken = await case.post("/console/privacy/erase", kind="email", value="ada lovelace")
+    assert "the value is no e-mail address" in await case.get(mistaken.headers["location"])
     answer = await case.post("/console/privacy/erase", kind="email", value=PERSON)
     page = await case.get(answer.headers["location"])
     assert "In progress" in page
+    assert "is no e-mail address" not in page
     assert PERSON not in page
     id_ = re.search(r"era_[0-9a-z]+", page)
     assert id_ is not None
