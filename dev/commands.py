@@ -1,6 +1,7 @@
 """The commands `up`, `sandbox` and `example`, which do not run in production."""
 
 import argparse
+import signal
 import sys
 
 from app.processes.listeners import listen
@@ -27,6 +28,8 @@ def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
             ["DATA_DIR: the folder cannot be written; the sandbox stores its keys there."]
         ) from None
     listener = listen(settings, settings.sandbox_port, "SANDBOX_PORT")
+    # After its shutdown, uvicorn raises the signal again. A requested stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False)).run([listener])
     return 0
 

@@ -169,8 +169,8 @@ class ErrorCode(SentenceCode):
         "unsupported_media_type",
         "Send the body as application/json, without Content-Encoding.",
     )
-    INVALID = "invalid", "The request is invalid; see fields."
-    NOT_PUBLISHABLE = "not_publishable", "The mapping is not complete; see fields."
+    INVALID = "invalid", "The request is invalid."
+    NOT_PUBLISHABLE = "not_publishable", "The mapping is not complete."
     TOO_MANY_REQUESTS = "too_many_requests", "Too many requests. Try again after the time in Retry-After."
     EVENT_RATE_EXCEEDED = (
         "event_rate_exceeded",

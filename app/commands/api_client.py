@@ -94,7 +94,7 @@ class ApiClient:
         except (ValueError, RecursionError):  # also of JSON that is not UTF-8 or nests too deeply
             raise _not_the_api(response.status_code) from None
         if not response.is_success:
-            if (sentence := _sentence_of(content)) is None:
+            if (sentence := sentence_of(content)) is None:
                 raise _not_the_api(response.status_code)
             raise (ApiUnreachable if response.status_code in _TRANSIENT else CommandFailed)(sentence)
         return content
@@ -144,7 +144,7 @@ def _not_the_api(status: int) -> CommandFailed:
     return CommandFailed(f"The address returned {status}, but is not the API.")
 
 
-def _sentence_of(error: dict[str, Any]) -> str | None:
+def sentence_of(error: dict[str, Any]) -> str | None:
     """Return the sentence of an error body with its fields. Return None if the body has no sentence."""
     detail = error.get("detail")
     if not isinstance(detail, str):

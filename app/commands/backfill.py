@@ -19,7 +19,7 @@ import httpx
 import msgspec
 
 from app.commands import CommandFailed
-from app.commands.api_client import add_client_arguments, http_client
+from app.commands.api_client import add_client_arguments, http_client, sentence_of
 from app.commands.import_file import FileError, ImportFile, ImportRow, open_file
 from app.commands.private_files import delete_private, write_private
 from app.domain.quantity import quantity
@@ -271,8 +271,8 @@ def _member(response: httpx.Response, name: str) -> Any:
 
 
 def _refusal(response: httpx.Response) -> str:
-    if (detail := _member(response, "detail")) is not None:
-        return f"The API refused the rows ({response.status_code}): {detail}"
+    if _member(response, "detail") is not None and (sentence := sentence_of(response.json())) is not None:
+        return f"The API refused the rows ({response.status_code}): {sentence}"
     return f"The response was {response.status_code}. Check the address in --api."
 
 

@@ -141,8 +141,11 @@ def follow(folder: Path, source: BackupSource, settings: Settings, *, keep_days:
         if not is_based:
             # Without a base backup, the slot would only retain WAL, until the disk of the server is full.
             drop = ["--drop-slot", "--slot", backups.SLOT, "--no-password"]
-            with suppress(CommandFailed):  # it may be the slot that is missing
+            try:
                 execute([source.program("pg_receivewal"), *drop], source.environment)
+            except CommandFailed as problem:
+                if "does not exist" not in str(problem):  # the slot may have been dropped
+                    print(f"Drop the slot {backups.SLOT}, which retains WAL: {problem}", file=sys.stderr)
 
 
 def take_base(folder: Path, source: BackupSource, settings: Settings, *, keep_days: int | None) -> None:
@@ -302,7 +305,9 @@ def newest_base(folder: Path, to: datetime | None) -> Path:
 
 
 def bases_of(folder: Path) -> dict[datetime, Path]:
-    """Return the base backups in a folder by the time of their end."""
+    """Return the base backups in a folder by the time of their end. Raises CommandFailed without a folder."""
+    if not folder.is_dir():
+        raise CommandFailed(f"{folder} is no folder: name the one that `backup` wrote.")
     return {
         datetime.strptime(path.name, f"base-{STAMP}").replace(tzinfo=UTC): path
         for path in folder.iterdir()

@@ -84,12 +84,14 @@ def _row_security(facts: Facts) -> Finding:
 
 
 def _connections(facts: Facts) -> Finding:
-    apis, workers = facts.settings.api_processes, facts.settings.worker_processes
+    # Other machines run processes too, each of them with at most API_CONNECTIONS sessions.
+    apis = max(facts.settings.api_processes, math.ceil(facts.database.api_sessions / API_CONNECTIONS))
+    workers = max(facts.settings.worker_processes, facts.database.workers)
     wanted = apis * API_CONNECTIONS + workers * WORKER_CONNECTIONS + OTHER_CONNECTIONS
     processes = f"{quantity(apis, 'API process', 'API processes')} and {quantity(workers, 'worker')}"
     if wanted > (offered := facts.database.max_connections):
         return Grade.WARNING, f"allows {offered}; {processes} need {wanted}: raise it"
-    return Grade.OK, f"allows {offered}"
+    return Grade.OK, f"allows {offered}; {processes} need {wanted}"
 
 
 def _migrations(facts: Facts) -> Finding:

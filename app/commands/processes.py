@@ -3,7 +3,7 @@
 import argparse
 import socket
 
-from app.commands import port
+from app.commands import CommandFailed, port
 from app.processes import gc_tuning, parent_watch
 from app.settings import Settings
 
@@ -23,8 +23,20 @@ def serve(settings: Settings, asked: argparse.Namespace) -> None:
         from app.processes import api
 
     parent_watch.wait_for_start()
-    sockets = None if asked.socket is None else [socket.socket(fileno=asked.socket)]
+    sockets = None if asked.socket is None else [_inherited(asked.socket)]
     api.serve(_with_port(settings, asked), sockets=sockets)
+
+
+def _inherited(number: int) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=number)
+        if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return listener
+    except (OSError, ValueError, OverflowError):
+        pass
+    raise CommandFailed(
+        f"--socket {number} is no listening socket that this process inherited: omit it to use HOST and PORT."
+    )
 
 
 def work(settings: Settings, asked: argparse.Namespace) -> None:

@@ -91,8 +91,10 @@ class DesiredMapping(FileEntry, extra="allow", strict=True):
 
 
 def refusal_sentence(refusal: Refusal) -> str:
-    """Return the error code of a refusal and its sentence."""
-    return f"{refusal.problem.code.value}: {refusal.problem.sentence}"
+    """Return the error code of a refusal and its sentence. A default sentence is followed by the fields."""
+    problem = refusal.problem
+    fields = [f"{each.field}: {each.problem}" for each in problem.fields if problem.detail is None]
+    return " ".join([f"{problem.code.value}: {problem.sentence}", *fields])
 
 
 def _without_window(alerting: AlertingInput | None) -> AlertingInput | None:

@@ -14,8 +14,9 @@ import asyncpg
 import pytest
 
 from app.commands import CommandFailed
-from app.commands.backup import WalReceiver, delete_old, make_way
+from app.commands.backup import BackupSource, WalReceiver, delete_old, follow, make_way
 from app.commands.postgres_programs import connection_environment, program, requires_tls
+from app.settings import Settings
 from app.store.database.backups import SLOT
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.databases import execute, running
@@ -300,6 +301,22 @@ async def test_only_a_verified_backup_leaves_a_slot(folder: Path, tmp_path: Path
         await connection.close()
     assert (done.returncode, "max_wal_senders" in done.stderr) == (1, True), done.stderr
     assert [row["slot_name"] for row in slots] == ([SLOT] if earlier_slot else [])
+
+
+def test_a_slot_that_cannot_be_dropped_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It retains WAL until the disk of the server is full."""
+    for name in ("pg_receivewal", "pg_basebackup"):
+        (tmp_path / name).write_text(
+            '#!/bin/sh\ncase "$*" in --version) echo "PostgreSQL 99.1";; *-slot*--if-not*) ;; '
+            "*) echo lost >&2; exit 1;; esac"
+        )
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(CommandFailed, match="pg_basebackup failed: lost"):
+        follow(tmp_path, BackupSource(99, False, {}), Settings.model_construct(), keep_days=None)
+    assert f"Drop the slot {SLOT}, which retains WAL: pg_receivewal failed: lost" in capsys.readouterr().err
 
 
 def test_a_program_of_another_version_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

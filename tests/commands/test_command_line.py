@@ -110,6 +110,14 @@ def test_days_that_are_no_time_are_a_mistake(days: str, tmp_path: Path) -> None:
         assert "must be a number of days from " in ended.stderr
 
 
+@pytest.mark.parametrize("number", ["-1", "0", "99", str(2**40)])
+def test_a_socket_that_is_none_is_one_sentence(number: str) -> None:
+    """A file, an unused number, and numbers that are none."""
+    ended = command("serve", "--socket", number, DATABASE_URL="postgresql://u:p@127.0.0.1:1/d")
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+    assert "is no listening socket" in ended.stderr
+
+
 @pytest.mark.parametrize("role", ["serve", "work"])
 def test_a_port_that_is_none_is_a_mistake(role: str) -> None:
     """As for METRICS_PORT."""
@@ -314,7 +322,7 @@ def test_what_only_a_developer_may_run_is_refused_in_production(name: str) -> No
         ),
         "no folder of backups": (
             ("restore", "{tmp}/none", "--data-dir", "{tmp}/data"),
-            "{tmp}/none: No such",
+            "{tmp}/none is no folder: ",
         ),
         "no API": (
             ("destinations", "list", "--api", "http://127.0.0.1:1", "--key-file", "{tmp}/key"),

@@ -71,6 +71,8 @@ def found(facts: Facts) -> dict[str, Grade]:
         ("synchronous_commit", "local", "synchronous_commit", Grade.FAILURE),
         ("version", 140_012, "database", Grade.FAILURE),
         ("max_connections", 53, "max_connections", Grade.WARNING),
+        ("api_sessions", 61, "max_connections", Grade.WARNING),
+        ("workers", 5, "max_connections", Grade.WARNING),
         ("revision", None, "migrations", Grade.FAILURE),
         ("checksums", False, "data checksums", Grade.WARNING),
         ("checksum_failures", 2, "data checksums", Grade.FAILURE),

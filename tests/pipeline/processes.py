@@ -152,6 +152,8 @@ class Product:
         self.stack.close()
         found = markers_in(self.log.read_bytes()) if self.log.exists() else set()
         assert not found, f"the log has {sorted(found)}"
+        # A requested stop is no failure.
+        assert "sandbox" not in self.children or self.children["sandbox"].returncode == 0
 
 
 @dataclass

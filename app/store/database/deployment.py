@@ -53,6 +53,9 @@ class Deployment:
     # Tables with policies of row-level security that are not enabled.
     unprotected: Sequence[str] = ()
     backups: BackupState = field(default_factory=BackupState)
+    # The sessions of running API processes, and the number of running workers.
+    api_sessions: int = 0
+    workers: int = 0
 
 
 # An encrypted value starts with the length of its key's id (1 byte) and the id.
@@ -70,7 +73,7 @@ GROUP BY 1
 
 async def read_deployment(connection: PipelineConnection) -> Deployment:
     """Read the facts about the connected database. Changes nothing."""
-    [row] = await connection.fetch(SQL["settings"])
+    [row] = await connection.fetch(SQL["settings"], WORKER_LOCKS)
     facts: dict[str, Any] = dict(row)
     if facts.pop("migrated"):
         facts["revision"] = await connection.fetchval("SELECT max(version_num) FROM alembic_version")

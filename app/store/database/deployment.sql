@@ -13,6 +13,12 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('f
   -- A row without a name counts the objects that all databases share.
   coalesce((SELECT sum(checksum_failures) FROM pg_stat_database
     WHERE datname = current_database() OR datname IS NULL), 0)::bigint AS checksum_failures,
+  (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+    AND application_name = 'conversions-api')::int AS api_sessions,
+  -- Every worker holds this lock while it runs.
+  (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+    AND classid::bigint = $1 AND objid::bigint = 0
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))::int AS workers,
   clock_timestamp() AS now, to_regclass('alembic_version') IS NOT NULL AS migrated
 
 -- name: hides_rows
