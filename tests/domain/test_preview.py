@@ -121,7 +121,7 @@ def test_a_draft_shows_results_before_it_is_complete() -> None:
             event(),
             document({"consent": {"mode": "amazon", "user_data": "no", "ad_storage": {"const": "GRANTED"}}}),
             "consent.ad_storage",
-            "No value.",
+            "Left out: Amazon takes it only with consent to user data.",
         ),
         "purchases only": (
             event(u=2),

@@ -119,7 +119,8 @@ class SecuredRouter(APIRouter):
             # `Model | StreamingResponse`: a page or, with the parameter `format`, an export.
             elif StreamingResponse in get_args(returned):
                 content = {each: {"schema": {"type": "string"}} for each in (CSV, NDJSON)}
-                settings.update(response_model=get_args(returned)[0], responses={200: {"content": content}})
+                responses = {200: {"content": content}, **settings.get("responses", {})}
+                settings.update(response_model=get_args(returned)[0], responses=responses)
             self.add_api_route(path, endpoint, methods=[method], **settings)
             return endpoint
 

@@ -148,8 +148,8 @@ def _amazon(
     rule: ConsentRule, content: dict[str, Any], reading: Reading, *, required: bool
 ) -> Signal | ConsentBlocked:
     source = rule.user_data
-    user_data = source.read(content, reading, _check_word) if source else None
-    ad_storage = rule.ad_storage.read(content, reading, _check_word) if rule.ad_storage else None
+    user_data = source.read(content, reading, check_word) if source else None
+    ad_storage = rule.ad_storage.read(content, reading, check_word) if rule.ad_storage else None
     if isinstance(user_data, SourceFailed):
         return _invalid(user_data, source, "consent.user_data", "is not a consent value")
     if user_data == "DENIED":
@@ -170,7 +170,8 @@ def _invalid(failed: SourceFailed, source: Source | None, name: str, sentence: s
     return ConsentBlocked("unclear" if failed is UNCLEAR else "consent_invalid", source, name, sentence)
 
 
-def _check_word(value: Any) -> str | SourceFailed:
+def check_word(value: Any) -> str | SourceFailed:
+    """Return the consent that a value of Amazon's pair states: `GRANTED` or `DENIED`."""
     if isinstance(value, Invented):
         return UNCLEAR
     word = CONSENT_WORDS.get(value.strip().lower()) if type(value) is str else None

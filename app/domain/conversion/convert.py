@@ -202,9 +202,9 @@ class ConversionPlan:
         required = consent.is_required(self.rules.region, country)
         settings = self.rules.deployment.consent
         signal = consent.evaluate_consent(rule, run.content, run, required=required, settings=settings)
-        run.notes.clear()
         if run.trace is not None:
-            run.trace += _consent_steps(rule, signal)
+            run.trace += _consent_steps(rule, signal, run)
+        run.notes.clear()
         if not isinstance(signal, consent.ConsentBlocked):
             return signal
         alone = Run()
@@ -255,7 +255,12 @@ def _rejection(run: Run, event_id: str) -> Rejection:
     return Rejection(first.reason, first.field, first.mapping_field, run.sentences[0], event_id, also=also)
 
 
-def _consent_steps(rule: consent.ConsentRule, signal: consent.Signal | consent.ConsentBlocked) -> list[Step]:
+_AD_STORAGE_ALONE = SourceFailed("consent_missing", "Amazon takes it only with consent to user data")
+
+
+def _consent_steps(
+    rule: consent.ConsentRule, signal: consent.Signal | consent.ConsentBlocked, run: Run
+) -> list[Step]:
     """Return the steps of the consent check. The consent string is left out: it is personal."""
     if isinstance(signal, consent.ConsentBlocked):
         failed = SourceFailed(signal.reason, signal.sentence)
@@ -267,6 +272,12 @@ def _consent_steps(rule: consent.ConsentRule, signal: consent.Signal | consent.C
         ("consent.ad_storage", rule.ad_storage, pair.get("amznAdStorage")),
         ("consent.string", rule.string, "valid" if signal else None),
     )
-    steps = [Step(name, source, "gate" if result else "absent", result) for name, source, result in sources]
-    passed = Step("consent", rule.user_data or rule.string, "gate", rule.mode.value)
-    return [*(step for step in steps if step.source), passed]
+    steps = [
+        Step(name, source, "gate" if result else "absent", result)
+        for name, source, result in sources
+        if source
+    ]
+    ad_storage = rule.ad_storage
+    if not signal and ad_storage and ad_storage.read(run.content, run, consent.check_word):
+        steps[-1] = Step("consent.ad_storage", ad_storage, "omitted", failed=_AD_STORAGE_ALONE)
+    return [*steps, Step("consent", rule.user_data or rule.string, "gate", rule.mode.value)]
