@@ -215,6 +215,9 @@ def _parser(words: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(
         prog=PROGRAM, description="Send a journey's events to the Amazon Conversions API."
     )
+    text = "".join(words)
+    if text.encode(errors="ignore").decode() != text:
+        parser.error("an argument is no text in UTF-8")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = commands.add_parser(command.name, help=command.help, description=command.help)

@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 
+from app.commands.api_client import address
 from app.processes.listeners import listen
 from app.settings import Settings, SettingsError
 
@@ -42,7 +43,9 @@ def up(settings: Settings, _asked: argparse.Namespace) -> int:
 
 
 def example_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--api", help="address of the API; default: this machine")
+    parser.add_argument(
+        "--api", type=address, metavar="URL", help="address of the API; default: this machine"
+    )
 
 
 def example(settings: Settings, asked: argparse.Namespace) -> int:

@@ -22,14 +22,14 @@ PAGE = 200
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--api` and `--key-file`, the options of every command that calls the API."""
     parser.add_argument(
-        "--api", type=_address, metavar="URL", help="address of the API; default: the one on this machine"
+        "--api", type=address, metavar="URL", help="address of the API; default: the one on this machine"
     )
     parser.add_argument(
         "--key-file", type=Path, metavar="F", help="file with an API key; default: BOOTSTRAP_ADMIN_KEY"
     )
 
 
-def _address(text: str) -> str:
+def address(text: str) -> str:
     """Check an address before the first request, because a command repeats requests without a response."""
     with suppress(ValueError):
         url = urlsplit(text)
@@ -91,11 +91,15 @@ class ApiClient:
             content = msgspec.json.decode(response.content, type=dict[str, Any])
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
+        except UnicodeEncodeError:  # of an argument or of standard input
+            raise CommandFailed("A value is no text in UTF-8.") from None
         except (ValueError, RecursionError):  # also of JSON that is not UTF-8 or nests too deeply
             raise _not_the_api(response.status_code) from None
         if not response.is_success:
             if (sentence := sentence_of(content)) is None:
                 raise _not_the_api(response.status_code)
+            if response.status_code == httpx.codes.UNAUTHORIZED:
+                sentence = "The API does not accept the key: name a file with a valid one in --key-file."
             raise (ApiUnreachable if response.status_code in _TRANSIENT else CommandFailed)(sentence)
         return content
 
@@ -141,7 +145,7 @@ def _not_the_api(status: int) -> CommandFailed:
     """Return the error for a response that is not one of the API, such as one of a proxy."""
     if status in _TRANSIENT:
         return ApiUnreachable(f"The address returned {status}.")
-    return CommandFailed(f"The address returned {status}, but is not the API.")
+    return CommandFailed(f"The address returned {status}, but is not the API: check --api.")
 
 
 def sentence_of(error: dict[str, Any]) -> str | None:

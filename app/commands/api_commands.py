@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
-from app.commands import CommandFailed
+from app.commands import CommandFailed, number_within
 from app.commands.api_client import ApiClient, ApiUnreachable, add_client_arguments
 from app.domain.event import JOURNEY_IDS
 from app.settings import Settings
@@ -148,14 +148,14 @@ def _add(parser: argparse.ArgumentParser, action: ApiAction) -> None:
             metavar=name.upper().removesuffix("_ID"),
             choices=choices,
             help=", ".join(choices) if choices else None,
-            type=int if name == "version" else str,
+            type=number_within("a version", 1, 10**9) if name == "version" else str,
         )
     for name in action.options:
         parser.add_argument(
             f"--{name.replace('_', '-')}", dest="destination_id" if name == "destination" else name
         )
     if action.columns:
-        parser.add_argument("--limit", type=int, default=50)
+        parser.add_argument("--limit", type=number_within("a number of rows", 1, 10**9), default=50)
     if action is _REJECTIONS:
         parser.add_argument("--summary", action="store_true", help="count by reason and field, per day")
     parser.set_defaults(action=action)

@@ -201,6 +201,7 @@ def verify(base: Path, major: int) -> None:
     """Check every file of a base backup against its manifest, and its WAL if pg_waldump is installed."""
     checker = program("pg_verifybackup", major)
     options = [] if checker.with_name("pg_waldump").exists() else ["--no-parse-wal"]
+    options += [f"--ignore={name}" for name in (_NOTES, _WAL_IN_DATA)]  # not in every copy
     execute([checker, "--quiet", *options, base], {"PATH": os.defpath, "LC_ALL": "C"})
 
 
@@ -272,11 +273,12 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
     embedded = asked.data_dir is None
     target: Path = settings.data_dir / "postgres" if embedded else asked.data_dir
     base = newest_base(asked.folder, asked.to)
-    make_way(target, replace=asked.replace)
+    check_target(target, replace=asked.replace)
     target.parent.mkdir(parents=True, exist_ok=True)
     building = target.with_name(f"{target.name}.restoring")
     shutil.rmtree(building, ignore_errors=True)
     shutil.copytree(base, building, symlinks=True, ignore=shutil.ignore_patterns(_WAL_IN_DATA))
+    verify_copy(building, base)
     notes = building / _NOTES
     if notes.exists():
         if embedded and not (settings.data_dir / _NOTES).exists():
@@ -285,6 +287,7 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
     request_recovery(building, asked.folder / "wal", asked.to)
     give_to_server(building)
     building.chmod(0o700)
+    make_way(target)
     building.rename(target)
     until = f"up to {asked.to:%Y-%m-%dT%H:%M:%SZ}" if asked.to else "up to the end of the WAL"
     follow = "`./run` starts it" if embedded else "Start Postgres on it"
@@ -315,20 +318,42 @@ def bases_of(folder: Path) -> dict[datetime, Path]:
     }
 
 
-def make_way(target: Path, *, replace: bool) -> None:
-    """Make sure that nothing exists at the path of a data directory. With `replace`, rename an existing
-    directory.
+def verify_copy(data: Path, base: Path) -> None:
+    """Verify the copy of a base backup. Raises CommandFailed, with what to do, if it is damaged."""
+    problem: str | None = "its PG_VERSION cannot be read"
+    with suppress(OSError, ValueError):
+        problem = _damage(data, int((data / "PG_VERSION").read_text("utf-8")))
+    if problem is not None:
+        shutil.rmtree(data)
+        raise CommandFailed(f"{base} is damaged ({problem}): move it away to restore an earlier one.")
 
-    Raises CommandFailed if the directory is in use or must not be replaced.
-    """
-    if not target.exists() or not any(target.iterdir()):
-        shutil.rmtree(target, ignore_errors=True)
-        return
+
+def _damage(data: Path, major: int) -> str | None:
+    try:
+        program("pg_verifybackup", major)
+    except CommandFailed as missing:  # a restore is urgent
+        print(f"The copy is not verified. {missing}", file=sys.stderr)
+        return None
+    try:
+        verify(data, major)
+    except CommandFailed as problem:
+        return str(problem)
+    return None
+
+
+def check_target(target: Path, *, replace: bool) -> None:
+    """Raise CommandFailed if the path of a data directory is in use or must not be replaced."""
     if (target / "postmaster.pid").exists():
         raise CommandFailed(f"Postgres runs on {target}, or was killed: stop it first.")
-    if not replace:
+    if target.exists() and any(target.iterdir()) and not replace:
         raise CommandFailed(f"{target} exists: move it away, or use --replace.")
-    target.rename(named_by_now(target.with_name(f"{target.name}.replaced-")))
+
+
+def make_way(target: Path) -> None:
+    """Rename what exists at the path of a data directory, so that nothing is there; delete an empty one."""
+    if target.exists() and any(target.iterdir()):
+        target.rename(named_by_now(target.with_name(f"{target.name}.replaced-")))
+    shutil.rmtree(target, ignore_errors=True)
 
 
 def named_by_now(prefix: Path) -> Path:

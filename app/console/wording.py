@@ -142,40 +142,16 @@ def event_type_label(event_type: str) -> str:
     return EVENT_TYPES[event_type].label if event_type in EVENT_TYPES else event_type
 
 
-_LABELS: Mapping[str, str] = {
-    "": "The mapping",
-    "name": "Mapping name",
-    "action": "Action",
-    "event_type": "Event Type",
-    "event_source": "Event Source",
-    "event_name": "Event Name",
-    "country_code": "Country Code",
-    "fields": "Match Keys",
-    "custom_data": "Custom Data Fields",
-    "consent": "Consent",
-    "consent.mode": "Consent",
-    "prehashed": "Match keys that come hashed",
-    "consent.user_data": "Consent: user data",
-    "consent.ad_storage": "Consent: ad storage",
-    "consent.string": "Consent string",
-}
-_PARTS: Mapping[str, str] = {
-    "pipe": "transform",
-    "path": "event field",
-    "default": "default value",
-    "const": "value",
-    "template": "text with placeholders",
-    "first_of": "source",
-    "on_error": "if unreadable",
-}
+_PLACES: Final[Mapping[str, str]] = _FILE["places"]
+_PARTS: Final[Mapping[str, str]] = _FILE["parts"]
 _PART = re.compile(rf"^(.+)\.({'|'.join(_PARTS)})(?:\[(\d+)\])?$")
 _ROW = re.compile(r"^custom_data\[(\d+)\](?:\.name)?$")
 
 
 def place_label(place: str) -> str:
     """Return the form's label of a place in a mapping document."""
-    if place in _LABELS:
-        return _LABELS[place]
+    if place in _PLACES:
+        return _PLACES[place]
     if part := _PART.match(place):
         number = f" {int(part[3]) + 1}" if part[2] == "first_of" and part[3] else ""
         return f"{place_label(part[1])}, {_PARTS[part[2]]}{number}"
@@ -194,13 +170,7 @@ def field_label(field: str) -> str:
     return place_label(f"fields.{field}" if field in FIELDS else field)
 
 
-_FAILURES = {
-    "amazon_refused": "Amazon rejected the event",
-    "amazon_request_refused": "Amazon rejected the request",
-    "amazon_unexpected": "Amazon returned an unexpected response",
-    "gave_up": "Amazon kept failing",
-    "unreadable": "the stored event is damaged",
-}
+_FAILURES: Final[Mapping[str, str]] = _FILE["failures"]
 
 
 def reason_words(reason: str) -> str:

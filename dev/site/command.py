@@ -9,6 +9,7 @@ from mkdocs.commands.serve import serve
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
+from app.commands import CommandFailed, port
 from app.settings import Settings
 from app.store.database.migrate import ROOT
 from dev.pages import PAGES
@@ -19,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--update", action="store_true", help="write the pages that are generated from the code"
     )
-    parser.add_argument("--port", type=int, default=8002, help="port of the site; default: 8002")
+    parser.add_argument("--port", type=port, default=8002, help="port of the site; default: 8002")
 
 
 def run(_settings: Settings, asked: argparse.Namespace) -> int:
@@ -30,7 +31,10 @@ def run(_settings: Settings, asked: argparse.Namespace) -> int:
             (ROOT / name).write_text(page())
         return 0
     if asked.build is None:
-        serve(str(ROOT / "mkdocs.yml"), dev_addr=f"127.0.0.1:{asked.port}", strict=False)
+        try:
+            serve(str(ROOT / "mkdocs.yml"), dev_addr=f"127.0.0.1:{asked.port}", strict=False)
+        except OSError as error:
+            raise CommandFailed(f"--port {asked.port} cannot be opened: {error.strerror}.") from None
         return 0
     return 0 if build_site(Path(asked.build)) else 1
 

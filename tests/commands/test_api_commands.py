@@ -32,7 +32,7 @@ from tests.pipeline.served import ADMIN, served_world
 from tests.pipeline.world import World, event
 from tests.tables import cases
 
-NOT_THE_API = "The address returned 400, but is not the API."
+NOT_THE_API = "The address returned 400, but is not the API: check --api."
 Outcome = tuple[int, str, str]
 Command = Callable[..., Coroutine[Any, Any, Outcome]]
 
@@ -172,7 +172,7 @@ def test_an_address_of_another_service_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
 ) -> None:
     """Whatever it answers: JSON of another kind, or no JSON."""
-    assert _listed(tmp_path, capsys, 200, answer) == "The address returned 200, but is not the API.\n"
+    assert _listed(tmp_path, capsys, 200, answer) == f"{NOT_THE_API.replace('400', '200')}\n"
 
 
 @cases(

@@ -339,7 +339,7 @@ def test_two_data_directories_moved_aside_in_one_second_both_remain(tmp_path: Pa
         data = tmp_path / "postgres"
         data.mkdir()
         (data / f"file-{n}").touch()
-        make_way(data, replace=True)
+        make_way(data)
     assert sorted(path.name for path in tmp_path.glob("postgres.replaced-*/*")) == ["file-1", "file-2"]
 
 

@@ -272,12 +272,8 @@ def _consent_steps(
         ("consent.ad_storage", rule.ad_storage, pair.get("amznAdStorage")),
         ("consent.string", rule.string, "valid" if signal else None),
     )
-    steps = [
-        Step(name, source, "gate" if result else "absent", result)
-        for name, source, result in sources
-        if source
-    ]
-    ad_storage = rule.ad_storage
-    if not signal and ad_storage and ad_storage.read(run.content, run, consent.check_word):
-        steps[-1] = Step("consent.ad_storage", ad_storage, "omitted", failed=_AD_STORAGE_ALONE)
-    return [*steps, Step("consent", rule.user_data or rule.string, "gate", rule.mode.value)]
+    steps = [Step(name, source, "gate" if result else "absent", result) for name, source, result in sources]
+    if not signal and rule.ad_storage and rule.ad_storage.read(run.content, run, consent.check_word):
+        steps[1] = Step("consent.ad_storage", rule.ad_storage, "omitted", failed=_AD_STORAGE_ALONE)
+    passed = Step("consent", rule.user_data or rule.string, "gate", rule.mode.value)
+    return [*(step for step in steps if step.source), passed]
