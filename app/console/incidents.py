@@ -69,7 +69,7 @@ async def page(visit: CurrentVisit, incident_id: str) -> Response:
         "incident.html",
         view=present(found, now, visit.caller.scopes, suspended=history.suspended),
         timeline=timeline(found, history.messages, by and person(by, await visit.names([by]))),
-        last_answer=last_answer(history.requests),
+        last_answer=last_answer(history.requests, found.incident),
         charts=charts(history.outcomes, (), chosen),
         states=STATES,
         muted_until=found.muted_until if found.muted_until and found.muted_until > now else None,
@@ -241,14 +241,18 @@ def timeline(
     return sorted(entries, key=lambda entry: entry[0])
 
 
-def last_answer(requests: Sequence[RequestRow]) -> tuple[datetime, str] | None:
-    """Return the time and the words of Amazon's newest answer that was no success."""
-    for request in requests:
-        if request.outcome != "answered" or request.message:
-            outcome = request.outcome.replace("_", " ")
-            status = f"HTTP {request.http_status}" if request.http_status else outcome
-            message = amazon_message(request.message)
-            return request.started_at, f"{status}: {message}" if message else status
+def last_answer(requests: Sequence[RequestRow], incident: Incident) -> tuple[datetime, str] | None:
+    """Return the time and the words of Amazon's newest answer that was no success.
+
+    Answers long before the incident or after its end are not of its cause.
+    """
+    since, until = incident.opened_at - timedelta(minutes=15), incident.resolved_at
+    for each in requests:
+        is_of_incident = each.started_at >= since and (until is None or each.started_at <= until)
+        if is_of_incident and (each.outcome != "answered" or each.message):
+            status = f"HTTP {each.http_status}" if each.http_status else each.outcome.replace("_", " ")
+            message = amazon_message(each.message)
+            return each.started_at, f"{status}: {message}" if message else status
     return None
 
 

@@ -55,13 +55,15 @@ def test_the_timeline_has_messages_and_changes_in_their_order() -> None:
 
 
 def test_the_last_answer_is_that_of_a_failed_request() -> None:
-    """A success after it says nothing about the cause."""
+    """A success after it says nothing about the cause, nor does a failure at another time."""
     failed = RequestRow(OPENED, "server_error", 503, "Service Unavailable", 5, 20)
     passed = RequestRow(OPENED + MINUTE, "answered", 207, None, 5, 20)
     silent = RequestRow(OPENED, "timed_out", None, None, 5, None)
-    assert last_answer([passed, failed]) == (OPENED, "HTTP 503: Service Unavailable")
-    assert last_answer([silent]) == (OPENED, "timed out")
-    assert last_answer([passed]) is None
+    assert last_answer([passed, failed], FAILING) == (OPENED, "HTTP 503: Service Unavailable")
+    assert last_answer([silent], FAILING) == (OPENED, "timed out")
+    assert last_answer([passed], FAILING) is None
+    assert last_answer([failed], replace(FAILING, opened_at=OPENED + 16 * MINUTE)) is None
+    assert last_answer([failed], replace(FAILING, resolved_at=OPENED - MINUTE)) is None
 
 
 def test_the_duration_ends_with_the_incident() -> None:

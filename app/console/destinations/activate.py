@@ -79,7 +79,7 @@ async def show(visit: DestinationVisit, *, secret: str = "", sample: str = "", c
     return await visit.show(
         "activate.html",
         url=url,
-        forms=body_forms(url, visit.destination.id, mapping_id, {"journey": JOURNEY, **example}),
+        forms=body_forms(url, visit.destination.id, mapping_id, {**example, "journey": JOURNEY}),
         misfit=misfit,
         mappings=published,
         tested=tested,
