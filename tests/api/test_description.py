@@ -73,6 +73,8 @@ async def test_answers_that_are_no_plain_json_are_described(world: ApiWorld) -> 
     empty = await world.call("POST", "/events", [])
     assert (empty.status_code, set(empty.json())) == (422, {"error", "detail", "fields"})
     assert list(paths["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
+    refused = paths["/oauth/amazon/callback"]["get"]["responses"]["400"]["content"]
+    assert list(refused) == ["application/json", "text/html"]
     assert (await world.call("GET", "/metrics")).headers["content-type"].startswith("text/plain")
 
 

@@ -296,7 +296,7 @@ def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) 
         (known(delivered=1), "terms", "ok", "accepted"),
         (known(delivered=1), "permission", "ok", "accepted"),
         (known(sign_in="broken", reason="forbidden"), "permission", "failed", "edit"),
-        (known(), "first_event", "unknown", "Send one"),
+        (known(), "first_event", "unknown", "No event was accepted yet"),
         (known(accepted=True), "first_event", "unknown", "none has"),
         (known(delivered=3), "first_event", "ok", "events: 3"),
         (known(seconds_apart=-60.0), "clock", "failed", "60 seconds"),

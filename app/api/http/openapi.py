@@ -85,11 +85,9 @@ _IF_MATCH: dict[str, Any] = {
 @public
 async def description(request: Request, context: Context) -> Response:
     """Return the OpenAPI description."""
-
-    def build() -> bytes:
-        return msgspec.json.encode(request.app.openapi())
-
-    return await fixed_document(request, context, build, "application/json", {})
+    return await fixed_document(
+        request, context, lambda: msgspec.json.encode(request.app.openapi()), "application/json", {}
+    )
 
 
 def describe(app: FastAPI, public_url: str) -> dict[str, Any]:
@@ -209,7 +207,8 @@ def _error_response(status: int, method: str, path: str) -> dict[str, Any]:
         for code in codes
     }
     content = {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "examples": examples}
+    page = {"text/html": {"schema": _TEXT}} if path.startswith("/oauth/") else {}  # for browsers
     return {
         "description": "One of: " + ", ".join(codes) if len(codes) > 1 else codes[0].value,
-        "content": {"application/json": content},
+        "content": {"application/json": content} | page,
     }
