@@ -207,6 +207,13 @@ def test_the_menu_opens_and_closes_by_keyboard(site: Site) -> None:
     expect(menu).to_be_focused()
 
 
+def test_a_held_enter_confirms_nothing(site: Site) -> None:
+    """A dialog with a dangerous button begins at Cancel."""
+    site.open("/console/organisations")
+    site.page.get_by_role("button", name="Suspend Default").press("Enter")
+    expect(site.page.get_by_role("button", name="Cancel")).to_be_focused()
+
+
 def test_a_time_has_a_date_a_zone_and_24_hours(site: Site, product: Product) -> None:
     """UTC is one hover away; the foot of the page names the zone."""
     opened(product).destination("Acme", "42", "NA", "USD")

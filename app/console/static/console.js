@@ -239,7 +239,10 @@
       button.textContent = done ? "Copied" : "Press Ctrl+C";
       setTimeout(() => { button.textContent = was; }, 1500);
     } else if (button.dataset.opens) {
-      document.getElementById(button.dataset.opens).showModal();
+      const dialog = document.getElementById(button.dataset.opens);
+      dialog.showModal();
+      // The Enter that opened it, if it is held, must not confirm.
+      if (document.activeElement.matches(".danger")) dialog.querySelector("[data-closes]").focus();
     } else if (button.dataset.closes !== undefined) {
       button.closest("dialog").close();
     }
