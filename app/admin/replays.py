@@ -178,7 +178,6 @@ async def _queue(connection: PipelineConnection, events: SelectedEvents, *, most
 
     Return their number. Events past the age limit and events without a data key stay unchanged.
     """
-    await batches.keep_data_keys(connection)
     if events.unsent:
         await selections.separate(connection, events.selection, events.unsent[:most])
         del events.unsent[:most]

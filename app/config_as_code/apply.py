@@ -165,9 +165,7 @@ async def _destination(change: Update, step: DestinationStep, channels: Collecti
 async def _mapping(change: Update, destination: Destination, step: MappingStep) -> None:
     if step.action is PlannedAction.NOTHING:
         return
-    # A publish over HTTP locks in the same order: first the advertiser, then the mapping.
     connection = change.connection
-    destination = await use_cases.lock_advertiser(connection, destination)
     if step.desired is None:
         assert step.existing is not None
         await use_cases.archive_mapping(change, step.existing)

@@ -112,9 +112,6 @@ class Maintenance:
     _newest_id: BatchId = field(init=False, default=BatchId(0))
 
     def __post_init__(self) -> None:
-        delete_keys = partial(
-            batches.delete_data_keys, after=self.retention.key_life, dead_after=_DEAD_KEY_LIFE
-        )
         delete_rejections = partial(rejections.delete_old, keep=timedelta(days=self.retention.rejection_days))
         # Creation comes first, because without partitions nothing can be stored. It needs no turn.
         self._jobs = [
@@ -124,7 +121,7 @@ class Maintenance:
             _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
             _MaintenanceJob("correct_times", partial(_in_turn, self._correct_times), _TIMES_EVERY_S),
             _MaintenanceJob("expire", self._expire),
-            _MaintenanceJob("delete_keys", partial(_in_turn, delete_keys)),
+            _MaintenanceJob("delete_keys", self._delete_keys),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
             _MaintenanceJob("log_audit_head", self._log_audit_head, _AUDIT_HEAD_EVERY_S),
             _MaintenanceJob("delete_rejections", partial(_in_turn, delete_rejections)),
@@ -224,6 +221,11 @@ class Maintenance:
                 is_dropped = await partitions.drop_content(connection, day)
             if is_dropped:
                 self.worker.telemetry.log("partitions.content_dropped", day=str(day))
+
+    async def _delete_keys(self, connection: PipelineConnection) -> None:
+        delete = partial(batches.delete_data_keys, after=self.retention.key_life, dead_after=_DEAD_KEY_LIFE)
+        while (await _in_turn(delete, connection) or 0) >= batches.KEYS_LIMIT:
+            pass
 
     async def _expire(self, connection: PipelineConnection) -> None:
         deltas = await _in_turn(self._write_expired, connection) or {}

@@ -12,13 +12,13 @@ from typing import Final
 import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, execute, fetch_map, fetch_rows, fetch_scalar, read_sql, transactions
+from app.store import PipelineConnection, execute, fetch_map, fetch_rows, fetch_scalar, read_sql
 from app.store.database import damage
 from app.store.lanes import LaneLease
 
 SQL: Final = read_sql(__file__)
 
-_KEYS_LOCK: Final = 7_309  # a replay holds it shared, and the deletion of data keys exclusively
+KEYS_LIMIT: Final = 2_000  # data keys that one call deletes
 LIVE, LOW = 0, 2  # queues; LOW has replays and low-priority events: at most a fifth of a lane's requests
 
 
@@ -234,38 +234,33 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
     return sum(row["events"] for row in batches) + len(exceptions), retrying
 
 
-async def keep_data_keys(connection: PipelineConnection) -> None:
-    """Let no data key be deleted until the transaction ends.
-
-    A row lock would not do: a statement that waits for one does not read again which events are retrying.
-    """
-    await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _KEYS_LOCK)
-
-
 async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, dead_after: timedelta) -> int:
-    """Delete the data keys of batches whose last event became final more than `after` ago.
+    """Delete up to `KEYS_LIMIT` data keys of batches whose last event became final more than `after` ago.
 
     Their content can then no longer be decrypted. A batch with a retrying event keeps its key. A batch with a
-    dead event keeps it for `dead_after`. Rows on a damaged page are skipped. Returns the number of deleted
-    keys, which is 0 while the transaction of a replay is open.
+    dead event keeps it for `dead_after`. Batches that a replay is queueing and rows on a damaged page are
+    skipped. Returns the number of deleted keys. Call it in a transaction.
     """
-    if not await transactions.try_lock(connection, _KEYS_LOCK):
-        return 0
     async with damage.tolerated(connection):
-        return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
-    some = _FORGET.format(some="AND batch BETWEEN $3 AND $4")
+        found = await connection.fetch(_FINAL.format(some=""), after, dead_after)
+        return await execute(connection, _FORGET, after, dead_after, [row["batch"] for row in found])
     last = await damage.newest_batch(connection)
-    deleted = await damage.read_range(connection, some, after, dead_after, first=0, last=last)
-    return len(deleted.rows)
+    some = _FINAL.format(some="AND batch BETWEEN $3 AND $4")
+    found = (await damage.read_range(connection, some, after, dead_after, first=0, last=last)).rows
+    return await execute(connection, _FORGET, after, dead_after, [row["batch"] for row in found])
 
 
-_FORGET = """
-    UPDATE batch_states s SET data_key = NULL WHERE settled_at < now() - $1::interval
-    AND data_key IS NOT NULL {some} AND NOT EXISTS (SELECT FROM exceptions e
+_IS_FINAL = """
+    settled_at < now() - $1::interval AND data_key IS NOT NULL AND NOT EXISTS (SELECT FROM exceptions e
       WHERE e.batch = s.batch AND (e.status = 'retrying' OR e.changed_at > now() - $1::interval
         OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))
-    RETURNING 1
 """
+_FINAL = f"""
+    SELECT batch FROM batch_states s WHERE {_IS_FINAL} {{some}}
+    LIMIT {KEYS_LIMIT} FOR UPDATE SKIP LOCKED
+"""
+# Reads the exceptions again: a replay may have queued some before the batches were locked.
+_FORGET = f"UPDATE batch_states s SET data_key = NULL WHERE batch = ANY($3::bigint[]) AND {_IS_FINAL}"
 
 
 def _expect(written: int, rows: int) -> None:

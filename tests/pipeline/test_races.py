@@ -30,6 +30,7 @@ from tests.pipeline.test_many_erasures import scanner
 from tests.pipeline.world import World, event, eventually, waiting_sessions
 from tests.tables import cases
 
+DAY = timedelta(days=1)
 DEAD_KEY_LIFE = timedelta(days=7)
 
 
@@ -181,29 +182,30 @@ async def test_a_sign_in_that_ends_while_it_is_disconnected_ends_once(service: S
     assert response.json()["reason"] == "disconnected"
 
 
-async def test_no_data_key_is_deleted_during_a_replay(service: Service) -> None:
-    """Maintenance reads which events are retrying only after the replay, which waits for its commit."""
+@cases("first", {"the replay comes first": "replay", "the deletion comes first": "deletion"})
+async def test_a_replay_and_the_deletion_of_data_keys_do_not_wait_for_each_other(
+    service: Service, first: str
+) -> None:
+    """The events of the replay keep their key, and the batch of a delivered event loses its key."""
     world = service.world
     world.amazon.script = refuse_odd
     dst = await world.destination(event(1))
+    await world.post(dst, event(2))
     world.work()
-    await world.until(dst, dead=1)
+    await world.until(dst, dead=1, delivered=1)
     await world.stop_workers()
     world.amazon.script = None
-    await world.fetch("UPDATE batch_states SET settled_at = now() - interval '8 days'")
-    await world.fetch("UPDATE exceptions SET changed_at = now() - interval '8 days'")
-    async with world.resources.pool.acquire() as connection:
-        async with before_commit(world, service.send(f"/destinations/{dst}/replay", dry_run=False)):
-            deletion = asyncio.create_task(
-                batches.delete_data_keys(connection, after=timedelta(hours=24), dead_after=DEAD_KEY_LIFE)
-            )
-
-            async def is_under_way() -> bool:
-                return deletion.done() or await waiting_sessions(world) > 1
-
-            await eventually(is_under_way)
-        assert await deletion == 0
-    await world.work_until(dst, delivered=1)
+    await world.fetch("UPDATE batch_states SET settled_at = now() - interval '6 days'")
+    await world.fetch("UPDATE exceptions SET changed_at = now() - interval '6 days'")
+    replay = service.send(f"/destinations/{dst}/replay", dry_run=False)
+    async with world.resources.pool.acquire() as connection, connection.transaction():
+        if first == "replay":
+            async with before_commit(world, replay):
+                assert await batches.delete_data_keys(connection, after=DAY, dead_after=DAY) == 1
+        else:
+            assert await batches.delete_data_keys(connection, after=DAY, dead_after=DEAD_KEY_LIFE) == 1
+            assert (await replay).json()["replayed"] == 1
+    await world.work_until(dst, delivered=2)
 
 
 async def test_an_erasure_beside_the_recovery_of_an_attempt_is_counted(world: World) -> None:
@@ -277,6 +279,29 @@ async def test_a_rename_covers_a_destination_that_takes_the_advertiser_meanwhile
     assert len((await renaming).json()["mappings"]) == 2
     versions = await service.all_items(f"/destinations/{moved}/mappings/{mapping}/versions")
     assert versions[0]["mapping"]["event_name"] == "Other name"
+
+
+async def test_a_destination_takes_the_advertiser_and_publishes_beside_a_rename(service: Service) -> None:
+    """Each waits only for rows that the other has not locked before."""
+    world = service.world
+    [moved, mapping], [renamed, _] = [await other_destination(service) for _ in range(2)]
+    await service.client.patch(f"/destinations/{renamed}", json={"advertiser_id": "77"})
+    changed = f"/destinations/{moved}/mappings/{mapping}"
+    await service.client.patch(changed, json={"country_code": "DE"})
+    path = f"/advertisers/77/event-names/{MAPPING['event_type']}/rename"
+    async with locked(world, "SELECT FROM event_names FOR SHARE"):
+        renaming = asyncio.create_task(service.send(path, to="Other name"))
+        await waits(world)
+        move = await service.client.patch(f"/destinations/{moved}", json={"advertiser_id": "77"})
+        publishing = asyncio.create_task(service.send(f"{changed}/publish"))
+
+        async def is_under_way() -> bool:
+            return publishing.done() or await waiting_sessions(world) > 1
+
+        await eventually(is_under_way)
+    responses = [move, await publishing, await renaming]
+    assert [each.status_code for each in responses] == [200] * 3, [each.text for each in responses]
+    assert len(responses[-1].json()["mappings"]) == 2
 
 
 async def test_a_limited_key_renames_in_no_destination_that_it_may_not_see(service: Service) -> None:

@@ -166,7 +166,7 @@ async def test_the_database_keeps_what_is_final(engine: AsyncEngine, statement: 
 async def test_a_changed_name_touches_the_destinations_of_its_advertiser_at_once(
     engine: AsyncEngine, owner: asyncpg.Connection
 ) -> None:
-    """With one statement, which locks them in the order of their numbers: two changes cannot deadlock."""
+    """They are locked in the order of their numbers: two changes cannot deadlock."""
     first, second, other = (DestinationId("dst_" + letter * 20) for letter in "abc")
     await create(engine, first)
     await create(engine, second)
@@ -183,11 +183,11 @@ async def test_a_changed_name_touches_the_destinations_of_its_advertiser_at_once
         event.listen(engine.sync_engine, "before_cursor_execute", count)
         async with owner.transaction():
             await owner.execute("SELECT FROM destinations WHERE id = $1 FOR UPDATE", first)
-            touching = asyncio.create_task(destinations.touch_advertiser(connection, DRAFT.advertiser_id))
+            locking = asyncio.create_task(destinations.of_advertiser(connection, DRAFT.advertiser_id))
             await eventually(lambda: owner.fetchval(f"SELECT EXISTS ({WAITING_LOCKS})"))
             await owner.execute("SELECT FROM destinations WHERE id = $1 FOR UPDATE NOWAIT", second)
-        await touching
-    assert len(statements) == 1
+        await destinations.touch_all(connection, [each.id for each in await locking])
+    assert len(statements) == 2
     rows = await owner.fetch("SELECT version FROM destinations ORDER BY number")
     assert [row["version"] for row in rows] == [2, 2, 1]
 

@@ -29,7 +29,7 @@ SPARE_PAGES: Final = {"of open events": 400}  # else 60: an index has lost most 
 # Statements that read all open events, or all or all dead ones of a destination. For a join Postgres may look
 # up each of them.
 WIDE: Final = {
-    "batches._FORGET",
+    "batches._FINAL",
     "callbacks.mark_failed",
     "callbacks.read_status",
     "database.partitions.has_open",
@@ -100,7 +100,8 @@ def statements() -> Iterator[tuple[str, str]]:
         for name, text in read_sql(str(module_of(file))).items()
     } | {
         "batches._DUE": batches._DUE,
-        "batches._FORGET": batches._FORGET.format(some=""),
+        "batches._FINAL": batches._FINAL.format(some=""),
+        "batches._FORGET": batches._FORGET,
         "due_work._BUSY": due_work._BUSY,
         "due_work._HEADS": due_work._HEADS,
         "due_work._POLL": due_work._POLL,

@@ -131,22 +131,25 @@ async def rename_event(context: AppContext, advertiser_id: str, event_type: str,
         raise invalid("to", "event_name_invalid", problem)
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
-    name, waiting = clean_event_name(to), 0
-    users = _UsersOfName([], [])
-    async with context.transaction() as change:
-        await _require_all_visible(change.connection, context.caller, advertiser_id)
-        await destinations.of_advertiser(change.connection, advertiser_id)
-        pin = require_found(await event_names.lock(change.connection, advertiser_id, event_type), _NOT_PINNED)
-        # Again: until now a destination could take this advertiser and use the pinned name.
-        affected = await destinations.of_advertiser(change.connection, advertiser_id)
-        await _require_all_visible(change.connection, context.caller, advertiser_id)
-        if pin.name != name:
-            users = await _rename(change, pin, name, [each.id for each in affected])
-            old = {"name": pin.name}
-            new = {"name": name, "mappings": [mapping.id for mapping in users.constant]}
-            await change.record(AuditAction.EVENT_NAME_RENAMED, f"{advertiser_id}/{event_type}", old, new)
-            for destination in affected:
-                waiting += await batches.waiting(change.driver, destination.number)
+    name, is_complete = clean_event_name(to), False
+    while not is_complete:
+        users, waiting = _UsersOfName([], []), 0
+        async with context.transaction() as change:
+            connection = change.connection
+            await _require_all_visible(connection, context.caller, advertiser_id)
+            affected = await destinations.of_advertiser(connection, advertiser_id)
+            pin = require_found(await event_names.lock(connection, advertiser_id, event_type), _NOT_PINNED)
+            visible = {each.id for each in affected if context.caller.sees(each.id)}
+            # If another destination took the advertiser before the name was locked, start again: a lock of
+            # that destination now, out of order, could deadlock.
+            is_complete = visible.issuperset(await destinations.ids_of_advertiser(connection, advertiser_id))
+            if is_complete and pin.name != name:
+                users = await _rename(change, pin, name, [each.id for each in affected])
+                old = {"name": pin.name}
+                new = {"name": name, "mappings": [mapping.id for mapping in users.constant]}
+                await change.record(AuditAction.EVENT_NAME_RENAMED, f"{advertiser_id}/{event_type}", old, new)
+                for destination in affected:
+                    waiting += await batches.waiting(change.driver, destination.number)
     changed, left = (
         [MappingReference(each.id, each.destination, each.name) for each in found]
         for found in (users.constant, users.from_event)
@@ -169,6 +172,7 @@ async def _rename(
 ) -> _UsersOfName:
     """Change a pinned name and publish a new version of each mapping with that constant event type.
 
+    The destinations are those of the advertiser, which the caller has locked. They get a new version too.
     Without the new versions, all events of these mappings would be rejected. Returns the mappings that used
     the old name. Those that read the type from the event keep it.
     """
@@ -183,7 +187,7 @@ async def _rename(
         document = {**mapping.published, "event_name": name}
         note = f"Event renamed from “{pin.name}” to “{name}”."
         await mappings.publish(connection, mapping.id, document, change.by, note)
-    await destinations.touch_advertiser(connection, pin.advertiser_id)
+    await destinations.touch_all(connection, destination_ids)
     return users
 
 
@@ -202,14 +206,10 @@ async def _users_of_name(published: Sequence[StoredMapping], event_type: str, na
     return users
 
 
-async def pin_name(
-    connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping, *, own: DestinationId | None
-) -> None:
+async def pin_name(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
     """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned.
 
-    A new name gives the other destinations of the advertiser a new version; the caller has locked them and
-    changes `own` itself. A caller that has locked a destination of another advertiser passes None, because it
-    must not lock these too: a flush then reads the name that its process does not know.
+    A flush reads a new name that its process does not know.
 
     If a mapping reads the type from the event, the name is pinned when the first event of a type is stored.
     A name that no one can have meant is refused unless it is pinned already.
@@ -221,11 +221,9 @@ async def pin_name(
             raise invalid("event_name", "event_name_invalid", problem)
     if event_type is None:
         return
-    pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
+    pinned = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
     if pinned.name != mapping.event_name:
         raise name_conflict(pinned, mapping.event_name)
-    if new and own is not None:
-        await destinations.touch_advertiser(connection, advertiser, but=own)
 
 
 _NEAR = {
@@ -258,4 +256,4 @@ async def pin_for_advertiser(
         await asyncio.sleep(0)  # other requests of this process go on meanwhile
         assert mapping.published is not None
         compiled = compile_or_refuse(mapping.published, is_published=True)
-        await pin_name(connection, advertiser, compiled, own=None)
+        await pin_name(connection, advertiser, compiled)

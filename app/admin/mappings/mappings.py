@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import ErrorCode, Refusal, copy_as, invalid, new_id, require_found, require_id, require_version
 from app.admin.context import AppContext, Update
-from app.admin.destinations import changing, find_visible, reading
+from app.admin.destinations import changing, reading
 from app.admin.inputs import name_problem_code, read_note
 from app.admin.mappings.event_names import RenameImpact, pin_name, rename_impact
 from app.admin.mappings.schema import compile_or_refuse, draft_warnings, refusal_of_document
-from app.domain.destination import Region, State
+from app.domain.destination import Region
 from app.domain.ids import DestinationId, MappingId
 from app.domain.mapping.diff import Difference, differences, is_same
 from app.domain.mapping.document import ACTION, Mapping, check_draft, check_publishable, compile_mapping
@@ -232,31 +232,12 @@ def _present(members: Document) -> Document:
     return {name: value for name, value in members.items() if value is not None}
 
 
-async def lock_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
-    """Lock all destinations of an advertiser. Return the given destination as it is after the lock.
-
-    Raises Refusal if the given destination is archived. An advertiser's destinations share its pinned names,
-    so only one of these destinations may publish at a time. The fixed order of locks prevents deadlocks.
-    """
-    while destination.state is not State.ARCHIVED:
-        for locked in await destinations.of_advertiser(connection, destination.advertiser_id):
-            if locked.id == destination.id:
-                return locked
-        # The destination may have been archived or moved to another advertiser during the wait for the lock.
-        current = await destinations.find(connection, destination.id)
-        assert current is not None
-        destination = current
-    raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
-
-
 @asynccontextmanager
 async def _locked(
     context: AppContext, destination_id: str, mapping_id: str, expected: Collection[int] | None
 ) -> AsyncIterator[tuple[Update, Destination, StoredMapping]]:
-    """Lock the advertiser, then the mapping. Notify the workers after the commit."""
-    async with context.transaction() as change:
-        destination = await find_visible(change.connection, context.caller, destination_id)
-        destination = await lock_advertiser(change.connection, destination)
+    """Lock the destination, then the mapping. Notify the workers after the commit."""
+    async with changing(context, destination_id) as (change, destination):
         mapping = await find_mapping(change.connection, destination, mapping_id, lock=True)
         require_version(mapping.version, expected)
         yield change, destination, mapping
@@ -288,7 +269,7 @@ async def publish_mapping(
     compiled = compile_or_refuse(before.draft)
     if not before.unpublished_changes:
         return
-    await pin_name(change.connection, destination.advertiser_id, compiled, own=destination.id)
+    await pin_name(change.connection, destination.advertiser_id, compiled)
     version = await mappings.publish(change.connection, before.id, before.draft, change.by, note)
     await destinations.count_published(change.connection, destination.id)
     # A note is free text: the audit records only that the note exists.
@@ -333,7 +314,7 @@ async def _use_version(
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     pinned = {each.event_type: each.name for each in pins}.get(compiled.constant_event_type or "")
     if pinned is None or pinned == compiled.event_name:
-        await pin_name(connection, destination.advertiser_id, compiled, own=destination.id)
+        await pin_name(connection, destination.advertiser_id, compiled)
         await mappings.point_at(connection, mapping.id, earlier.version)
         return
     document = {**earlier.document, "event_name": pinned}

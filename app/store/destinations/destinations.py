@@ -246,16 +246,8 @@ async def touch(connection: AsyncConnection, destination: DestinationId) -> Dest
     return await _changed(connection, destination)
 
 
-async def touch_advertiser(
-    connection: AsyncConnection, advertiser: str, *, but: DestinationId | None = None
-) -> None:
-    """Increment the version of every destination of an advertiser after a pinned name changed.
-
-    All `but` the one that the transaction changes anyway: a second change checks its lane (`archive`).
-    """
-    own = [_COLUMN.advertiser_id == advertiser, _ALIVE, *([_COLUMN.id != but] if but else [])]
-    of_advertiser = select_own(DESTINATIONS, [_COLUMN.id], *own)
-    ids = of_advertiser.order_by(_COLUMN.number).with_for_update(key_share=True)
+async def touch_all(connection: AsyncConnection, ids: Sequence[DestinationId]) -> None:
+    """Increment the version of destinations that the caller has locked (`of_advertiser`)."""
     await execute(connection, update_own(DESTINATIONS, _COLUMN.id.in_(ids), **_NEWER))
 
 

@@ -34,18 +34,18 @@ _COLUMNS = columns_of(EVENT_NAMES, Pin)
 _read = partial(read_row, Pin)
 
 
-async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> tuple[Pin, bool]:
-    """Pin `name` if the event type has no pinned name. Return the pinned name, and whether it is new.
+async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> Pin:
+    """Pin `name` if the event type has no pinned name. Return the pinned name.
 
     Of two concurrent calls, the second waits for the commit of the first and returns its name. Until the
     transaction ends, the name cannot be changed.
     """
     statement = insert_own(EVENT_NAMES, advertiser_id=advertiser, event_type=event_type, name=name)
-    inserted = await execute(connection, statement.on_conflict_do_nothing())
+    await execute(connection, statement.on_conflict_do_nothing())
     # A separate statement, because the snapshot of the insert cannot contain the row that it conflicted with.
     pinned = await lock(connection, advertiser, event_type, shared=True)
     assert pinned is not None
-    return pinned, inserted == 1
+    return pinned
 
 
 async def lock(
@@ -58,7 +58,7 @@ async def lock(
 
 
 async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
-    """Change a pinned name. The caller audits it and calls `destinations.touch_advertiser`."""
+    """Change a pinned name. The caller audits it and calls `destinations.touch_all`."""
     which = (_COLUMN.advertiser_id == advertiser, _COLUMN.event_type == event_type)
     statement = update_own(EVENT_NAMES, *which, name=to, pinned_at=func.now())
     return await read_written(connection, _read, statement.returning(*_COLUMNS))

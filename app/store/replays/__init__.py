@@ -47,8 +47,9 @@ async def requeue(
         {FOUND},
         -- Batches that can be replayed. SKIP LOCKED leaves out those that another replay is queueing.
         free AS (SELECT s.batch, s.events FROM batch_states s JOIN wholes w USING (batch)
-          -- An erasure may have left no event since.
-          WHERE w.young AND w.has_key AND s.events > 0 ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
+          -- An erasure may have left no event since, and the data key may have been deleted.
+          WHERE w.young AND w.has_key AND s.events > 0 AND s.data_key IS NOT NULL
+          ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
         -- The running sum of their events in order of acceptance.
         summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
         -- The batches that fit into $12 events.
@@ -66,8 +67,8 @@ async def requeue(
         -- The oldest events that can be replayed, without those that another replay is queueing.
         free AS (SELECT e.batch, e.place, e.status FROM exceptions e JOIN singles USING (batch, place)
           JOIN batch_states s ON s.batch = e.batch
-          -- FOR SHARE keeps an erasure from rewriting the batch.
-          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $12
+          -- FOR SHARE keeps an erasure from rewriting the batch, and its data key from being deleted.
+          WHERE young AND has_key AND s.data_key IS NOT NULL ORDER BY e.batch, e.place LIMIT $12
           FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED),
         queued AS (UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(),
           send_group = NULL, tries = 0, reason = 'replayed', code = NULL,
