@@ -5,17 +5,13 @@ Also the settings that conversions depend on.
 Routes, pages and commands receive the context from their process.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar
-from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -24,6 +20,7 @@ from app.admin import NO_CALLER, Caller
 from app.admin.access.people import PersonClaims
 from app.amazon.accounts import Visibility
 from app.amazon.tokens import SignIn
+from app.computation_thread import ComputationThread
 from app.crypto import OpaqueTexts, Vault
 from app.domain.admission import Limits
 from app.domain.conversion.results import DeploymentRules
@@ -63,33 +60,6 @@ class SendConversions(Protocol):
 
 def _forget(id_: object) -> None:
     """Do nothing: this process has no cache."""
-
-
-@dataclass(slots=True)
-class ComputationThread:
-    """A thread for computations of a process.
-
-    While the event loop computes, the process answers no other request. So a computation that may take more
-    than some 20 ms of CPU runs here, after its inputs were read and its transaction has ended.
-
-    A process has two: one for computations that may take seconds, such as a backtest, and one for those of
-    up to 0.2 s, which would wait for them. Each further thread would take time slices of 5 ms from the event
-    loop. An organisation has at most one computation in a queue, so the computations of one organisation
-    delay those of another by at most one computation each.
-    """
-
-    _executor: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "computation"))
-    _turns: WeakValueDictionary[OrganisationId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-
-    async def run(
-        self, organisation: OrganisationId, function: Callable[P, R], *args: P.args, **named: P.kwargs
-    ) -> R:
-        """Return the function's result. The function must not use objects that the event loop changes."""
-        turn = self._turns.setdefault(organisation, asyncio.Lock())
-        async with turn:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._executor, partial(function, *args, **named)
-            )
 
 
 @dataclass(slots=True)
@@ -184,7 +154,8 @@ class AppContext(EvaluationSettings):
     # Remove a key or an organisation from the caches of this process, after a change was committed.
     forget_key: Callable[[KeyId], None] = _forget
     forget_organisation: Callable[[OrganisationId], None] = _forget
-    # Who acts, for which organisation, and the threads for its long and its short computations.
+    # Who acts, for which organisation, and the threads for its computations: those that may take
+    # seconds, such as a backtest, and those of up to 0.2 s, which would wait for them.
     caller: Caller = NO_CALLER
     organisation: OrganisationId = NONE
     computations: ComputationThread = field(default_factory=ComputationThread)

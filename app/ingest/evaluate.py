@@ -4,18 +4,15 @@ A flush then stores the request, and sets the results of its events.
 """
 
 import asyncio
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
-from typing import TypeVar
 
 import msgspec
 from msgspec import structs
 
+from app.computation_thread import ComputationThread
 from app.domain.conversion.convert import ID_DERIVED, Conversion, EventWarning, Work
 from app.domain.destination import State
 from app.domain.event import (
@@ -39,14 +36,11 @@ from app.store import flush as flush_store
 from app.store.database.clock import DatabaseClock
 from app.store.events.journey_figures import JourneyNode
 
-Result = TypeVar("Result")
-
 # A large request is evaluated in slices of this many events, one to two milliseconds of CPU time each.
 # Between two slices the event loop serves other requests.
 SLICE_EVENTS = 50
 # A slice also ends after this many steps: as many as one event may take, ten milliseconds of CPU time.
 SLICE_STEPS = MAX_STEPS
-_STACK_BYTES = 16 * 1024 * 1024  # msgspec's decoder takes up to 4 MiB before it refuses the depth
 _TOO_MUCH_WORK = "Converting the events before it took all the work that a request may cost."
 
 
@@ -125,42 +119,17 @@ class PendingRequest(msgspec.Struct, eq=False):
     __repr__ = object.__repr__
 
 
-def _deep_thread() -> ThreadPoolExecutor:
-    """Return a thread with a stack for the deepest JSON. By `ulimit -s` a thread may have 2 MiB."""
-    before = threading.stack_size(_STACK_BYTES)
-    try:
-        executor = ThreadPoolExecutor(1, "large_json")
-        executor.submit(int)  # starts the thread
-        return executor
-    finally:
-        threading.stack_size(before)
-
-
-@dataclass(slots=True)
-class LargeJsonThread:
-    """A thread for large JSON, one at a time: its values take up to a hundred megabytes of memory.
-
-    Between its steps the event loop answers other requests.
-    """
-
-    _executor: ThreadPoolExecutor = field(default_factory=_deep_thread)
-
-    async def run(self, function: Callable[[], Result]) -> Result:
-        """Return the function's result. It must read no object that the event loop changes in place."""
-        results: list[Result] = []  # a future would keep its result until the next garbage collection
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._executor, lambda: results.append(function()))
-        return results.pop()
-
-
 @dataclass(slots=True, repr=False)
 class Evaluator:
-    """Evaluates the events of requests. `pepper` is the key of content digests."""
+    """Evaluates the events of requests. `pepper` is the key of content digests.
+
+    `thread` reads and evaluates large events, one at a time: the values of one take up to 100 MB.
+    """
 
     destinations: DestinationCache
     pepper: bytes
     clock: DatabaseClock
-    thread: LargeJsonThread = field(default_factory=LargeJsonThread)
+    thread: ComputationThread = field(default_factory=ComputationThread)
 
     async def evaluate(self, request: PendingRequest) -> None:
         """Evaluate the events of a request, a large one in slices: one for each event-loop iteration.
@@ -193,7 +162,7 @@ class Evaluator:
                 pause_below = work.left - SLICE_STEPS
                 await asyncio.sleep(0)
             if request.events.is_large(index):
-                each, destination = await self.thread.run(partial(evaluate_one, index))
+                each, destination = await self.thread.run(request.access.organisation, evaluate_one, index)
             else:
                 each, destination = evaluate_one(index)
             evaluated.append(each)
@@ -221,10 +190,10 @@ class Evaluator:
     async def refresh(
         self, connection: PipelineConnection, requests: Sequence[PendingRequest]
     ) -> flush_store.FlushPreconditions:
-        """Evaluate each request again whose evaluation used an outdated configuration version or clock.
+        """Read the present configuration of the destinations of these requests; return the preconditions.
 
-        So a configuration change takes effect in every process as soon as it is acknowledged. Returns the
-        current preconditions.
+        Each request of `outdated` must then be evaluated again. So a configuration change takes effect in
+        every process as soon as it is acknowledged.
         """
         await self.clock.ensure(connection)
         used = {id_ for request in requests for id_ in request.versions}
@@ -234,12 +203,16 @@ class Evaluator:
         }
         if stale:
             await self.destinations.refresh(connection, stale)
-        for request in requests:
-            if self.clock.differs_from(request.clock_offset) or any(
-                version != self.destinations.version(id_) for id_, version in request.versions.items()
-            ):
-                await self.evaluate(request)
         return current
+
+    def outdated(self, requests: Sequence[PendingRequest]) -> list[PendingRequest]:
+        """Return the requests whose evaluation used an outdated configuration version or clock."""
+        return [
+            request
+            for request in requests
+            if self.clock.differs_from(request.clock_offset)
+            or any(version != self.destinations.version(id_) for id_, version in request.versions.items())
+        ]
 
 
 def evaluate(

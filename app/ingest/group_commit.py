@@ -131,6 +131,8 @@ class FlushSession:
                 connection = await self.connection()
                 # Outside the transaction, so that no other flush waits for it.
                 await self.evaluator.clock.ensure(connection)
+                for request in self.evaluator.outdated(requests) if tries else ():
+                    await self.evaluator.evaluate(request)
                 await self.writer.journeys.register(connection, requests)
                 flush = await self._write_in_one_round_trip(connection, requests)
                 return flush or await self._write_in_transaction(connection, requests)
@@ -150,6 +152,11 @@ class FlushSession:
         async with flush_store.transaction(connection):
             current = await self.evaluator.refresh(connection, requests)
             self._generation = current.generation
+            for request in self.evaluator.outdated(requests):
+                if any(map(request.events.is_large, range(len(request.events.members)))):
+                    # It may wait for other large events, and archiving waits for the flush lock.
+                    raise asyncpg.SerializationError("A large event must be evaluated again.")
+                await self.evaluator.evaluate(request)
             if not self.writer.journeys.is_complete(requests, current.day):
                 raise asyncpg.SerializationError("The journey nodes are not registered.")
             flush = Flush(requests, self._generation)

@@ -130,6 +130,8 @@ class Intake:
         try:
             async with self.pool.acquire() as connection, connection.transaction(readonly=True):
                 current = await self.evaluator.refresh(connection, [request])
+                for each in self.evaluator.outdated([request]):
+                    await self.evaluate(each)
                 flush = Flush([request], current.generation)
                 await self.writer.read(connection, flush)
         except DRIVER_ERRORS:
@@ -142,13 +144,14 @@ class Intake:
     async def _add_previews(self, request: PendingRequest, results: list[EventResult]) -> None:
         """Add the preview of each event to its result, with pauses for other requests of this process."""
         now, work = self.evaluator.clock.now(), Work(SLICE_STEPS)
+        owner = request.access.organisation
         for index, evaluated in enumerate(request.evaluated):
             if index % SLICE_EVENTS == 0 or work.left < 0:
                 work = Work(SLICE_STEPS)
                 await asyncio.sleep(0)
-            result, read = results[index], request.events.reader(index)
-            show = partial(_preview, read, evaluated, result, now, work)
-            shown = await self.evaluator.thread.run(show) if request.events.is_large(index) else show()
+            result = results[index]
+            show = partial(_preview, request.events.reader(index), evaluated, result, now, work)
+            shown = await self.parse_large(owner, show) if request.events.is_large(index) else show()
             results[index] = structs.replace(result, preview=shown)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from fastapi import FastAPI
@@ -30,7 +30,7 @@ from app.domain.admission import ShedReason
 from app.domain.event import LARGE_JSON_BYTES, MalformedBody, reject_late
 from app.domain.ids import DestinationId
 from app.domain.trace import RequestTrace
-from app.ingest.evaluate import PendingRequest, Result, SenderAccess
+from app.ingest.evaluate import PendingRequest, SenderAccess
 from app.server.admission import REFUSAL_DELAY_S, AdmissionController, Permit
 from app.server.middleware import (
     CLIENT_CLOSED_REQUEST,
@@ -43,6 +43,7 @@ from app.server.middleware import (
 )
 from app.server.request_head import KIB, PATH
 
+Result = TypeVar("Result")
 _LARGE_BODY_BYTES: Final = 8 * KIB
 _SCOPES: Final = scopes_of(intake.post_events)
 _DELAYED_STATUSES: Final = {STATUSES[ErrorCode.TOO_MANY_REQUESTS], STATUSES[ErrorCode.UNAVAILABLE]}
@@ -169,10 +170,10 @@ class EventsEndpoint:
         body = await RequestBodyReader(receive, permit, admission).read()
         async with context.intake.evaluating_large() if len(body) > _LARGE_BODY_BYTES else nullcontext():
             ids_outside = query.destination_id, query.mapping_id
-            read = await self._parse(body, partial(intake.read_body, body, media_type, *ids_outside))
+            read = await self._parse(access, body, partial(intake.read_body, body, media_type, *ids_outside))
             charged = 0
             try:
-                events = await self._parse(body, partial(reject_late, read, late)) if late else read
+                events = await self._parse(access, body, partial(reject_late, read, late)) if late else read
                 if events is None:
                     raise Refusal.of(admission.refusal(ShedReason.LANE))
                 if not query.dry_run:
@@ -183,7 +184,7 @@ class EventsEndpoint:
                 await context.intake.evaluate(request)
             except MalformedBody:
                 self.organisations.limits.refund(caller.organisation, charged)
-                problem = await self._parse(body, lambda: malformed_body(strict_json.parse(body)))
+                problem = await self._parse(access, body, lambda: malformed_body(strict_json.parse(body)))
                 raise Refusal.of(problem) from None
         results = await (context.intake.dry_run if query.dry_run else context.intake.store)(request)
         if results is None:
@@ -196,10 +197,10 @@ class EventsEndpoint:
             return await context.computations.run(caller.organisation, build)
         return intake.results_response(results)
 
-    async def _parse(self, body: bytes, parse: Callable[[], Result]) -> Result:
+    async def _parse(self, access: SenderAccess, body: bytes, parse: Callable[[], Result]) -> Result:
         """Return the result of a function that parses the body, in a thread if the body is large."""
         if len(body) > LARGE_JSON_BYTES:
-            return await self.context.intake.parse_large(parse)
+            return await self.context.intake.parse_large(access.organisation, parse)
         return parse()
 
 

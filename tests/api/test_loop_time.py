@@ -22,9 +22,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from app.admin.context import ComputationThread
 from app.admin.events.history import ATTEMPT
 from app.api.http.query_parameters import parameters_of
+from app.computation_thread import ComputationThread
 from app.console import pages
 from app.crypto import OpaqueTexts
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId

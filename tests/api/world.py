@@ -140,7 +140,7 @@ class FakeIntake:
     def evaluating_large(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
-    async def parse_large(self, parse: Callable[[], Any]) -> Any:
+    async def parse_large(self, owner: str, parse: Callable[[], Any]) -> Any:
         return parse()
 
     async def evaluate(self, request: PendingRequest) -> None:

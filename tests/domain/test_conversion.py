@@ -5,10 +5,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conversions import NOW, amazon_event, converted, document, event, refused, warnings
+from conversions import (
+    EVENT,
+    NOW,
+    RULES,
+    amazon_event,
+    compiled,
+    converted,
+    document,
+    event,
+    refused,
+    warnings,
+)
 
-from app.domain.conversion.convert import Conversion
-from app.domain.event import amazon_event_id
+from app.domain.conversion.convert import Conversion, ConversionPlan, Rules
+from app.domain.event import Event, Rejection, amazon_event_id
 from sandbox.rules import judge
 from tests.tables import cases
 
@@ -66,6 +77,24 @@ def test_absent_members_are_left_out() -> None:
         "eventDescription", "countryCode", "eventTime", "matchKeys", "eventId",
     ]  # fmt: skip
     assert "dataSetName" not in amazon_event(event(), made, dataset_name="")["eventDescription"]
+
+
+def test_two_threads_convert_with_one_plan() -> None:
+    """One converts with a later time while the other reads an event that was too old then."""
+    plan = ConversionPlan(compiled(document(event_timestamp="when")), Rules(**RULES))
+    earlier = NOW - timedelta(days=60)
+    user = {"email": "ada@example.com", "phone": "+12025550123", "country": "US"}
+    content = {**EVENT, "when": earlier.isoformat(), "user": user}
+
+    class Interrupted(dict[str, Any]):
+        def get(self, name: str, default: Any = None) -> Any:
+            if name == "when":
+                assert isinstance(plan.convert(Event("2", "dst_1", None, content), "2", earlier), Conversion)
+            return super().get(name, default)
+
+    outcome = plan.convert(Event("1", "dst_1", None, Interrupted(content)), "1", NOW)
+    assert isinstance(outcome, Rejection)
+    assert outcome.reason == "event_too_old"
 
 
 def test_only_the_shape_shows_in_a_repr() -> None:

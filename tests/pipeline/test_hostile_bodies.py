@@ -30,10 +30,17 @@ PADDINGS = {
 
 DEEPEST = """
 import asyncio
+import httpx
+from app.amazon.client import EventsClient
 from app.domain import strict_json
-from app.ingest.evaluate import LargeJsonThread
+from app.domain.destination import Region
+from app.computation_thread import ComputationThread
 body = b'{"a":' * 200_000 + b"1" + b"}" * 200_000
-print(asyncio.run(LargeJsonThread().run(lambda: strict_json.parse(body))).why)
+print(asyncio.run(ComputationThread().run(1, strict_json.parse, body)).why)
+amazon = httpx.MockTransport(lambda _: httpx.Response(500, content=body))
+client = EventsClient("c", "http://amazon.test", amazon)
+call = client.send(Region.NA, access_token="t", advertiser_id="1", conversions=[b"{}"] * 21)
+print(type(asyncio.run(call).reply).__name__)
 """
 
 
@@ -47,7 +54,7 @@ def test_the_deepest_body_is_refused_whatever_stack_a_thread_gets() -> None:
         text=True,
         check=True,
     )
-    assert printed.stdout == "too_deep\n"
+    assert printed.stdout.split() == ["too_deep", "ServerError"]
 
 
 def highest_mib(pid: int) -> int:

@@ -17,11 +17,12 @@ from app.domain.ids import DestinationId
 from app.ingest import evaluate as evaluation
 from app.ingest.evaluate import DedupResult, Evaluated
 from app.ingest.intake import QueueAgeMonitor, _results
+from app.store.database.partitions import hold_flushes
 from tests.databases import execute
 from tests.event_loop import pauses, turns
 from tests.pipeline.rows import LABORIOUS, MAPPING, publish, request_of
 from tests.pipeline.service import Service
-from tests.pipeline.world import World, event, laborious_event, stamp
+from tests.pipeline.world import World, event, eventually, laborious_event, stamp
 from tests.tables import cases
 
 OTHER = "map_other000000000000000"
@@ -266,6 +267,28 @@ async def test_a_large_event_is_read_outside_the_event_loop(world: World, media_
     world.intake.sampler._waiting.clear()
     world.intake.sampler.observe(world.intake._find, request)
     assert len(world.intake.sampler._waiting) == 1, "a sample would be as much work again"
+
+
+async def test_a_large_event_waits_for_others_without_the_flush_lock(world: World) -> None:
+    """It must be evaluated again after a publication. Archiving waits for the lock."""
+    dst = await world.destination(event(0))
+    request = request_of([event(1)], dst)
+    body = json.dumps(event(1, note="x" * LARGE_JSON_BYTES)).encode()
+    request.events = cast("Events", read_body(body, "application/json", dst, None))
+    await world.intake.evaluate(request)
+    destinations, version = world.intake.evaluator.destinations, request.versions[DestinationId(dst)]
+    await publish(world.resources.pool, dst, f"map_{1:020d}", MAPPING, version=2)
+    release = threading.Event()
+    other = asyncio.create_task(world.intake.parse_large("other", release.wait, 20))
+    storing = asyncio.create_task(world.intake.store(request))
+    try:
+        await eventually(lambda: destinations.version(DestinationId(dst)) != version)
+        async with world.resources.pool.acquire() as connection, connection.transaction():
+            await hold_flushes(connection)
+    finally:
+        release.set()
+    assert [result.status for result in await storing or ()] == ["accepted"]
+    await other
 
 
 async def test_each_request_of_a_flush_is_stored_with_the_current_mapping(world: World) -> None:

@@ -261,10 +261,11 @@ async def test_a_flush_that_waited_for_a_lock_is_repeated_once(
     """Its callers wait. A group is divided instead."""
     async with make_world(database_url) as world:
         session = world.intake.group_commit.session
+        request = await world.evaluated(await world.destination(), event(1))
         register = AsyncMock(side_effect=asyncpg.LockNotAvailableError)
         monkeypatch.setattr(session.writer, "journeys", SimpleNamespace(register=register))
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await session.write([None] * requests)  # type: ignore[list-item]
+            await session.write([request] * requests)
         assert register.await_count == tries
 
 

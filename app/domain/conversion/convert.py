@@ -89,7 +89,8 @@ class ConversionPlan:
         self._fixed_kind = None if kind is None or kind.conflict else kind
         self._granted = f',"consent":{json_text(consent.GRANTED_PAIR)}'
         self._recent = min(rules.deployment.warn_age, rules.deployment.max_age)
-        self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
+        # The time of the last conversion, and the first and the last usual time of an event then.
+        self._limits = (datetime.min.replace(tzinfo=UTC),) * 3
 
     def _kind_of(self, event_type: str, event_source: str | None) -> _Kind:
         """Return the kind of a type and a source; without a source it has no `opening`."""
@@ -220,10 +221,12 @@ class ConversionPlan:
     def _read_time(self, run: Run, now: datetime) -> EventTime | None:
         """Read the event time. It must be an age that Amazon accepts (P6)."""
         step = self._time
-        if now is not self._now:  # once for all events of a request
-            self._now, self._first, self._last = now, now - self._recent, now + EARLY_LIMIT
+        of, first, last = self._limits
+        if now is not of:  # once for all events of a request
+            first, last = now - self._recent, now + EARLY_LIMIT
+            self._limits = now, first, last  # one value: other threads use the plan too
         time = step.get(run)
-        is_recent = type(time) is EventTime and self._first <= time.at <= self._last
+        is_recent = type(time) is EventTime and first <= time.at <= last
         if is_recent and not run.notes and run.trace is None:
             return time  # type: ignore[no-any-return]
         warnings: tuple[str, ...] = ()
