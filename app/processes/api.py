@@ -142,7 +142,8 @@ async def build_application(
         channels=settings.notification_channels,
         rejection_days=settings.rejection_retention_days,
     )
-    flush_task = asyncio.create_task(intake.run(), name="flush")
+    flush = _keep_running("flush", intake.run, resources.telemetry)
+    flush_task = asyncio.create_task(flush, name="flush")
     application = create_application(context)
     organisations: OrganisationCache = application.state.organisations
     background: dict[str, Callable[[], Awaitable[None]]] = {
@@ -178,10 +179,10 @@ async def build_application(
 
 
 async def _keep_running(name: str, job: Callable[[], Awaitable[None]], telemetry: Telemetry) -> None:
-    """Run a background job until cancelled. After a defect, log the defect and begin the job again."""
+    """Run a background job until it ends. After a defect, log the defect and begin the job again."""
     while True:
         try:
-            await job()
+            return await job()
         except Exception as defect:
             telemetry.failed("job.failed", defect, level=40, job=name)
         await asyncio.sleep(_RESTART_AFTER_S)

@@ -134,13 +134,19 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_DEADLINE_CHECK_INTERVAL_S)
-            now = loop.time()
-            for connection in self._connections():
-                try:
-                    connection.check_deadlines(now)
-                except Exception:  # the other connections still need their checks
-                    _log.exception("connection.defect")
-                    connection.transport.abort()
+            try:
+                self._check_connections(loop.time())
+            except Exception:  # the next check is still needed
+                _log.exception("deadline_check.defect")
+
+    def _check_connections(self, now: float) -> None:
+        for connection in self._connections():
+            try:
+                connection.check_deadlines(now)
+            except Exception:  # the other connections still need their checks
+                _log.exception("connection.defect")
+                self.server_state.connections.discard(connection)
+                connection.transport.abort()
 
     def _connections(self) -> list[HttpConnection]:
         return [each for each in self.server_state.connections if isinstance(each, HttpConnection)]

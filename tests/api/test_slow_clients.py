@@ -320,12 +320,13 @@ async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(ser
     assert server.closed("reading") == 1
 
 
+@cases("is_closed", {"the check fails": True, "closing the connection fails too": False})
 async def test_a_defect_in_the_deadline_check_of_one_connection_ends_only_that_one(
-    server: Running, caplog: pytest.LogCaptureFixture
+    server: Running, caplog: pytest.LogCaptureFixture, is_closed: bool
 ) -> None:
     """Nothing else would look after the others."""
 
-    def defect(now: float) -> None:
+    def defect(now: float = 0) -> None:
         raise RuntimeError(now)
 
     broken = await Client.of(server)
@@ -333,11 +334,13 @@ async def test_a_defect_in_the_deadline_check_of_one_connection_ends_only_that_o
         await asyncio.sleep(0)
     (connection,) = server.server.server_state.connections
     connection.check_deadlines = defect  # type: ignore[union-attr, method-assign]
+    if not is_closed:
+        connection.transport.abort = defect  # type: ignore[union-attr, method-assign]
+    await eventually(lambda: "connection.defect" in caplog.text)
     other = await Client.of(server)
-    for client in (broken, other):
+    for client in (broken, other) if is_closed else (other,):
         await asyncio.wait_for(client.ended(), LIMITS.head_s + 2 * SWEEP_S + SLACK_S)
     assert server.closed("head") == 1
-    assert "connection.defect" in caplog.text
 
 
 async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_head() -> None:
