@@ -22,7 +22,7 @@ from app.domain.outcomes.settle import RetryPolicy
 from app.store import PipelineConnection, Row, attempts, batches, lanes
 from app.store.counts import CountWriter
 from app.store.destinations import destinations, sign_ins, token_leases
-from tests.pipeline.amazon import Hanging, refuse_odd
+from tests.pipeline.amazon import refuse_odd
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.service import Service
 from tests.pipeline.test_balance import check
@@ -157,19 +157,22 @@ async def test_an_action_on_a_destination_does_not_wait_for_an_erasure(
     assert response.status_code == 200, response.text
 
 
-@cases("by", {"a second 401": "401", "a revoked refresh token": "revoked"})
-async def test_a_sign_in_that_ends_while_it_is_disconnected_ends_once(service: Service, by: str) -> None:
+async def test_the_first_401_does_not_wait_for_an_action_on_the_destination(world: World) -> None:
+    """Until it is recorded, the destination gets no new token."""
+    dst = DestinationId(await world.destination(event(1)))
+    async with locked(world, "SELECT FROM destinations FOR UPDATE"), world.resources.pool.acquire() as one:
+        assert not await token_leases.record_refusal(one, dst, 1)
+    [row] = await world.fetch("SELECT forced_at, access_until FROM sign_ins")
+    assert row["forced_at"] == row["access_until"]
+
+
+async def test_a_sign_in_that_is_revoked_while_it_is_disconnected_ends_once(service: Service) -> None:
     """Both lock the destination first, so there is no deadlock."""
     world = service.world
     dst = await world.destination(event(1))
-    world.amazon.script = request = Hanging(httpx.Response(401))
-    answered = request.release
-    if by == "revoked":
-        await world.fetch("UPDATE sign_ins SET access_until = now()")
-        world.amazon.token_server = answered = asyncio.Event()
-        world.amazon.token_answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
-    else:
-        await world.fetch("UPDATE sign_ins SET forced_at = now()")
+    await world.fetch("UPDATE sign_ins SET access_until = now()")
+    world.amazon.token_server = answered = asyncio.Event()
+    world.amazon.token_answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
     world.work()
     await eventually(lambda: world.amazon.unanswered)
     async with locked(world, "SELECT FROM sign_ins FOR UPDATE"):

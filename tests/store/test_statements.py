@@ -69,7 +69,7 @@ FOR_ALL = {
         destinations.token_leases.endpoint_found destinations.token_leases.lock_destination
         destinations.token_leases.park destinations.token_leases.read
         destinations.token_leases.record_refusal destinations.token_leases.release
-        destinations.token_leases.store_tokens
+        destinations.token_leases.store_tokens destinations.token_leases.was_refreshed
     """,
     "an API process converts events of all organisations": "match_quality.shadows.running",
     "the monitor watches all organisations; each incident carries its own": """

@@ -26,14 +26,13 @@ WHERE destination = $1 AND generation = $2
 SELECT FROM destinations WHERE id = $1 FOR NO KEY UPDATE
 
 -- name: record_refusal
--- The locked row before the update, and whether the token was refreshed after a 401 and is not
--- expired.
-WITH before AS (SELECT destination, forced_at,
-    forced_at IS NOT NULL AND access_until > clock_timestamp() AS is_refreshed
-  FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE)
-UPDATE sign_ins s SET forced_at = coalesce(s.forced_at, now()),
-  access_until = CASE WHEN b.forced_at IS NULL THEN now() ELSE s.access_until END
-FROM before b WHERE s.destination = b.destination RETURNING b.is_refreshed
+UPDATE sign_ins SET forced_at = now(), access_until = now()
+WHERE destination = $1 AND generation = $2 AND forced_at IS NULL
+
+-- name: was_refreshed
+-- Whether the token was refreshed after a 401 and is not expired.
+SELECT forced_at IS NOT NULL AND access_until > clock_timestamp() FROM sign_ins
+WHERE destination = $1 AND generation = $2
 
 -- name: confirm_token
 UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2
