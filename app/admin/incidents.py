@@ -22,7 +22,7 @@ from app.domain.incidents.thresholds import DEFAULTS, MUTED_UNTIL, RANGES, Thres
 from app.domain.notifications import Channel, ChannelType, Preference, SentMessages
 from app.store import PipelineConnection, incidents, transactions
 from app.store.audit import AuditAction
-from app.store.destinations import figures, outcome_history
+from app.store.destinations import destinations, figures, outcome_history
 from app.store.destinations.destinations import Destination
 from app.store.incidents import IncidentFilter, StoredIncident, notifications
 from app.store.incidents import alerting as stored_alerting
@@ -186,23 +186,31 @@ class NotificationPreference(RequestBody):
 
 
 async def change_alerting(
-    change: Update, destination: Destination, members: Mapping[str, Any], *, replaces: bool = False
-) -> bool:
-    """Merge members into the alerting of a destination; return whether they changed anything.
+    change: Update,
+    destination: Destination,
+    members: Mapping[str, Any],
+    *,
+    before: Destination | None,
+    replaces: bool = False,
+) -> Destination:
+    """Merge members into the alerting of a destination. Return the destination, which gets a new version.
 
-    With `replaces`, thresholds that `members` does not contain get their defaults.
+    If this transaction changed or created the destination, its version is new already: it is then not the row
+    `before`. With `replaces`, thresholds that `members` does not contain get their defaults.
     """
-    before = (await stored_alerting.read(change.driver, destination.id)).alerting
-    after = thresholds.merged(thresholds.maintenance(before) if replaces else before, members)
-    if after == before:
-        return False
-    if after.get(MUTED_UNTIL) != before.get(MUTED_UNTIL):
+    old = (await stored_alerting.read(change.driver, destination.id)).alerting
+    new = thresholds.merged(thresholds.maintenance(old) if replaces else old, members)
+    if new == old:
+        return destination
+    if new.get(MUTED_UNTIL) != old.get(MUTED_UNTIL):
         now = await transactions.started_at(change.driver)
-        require_future(f"alerting.{MUTED_UNTIL}", thresholds.read(after).muted_until, now)
-    await stored_alerting.write_alerting(change.driver, destination.id, after)
-    old, new = ({"alerting": each} for each in (before, after))
-    await change.record(AuditAction.DESTINATION_ALERTING_CHANGED, destination.id, old, new)
-    return True
+        require_future(f"alerting.{MUTED_UNTIL}", thresholds.read(new).muted_until, now)
+    await stored_alerting.write_alerting(change.driver, destination.id, new)
+    views = ({"alerting": each} for each in (old, new))
+    await change.record(AuditAction.DESTINATION_ALERTING_CHANGED, destination.id, *views)
+    if destination is not before:
+        return destination
+    return await destinations.touch(change.connection, destination.id)
 
 
 async def read_alerting(context: AppContext, destination: str) -> stored_alerting.AlertingRow:

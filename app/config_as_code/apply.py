@@ -152,11 +152,9 @@ async def _destination(change: Update, step: DestinationStep, channels: Collecti
     enabled = desired.status_callback
     if enabled is not None and enabled != after.status_callback:
         await set_status_callback(change, after, enabled=enabled)
-    if desired.alerting is not None and await change_alerting(
-        change, after, desired.alerting.stored(), replaces=True
-    ):
-        # A changed destination has a new version already.
-        after = await destinations.touch(connection, after.id) if after is step.existing else after
+    if desired.alerting is not None:
+        alerting = desired.alerting.stored()
+        after = await change_alerting(change, after, alerting, before=step.existing, replaces=True)
     if desired.notifications is not None:
         await change_preference(change, after, desired.notifications.preference(), channels)
     return after

@@ -234,6 +234,12 @@ async def test_a_file_sets_thresholds_and_messages_of_incidents(world: ApiWorld)
         "notifications.kinds",
         "notifications.min_severity",
     ]
+    before = (await world.call("GET", path)).json()
+    async with world.engine.begin() as erasure:
+        await erasure.exec_driver_sql("SELECT FROM lanes FOR UPDATE")
+        # One change, which reads no lane.
+        await apply(world.engine, file(acme(**managed, rate_limit={"requests_per_second": 2.0, "burst": 2})))
+    assert (await world.call("GET", path)).json()["version"] == before["version"] + 1
     await apply(world.engine, file(acme(**managed)))
     after = (await world.call("GET", path)).json()["alerting"]
     assert (after["backlog"]["minutes"], after["dead_letters"]["enabled"]) == (30, False)

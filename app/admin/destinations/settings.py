@@ -167,10 +167,9 @@ async def change_destination(
         require_version(before.version, expected)
         warnings: Sequence[CurrencyWarning] = ()
         after = await update_settings(change, before, _changed(before, body))
-        alerting = body.alerting.stored() if body.alerting else dict.fromkeys(AlertingInput.model_fields)
-        if "alerting" in body.model_fields_set and await change_alerting(change, after, alerting):
-            # A changed destination has a new version already.
-            after = after if after is not before else await destinations.touch(change.connection, after.id)
+        if "alerting" in body.model_fields_set:
+            alerting = body.alerting.stored() if body.alerting else dict.fromkeys(AlertingInput.model_fields)
+            after = await change_alerting(change, after, alerting, before=before)
         if "currency" in body.model_fields_set:
             warnings = await currency_warnings(change.connection, after)
         result = await _saved(change.driver, after, context.now(), warnings)
