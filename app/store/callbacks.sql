@@ -40,8 +40,9 @@ WHERE id = (SELECT id FROM callbacks
 RETURNING id, made_at, tries, now() - made_at AS age
 
 -- name: events_of_callback
+-- Without those that a transaction committed after their destination's callbacks were disabled.
 SELECT destination, batch, day, places, events, status, code, reason, at FROM callback_events
-WHERE callback = $1 ORDER BY id
+JOIN callback_destinations USING (destination) WHERE callback = $1 ORDER BY id
 
 -- name: reschedule
 UPDATE callbacks SET due_at = now() + $2::interval, leased_until = NULL, problem = $3 WHERE id = $1

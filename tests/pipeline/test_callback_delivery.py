@@ -238,6 +238,26 @@ async def test_a_callback_whose_commit_was_rolled_back_is_never_sent(world: Worl
     assert await world.fetch("SELECT FROM callback_events") == []
 
 
+async def test_no_final_state_is_sent_that_commits_after_callbacks_were_disabled(
+    world: World, receiver: Receiver, reporting: str
+) -> None:
+    """Its transaction read that they were enabled."""
+    number, other = await world.number(reporting), await world.destination()
+    await tell(world, other)
+    await world.post(reporting, event(1))
+    async with world.resources.pool.acquire() as one, world.pool.acquire() as two, one.transaction():
+        await world.holding(callbacks_enabled=True).discard(one, number)
+        assert await callbacks.disable(two, number)
+    await world.post(other, event(2))
+    world.work(journey=engine_of(receiver))
+    assert [each["event_id"] for each in await received(receiver, 1)] == ["ord-2"]
+
+    async def is_empty() -> bool:
+        return not await world.fetch("SELECT FROM callback_events")
+
+    await eventually(is_empty)
+
+
 async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receiver: Receiver) -> None:
     """A state that is written first and committed last is reported too: there is no cursor to pass it."""
     first, second = await world.destination(), await world.destination()

@@ -34,7 +34,8 @@ FOR_ALL = {
         destinations.cache.pin_names destinations.cache.pinned_names
     """,
     "a worker reports final states of destinations that it names by number": """
-        callbacks.destinations_of callbacks.mappings_of callbacks.mark_failed callbacks.note
+        callbacks.destinations_of callbacks.events_of_callback callbacks.mappings_of
+        callbacks.mark_failed callbacks.note
     """,
     "names the destination by its number, which a scoped statement found": """
         callbacks.read_status events.attempts.attempts
