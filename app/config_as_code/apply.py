@@ -19,7 +19,7 @@ from app.config_as_code.file import DesiredDestination, FileProblem, InvalidFile
 from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedAction, plan
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
-from app.store import driver_of
+from app.store import driver_of, transactions
 from app.store.destinations import destinations
 from app.store.destinations.destinations import Destination
 from app.store.incidents import notifications
@@ -76,10 +76,13 @@ async def apply(
 async def _apply_plan(
     connection: AsyncConnection, desired: Sequence[DesiredDestination], options: ApplyOptions
 ) -> AppliedPlan | InvalidFile:
+    change = Update(connection, await driver_of(connection), options.by)
+    # Every process applies its file when it starts, and they wait for each other.
+    await transactions.set_lock_timeout(change.driver, seconds=20)
     # First, as a suspension does, which then locks the destinations.
     await organisations.lock_destination_count(connection)
+    await transactions.set_lock_timeout(change.driver, seconds=transactions.LOCK_TIMEOUT_S)
     await destinations.lock_all(connection)
-    change = Update(connection, await driver_of(connection), options.by)
     existing = await stored_configuration(connection)
     channels = options.channels | {
         each.name

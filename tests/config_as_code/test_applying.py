@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config_as_code import apply as applying
@@ -19,6 +20,8 @@ from app.store.organisations.scope import scoped_engine
 from tests.api.test_backtests import WITH, WITHOUT, saw
 from tests.api.world import MAPPING, ApiWorld
 from tests.config_as_code.files import BY, acme, apply, exported, file, options, plan, refused, wanted
+from tests.databases import WAITING_LOCKS
+from tests.pipeline.world import eventually
 
 EU = {"name": "Acme EU", "advertiser_id": "580123456789", "region": "EU", "currency": "EUR"}
 
@@ -393,6 +396,24 @@ async def test_two_applies_at_once_take_turns(world: ApiWorld) -> None:
     assert all(isinstance(one, AppliedPlan) for one in done)
     assert sorted(len(one.plan.actions) for one in done if not isinstance(one, InvalidFile)) == [0] * 7 + [4]
     assert len(await world.sql("SELECT 1 FROM destinations")) == 2
+
+
+async def test_an_apply_waits_longer_for_another_one_than_for_other_locks(world: ApiWorld) -> None:
+    """The other may backtest many mappings."""
+
+    def shorten(connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '10ms'")
+
+    async with world.engine.begin() as other:
+        await other.exec_driver_sql("SELECT FROM organisations FOR NO KEY UPDATE")
+        event.listen(world.engine.sync_engine, "begin", shorten)
+        applying = asyncio.create_task(apply(world.engine, file(acme())))
+        try:
+            await eventually(lambda: world.sql(WAITING_LOCKS))
+            await asyncio.wait([applying], timeout=0.1)
+        finally:
+            event.remove(world.engine.sync_engine, "begin", shorten)
+    assert (await applying).plan.actions
 
 
 async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world: ApiWorld) -> None:

@@ -68,7 +68,6 @@ _COLUMNS = (
     ).label("status_callback"),
 )
 _ALIVE = _COLUMN.archived_at.is_(None)
-_LOCK: Final = 7_308  # one caller at a time locks all destinations
 
 
 def _read(row: Row) -> Destination:
@@ -167,13 +166,9 @@ async def lock_all(connection: AsyncConnection) -> None:
     """Block every other change of destinations and mappings until the transaction ends.
 
     It locks the rows of all destinations, because each such change locks its destination's row. The order by
-    number prevents a deadlock with `of_advertiser`.
+    number prevents a deadlock with `of_advertiser`. The caller has locked the organisation, because row locks
+    do not cover new rows.
     """
-    # Row locks do not cover new rows, so two callers of this function also exclude each other.
-    # Every process applies its file when it starts, so this wait is longer than that for other locks.
-    await execute(connection, "SET LOCAL lock_timeout = '20s'")
-    await execute(connection, "SELECT pg_advisory_xact_lock($1)", _LOCK)
-    await execute(connection, "SET LOCAL lock_timeout TO DEFAULT")
     await execute(connection, _select(_ALIVE).order_by(_COLUMN.number).with_for_update(key_share=True))
 
 
