@@ -33,14 +33,11 @@ class ComputationThread:
     async def run(self, owner: Hashable, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
         """Return the function's result. The function must not use objects that the event loop changes."""
         results: list[R] = []  # a future would keep its result until the next garbage collection
-        turn = self._turns.setdefault(owner, asyncio.Lock())
-        async with turn:
+        async with self._turns.setdefault(owner, asyncio.Lock()):
             before = threading.stack_size(_STACK_BYTES)  # the first computation starts the thread
-            try:
-                computation = asyncio.get_running_loop().run_in_executor(
-                    self._executor, lambda: results.append(function(*args, **named))
-                )
-            finally:
-                threading.stack_size(before)
+            computation = asyncio.get_running_loop().run_in_executor(
+                self._executor, lambda: results.append(function(*args, **named))
+            )
+            threading.stack_size(before)
             await computation
         return results.pop()

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin import Caller, require_found
 from app.admin.context import AppContext
-from app.admin.destinations import changing, lock_visible, reading_row
+from app.admin.destinations import find_visible, lock_visible, reading_row
 from app.admin.events.scan import require_mapping
 from app.domain.batch import MAX_EVENTS, EventMetadata, read_shapes
 from app.domain.event import event_key
@@ -125,10 +125,12 @@ async def replay_steps(
     unless the filter names them by id. Raises Refusal (404, 409, 422).
     """
     async with transaction(engine) as (connection, driver):
-        destination = await lock_visible(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         events = await select_events(driver, destination, wanted, max_age)
         found = await _count(driver, events)
         before = await batches.waiting(driver, destination.number, replays.QUEUE)
+        # Not earlier: the selection may read thousands of batches, and workers wait for the lock.
+        destination = await lock_visible(connection, caller, destination_id)
         replay_id = None if dry_run else f"rpl_{secrets.token_hex(10)}"
         queued = found.ready
         if replay_id is not None:
@@ -139,9 +141,7 @@ async def replay_steps(
             await audit.record(connection, caller.actor, action, destination.id, after=after)
             queued = await _queue(driver, events, most=most, writer=writer)
         # If no event is queued, count no requests, even if an earlier replay is still waiting.
-        requests, seconds = (
-            await _time_of(driver, destination.lane, found.ready + before) if queued else (0, 0.0)
-        )
+        requests, seconds = await _time_of(driver, destination.lane, found.ready + before if queued else 0)
         result = ReplayResult(
             dry_run=dry_run,
             matched=found.matched,
@@ -230,8 +230,10 @@ async def dismiss_dead_letters(
 
     Dismissed events stay `dead` and keep their history.
     """
-    async with changing(context, destination_id) as (change, found):
+    async with context.transaction() as change:
+        found = await find_visible(change.connection, context.caller, destination_id)
         events = await select_events(change.driver, found, wanted)
+        await lock_visible(change.connection, context.caller, destination_id)
         matched = await selections.dismiss(change.driver, events.selection, by=change.by, dry_run=dry_run)
         if matched and not dry_run:
             after = {**wanted.document, "dismissed": matched}

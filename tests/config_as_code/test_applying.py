@@ -410,7 +410,7 @@ async def test_an_apply_waits_longer_for_another_one_than_for_other_locks(world:
         applying = asyncio.create_task(apply(world.engine, file(acme())))
         try:
             await eventually(lambda: world.sql(WAITING_LOCKS))
-            await asyncio.wait([applying], timeout=0.1)
+            await other.exec_driver_sql("SELECT pg_sleep(0.1)")
         finally:
             event.remove(world.engine.sync_engine, "begin", shorten)
     assert (await applying).plan.actions

@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
 from app.admin.destinations import amazon_connection
 from app.admin.privacy import subjects
@@ -209,6 +210,22 @@ async def test_a_replay_and_the_deletion_of_data_keys_do_not_wait_for_each_other
             assert await batches.delete_data_keys(connection, after=DAY, dead_after=DEAD_KEY_LIFE) == 1
             assert (await replay).json()["replayed"] == 1
     await world.work_until(dst, delivered=2)
+
+
+@pytest.mark.parametrize("action", ["replay", "dead-letters/dismiss"])
+async def test_a_search_for_dead_letters_locks_no_destination(service: Service, action: str) -> None:
+    """It may read thousands of batches, and pausing and delivery wait for the lock."""
+    world = service.world
+    world.amazon.script = refuse_odd
+    dst = await world.destination(event(1))
+    await world.work_until(dst, dead=1)
+    await world.stop_workers()
+    body = {"dry_run": False, "status": "dead", "mapping_id": f"map_{1:020d}"}
+    async with locked(world, "LOCK TABLE batches"):
+        searching = asyncio.create_task(service.send(f"/destinations/{dst}/{action}", **body))
+        await waits(world)
+        await world.fetch("SELECT FROM destinations FOR UPDATE NOWAIT")
+    assert (await searching).status_code == 200
 
 
 async def test_an_erasure_beside_the_recovery_of_an_attempt_is_counted(world: World) -> None:
