@@ -219,21 +219,6 @@ def test_a_timely_response_adds_its_part_of_an_eighth_of_a_mib() -> None:
     assert after(AdaptiveLimit(64 * MIB)).cost == 64 * MIB
 
 
-@given(st.floats(0.7, 20))
-def test_the_limit_settles_where_responses_are_just_in_time(capacity_mib_s: float) -> None:
-    """Against a server of a steady capacity that is always full, responses take about the target latency."""
-    limit, now, waits = AdaptiveLimit(), 0.0, []
-    for _ in range(300):
-        wait = limit.cost / (capacity_mib_s * MIB)
-        now += max(wait, 0.1)
-        for _ in range(max(1, round(limit.cost / 502_048))):
-            limit = after(limit, cost=502_048, took_s=wait, now=now, began=now - wait)
-        waits.append(wait)
-    settled = waits[-50:]
-    at_an_end = limit.cost in (MIB / 2, 64 * MIB)
-    assert at_an_end or 1.5 <= sum(settled) / len(settled) <= 4
-
-
 @pytest.mark.parametrize("reason", ShedReason)
 def test_retry_after_covers_its_range(reason: ShedReason) -> None:
     """Whole seconds, so that callers do not all return at the same time."""

@@ -168,24 +168,6 @@ def test_most_of_a_hidden_limit_is_used(limit: float, surroundings: dict[str, An
     check_use([Stand(limit=limit, seed=seed, **surroundings) for seed in SEEDS], 180)
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize("burst", [2, 5])
-def test_a_limit_that_moves_is_followed(burst: int) -> None:
-    """From 10 to 3 to 8, 40 s each: 70 % of it from ten seconds after each change on."""
-    shares: dict[float, list[float]] = {10.0: [], 3.0: [], 8.0: []}
-    misses = []
-    for seed in SEEDS:
-        stand = Stand(limit=10, burst=burst, seed=seed)
-        for limit, seen in shares.items():
-            stand.limit = limit
-            stand.run(10)
-            seen.append(used(stand.run(30), of=limit * 30))
-        misses.append(refused(stand.log))
-    print({limit: round(mean(seen), 2) for limit, seen in shares.items()}, round(mean(misses), 4))
-    assert min(map(mean, shares.values())) >= 0.7
-    assert mean(misses) <= 0.08
-
-
 class NoisyStand(Stand):
     """Amazon without a limit that answers a share of the requests with 429, whatever their rate."""
 
