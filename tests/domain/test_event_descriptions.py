@@ -190,15 +190,6 @@ def test_a_discarded_batch_is_dead_since_it_was_settled() -> None:
     assert "at 2026-11-24 11:00:02 UTC" in shown.explanation
 
 
-def test_an_erased_event_says_when() -> None:
-    erased = failed(status="erased", erased_at=AT + HOUR)
-    later = replace(ATTEMPT, id=2, started_at=AT + 2 * HOUR)
-    shown = history(exception=erased, attempts=[ATTEMPT, later])
-    assert (shown.status, shown.erased_at, shown.delivered_at) == (Status.ERASED, AT + HOUR, None)
-    assert [each.id for each in shown.attempts] == ["1"]
-    assert "erased on request at 2026-11-24 11:00:02 UTC" in shown.explanation
-
-
 def test_a_throttled_lane_delays_its_events() -> None:
     """Until the window of the 429 ends; a later due time stays."""
     shown = history(destination=replace(DESTINATION, throttled_until=AT + 2 * HOUR))
