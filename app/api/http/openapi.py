@@ -65,10 +65,7 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _HEADERS: dict[str, Any] = {
     "ETag": {"description": "The version of the resource. Send it as `If-Match`.", "schema": _TEXT},
     "Retry-After": {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}},
-    "X-Request-Id": {
-        "description": "The id of the request in the log: yours if you sent one, else generated.",
-        "schema": _TEXT,
-    },
+    "X-Request-Id": {"description": "The request's id in the log: yours or a new one.", "schema": _TEXT},
 }
 
 _IF_MATCH: dict[str, Any] = {
