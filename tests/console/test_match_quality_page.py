@@ -181,6 +181,7 @@ async def test_a_draft_that_differs_only_by_true_and_1_has_a_shadow(service: Ser
     visitor = Visitor(service, destination)
     page = await visitor.open()
     assert ("The draft equals" in page, "Start shadow" in page) == (True, False)
+    assert "Recent events show no" not in page  # there are none
     changed = await service.client.patch(
         f"/destinations/{destination}/mappings/{row['id']}", json={"custom_data": [{**constant, "const": 1}]}
     )

@@ -146,7 +146,9 @@ async def test_pages_of_a_deleted_destination_offer_nothing_that_it_refuses(worl
     assert "This destination was deleted and accepts no events." in activate
     assert "Create key" not in activate
     assert "Send test event" not in activate
-    assert "This destination was deleted and accepts no events." not in (await world.client.get(here)).text
+    overview = (await world.client.get(here)).text
+    assert "This destination was deleted and accepts no events." not in overview
+    assert "Setup" not in overview
 
 
 async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: ApiWorld) -> None:
