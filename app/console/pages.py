@@ -26,6 +26,7 @@ from app.console import assets, confirmations, wording
 from app.console.access.sessions import Visitor
 from app.domain.conversion.amazon_codes import EVENT_TYPES
 from app.domain.destination import REGION_NAMES
+from app.domain.toml_files import read_toml
 from app.store.access.sessions import ABSOLUTE, IDLE
 
 TEMPLATES = Environment(
@@ -218,22 +219,7 @@ _TITLES = {
 
 # Sentences for problem codes in forms. A code without an own sentence here has that of the API
 # documentation.
-_SENTENCES: Mapping[str, str] = {
-    **MAPPING_WORDS,
-    **OWN_WORDS,
-    "missing": "Required.",
-    "too_short": "Required.",
-    "too_long": "Too long.",
-    "not_in_list": "Choose an option from the list.",
-    "not_a_number": "Enter a number.",
-    "not_an_integer": "Enter a whole number.",
-    "out_of_range": "Out of range. See the help text.",
-    "blank": "Required.",
-    "two_alphabets": "A word mixes two alphabets, whose letters look alike. Type it again.",
-    "control_character": "Contains an invisible character, such as a direction mark. Type it again.",
-    "not_allowed": "Can't be changed after the destination was connected or accepted events.",
-    "not_in_future": "Must be in the future.",
-}
+_SENTENCES: Mapping[str, str] = {**MAPPING_WORDS, **OWN_WORDS, **read_toml(__file__)}
 
 
 def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
