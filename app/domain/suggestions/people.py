@@ -23,7 +23,6 @@ _AREA_CODE: Final = re.compile(r"\(?[0-9]{1,5}\)?", re.ASCII)
 _MANY: Final = 8  # numbers, of which some would not begin with a calling code that is none
 _LONG: Final = 11  # digits: more than a national number has in most countries
 _WEAK: Final = 25  # a rank of a name that only resembles a usual one
-
 _EMAIL: Final = re.compile(r"\s*[^@\s]+@[^@\s]+\.[^@\s.]+\s*")
 _SHA256: Final = re.compile(r"\s*[0-9A-Fa-f]{64}\s*", re.ASCII)
 _INTERNATIONAL: Final = re.compile(r"\s*\+[0-9][0-9 ().\-/]{6,24}", re.ASCII)
