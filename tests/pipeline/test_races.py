@@ -266,22 +266,6 @@ async def other_destination(service: Service) -> tuple[str, str]:
     return made["id"], mapping["id"]
 
 
-async def test_a_destination_takes_the_advertiser_of_one_that_publishes(service: Service) -> None:
-    """It pins the name without locking the other destinations of the advertiser, so there is no deadlock."""
-    world = service.world
-    [first, first_mapping], [second, _] = [await other_destination(service) for _ in range(2)]
-    await service.client.patch(f"/destinations/{first}", json={"advertiser_id": "77"})
-    await world.fetch("DELETE FROM event_names WHERE advertiser_id = '77'")
-    changed = f"/destinations/{first}/mappings/{first_mapping}"
-    await service.client.patch(changed, json={"country_code": "DE"})
-    async with locked(world, "SELECT FROM mappings FOR UPDATE"):
-        publishing = asyncio.create_task(service.send(f"{changed}/publish"))
-        await waits(world)
-        moved = await service.client.patch(f"/destinations/{second}", json={"advertiser_id": "77"})
-    assert moved.status_code == 200, moved.text
-    assert (await publishing).status_code == 200
-
-
 async def test_a_rename_covers_a_destination_that_takes_the_advertiser_meanwhile(service: Service) -> None:
     """Its mapping is published again too. Otherwise all its events would be rejected."""
     world = service.world
