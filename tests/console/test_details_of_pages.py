@@ -207,7 +207,7 @@ def test_the_menu_opens_and_closes_by_keyboard(site: Site) -> None:
     expect(menu).to_be_focused()
 
 
-def test_a_held_enter_confirms_nothing(site: Site) -> None:
+def test_a_repeated_enter_confirms_nothing(site: Site) -> None:
     """A dialog with a dangerous button begins at Cancel."""
     site.open("/console/organisations")
     site.page.get_by_role("button", name="Suspend Default").press("Enter")

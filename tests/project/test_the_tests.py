@@ -21,6 +21,8 @@ SHORTEST_GUARD_S = 1.0  # a shorter deadline does not guard against a hang, it p
 
 # Where real time is the subject: a folder, a module, or a function of a module.
 ALLOWED = {
+    "config_as_code/test_applying.py:test_an_apply_waits_longer_for_another_one_than_for_other_locks":
+        "a lock is held for longer than the time-out of other locks",
     "crashes/rehearsal.py:post": "an answer on its way when its process dies counts if it comes at once",
     "console/screens.py:settled": "a screenshot is taken after the browser's own animations",
     "api/test_slow_clients.py": "slow clients on real sockets: the server's deadlines are the subject",
