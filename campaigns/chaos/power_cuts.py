@@ -20,10 +20,10 @@ from pathlib import Path
 from campaigns.chaos import records
 from campaigns.chaos.run import Run
 from campaigns.chaos.schedule import Schedule
-from campaigns.chaos.stage import POSTGRES, ROOT, Installation, Staff, kill_server
+from campaigns.chaos.stage import POSTGRES, ROOT, Installation, Staff
 from campaigns.running import say
 from dev.postgres.cluster import Cluster
-from dev.postgres.postmaster import is_of_cluster
+from dev.postgres.postmaster import kill_server, server_processes
 from tests.crashes import stored
 from tests.crashes.evidence import Objection
 from tests.crashes.judge import judge
@@ -77,8 +77,8 @@ class Machine(Installation):
             await asyncio.to_thread(self._cut)
 
     def _cut(self) -> None:
-        ours = kill_server(self.home)
-        while any(is_of_cluster(pid, self.home) for pid in ours):
+        kill_server(self.home)
+        while server_processes(self.home):
             time.sleep(0.005)
         self.cluster.alive()  # reaps the child
         self._unmount()

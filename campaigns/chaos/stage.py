@@ -30,7 +30,7 @@ from app.store.database import migrate
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos import constants
 from dev.postgres.cluster import DURABLE, Cluster, EmbeddedError
-from dev.postgres.postmaster import free_port, is_of_cluster
+from dev.postgres.postmaster import free_port
 from tests.crashes import stored
 from tests.pipeline import clocks
 from tests.pipeline.tcp_proxy import Proxy
@@ -365,17 +365,6 @@ class Installation:
 
     def _clock(self, name: str) -> dict[str, str]:
         return clocks.environment(self.staff.clocks[name]) if name in self.staff.clocks else {}
-
-
-def kill_server(home: Path) -> list[int]:
-    """End every process of a Postgres at one moment, as a machine that loses power does; return them."""
-    pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-    ours = [pid for pid in pids if is_of_cluster(pid, home)]
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in ours:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-    return ours
 
 
 def _memory(process: Process) -> int:

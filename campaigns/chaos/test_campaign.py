@@ -4,6 +4,8 @@ About a minute. The long forms are `./run campaign chaos`, `power-cuts` and `fai
 """
 
 import os
+import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from campaigns.chaos.power_cuts import cut_power, missing
 from campaigns.chaos.schedule import NOTHING, Schedule, draw, draw_liveness
 from campaigns.chaos.stage import Installation
 from dev.drills.failover import Failover
+from dev.postgres.postmaster import kill_server, server_processes
+from tests.waiting import wait_until
 
 EVENTS = 600
 STORED = {path.stem: Schedule.read(path) for path in sorted(REGRESSIONS.glob("*.json"))}
@@ -83,6 +87,17 @@ async def test_what_was_acknowledged_survives_a_power_cut() -> None:
     assert verdict.objections == []
     assert verdict.lost == 0
     assert verdict.acknowledged > 50
+
+
+def test_a_process_that_the_server_starts_during_a_cut_dies_too(tmp_path: Path) -> None:
+    """It would wait for the locks of dead processes, and hold files of the file system that forgets."""
+    starts = subprocess.Popen(["sh", "-c", "while :; do sleep 30 & sleep 0.001; done"], cwd=tmp_path)
+    try:
+        kill_server(tmp_path)
+        assert starts.wait(5) == -signal.SIGKILL
+        wait_until(lambda: not server_processes(tmp_path), seconds=5)
+    finally:
+        kill_server(tmp_path)
 
 
 @pytest.mark.long

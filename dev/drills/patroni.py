@@ -175,11 +175,15 @@ class PatroniCluster:
 
     def signal(self, node: str, how: signal.Signals, *, program: str = "", title: str = "") -> None:
         """Send a signal to all processes of a node, or only to those of a program or with a title."""
-        for pid, name in self.processes(node).items():
-            with suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_text()
-                if name.startswith(program) and title in command:
-                    os.kill(pid, how)
+        signalled: set[int] = set()
+        # Until the postmaster has the signal, it may start processes that the list lacks.
+        while found := {pid: name for pid, name in self.processes(node).items() if pid not in signalled}:
+            signalled |= found.keys()
+            for pid, name in found.items():
+                with suppress(OSError):
+                    command = Path(f"/proc/{pid}/cmdline").read_text()
+                    if name.startswith(program) and title in command:
+                        os.kill(pid, how)
 
     def plug(self, node: str, *, connected: bool) -> None:
         """Connect a node to the bridge, or take it off: then its packets are dropped without an answer."""

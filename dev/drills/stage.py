@@ -25,7 +25,7 @@ from app.settings import ROOT, Settings
 from dev.environment import DATABASE_URLS, as_environment, with_keys, with_sandbox, with_url
 from dev.example import Example, ensure_example
 from dev.postgres.cluster import Cluster, EmbeddedError
-from dev.postgres.postmaster import PidFile, free_port
+from dev.postgres.postmaster import free_port, kill_server
 
 READY_S = 90.0
 
@@ -174,11 +174,7 @@ class Stage:
     def destroy_database(self) -> None:
         """Kill every process of Postgres, as if the database machine was lost."""
         home = self.folder / "postgres"
-        found = PidFile.of(home)
-        assert found is not None
-        # The postmaster and its backends run in a separate session.
-        with suppress(ProcessLookupError):
-            os.killpg(found.pid, signal.SIGKILL)
+        kill_server(home)
         until = time.monotonic() + 10
         while self.cluster.alive() and time.monotonic() < until:
             time.sleep(0.05)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -85,6 +86,27 @@ def end_orphans(home: Path) -> None:
         pid = int(entry.name)
         if is_of_cluster(pid, home) and (entry / "comm").read_text().startswith("postgres"):
             os.kill(pid, signal.SIGKILL)
+
+
+def server_processes(home: Path) -> set[int]:
+    """Return the running processes of the cluster in `home` (Linux)."""
+    pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+    return {pid for pid in pids if is_of_cluster(pid, home)}
+
+
+def kill_server(home: Path) -> None:
+    """End all processes of the cluster in `home` at one moment, as a loss of power does (Linux)."""
+    stopped: set[int] = set()
+    while found := server_processes(home) - stopped:  # the server may start some until it is stopped
+        _signal(found, signal.SIGSTOP)
+        stopped |= found
+    _signal(stopped, signal.SIGKILL)
+
+
+def _signal(pids: set[int], how: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, how)
 
 
 def lock_folder(folder: Path, timeout: float) -> IO[str]:
