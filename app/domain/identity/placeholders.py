@@ -4,29 +4,9 @@ import re
 from typing import Final
 
 from app.domain.identity.keys import DropReason
+from app.domain.toml_files import read_toml
 
-# Words for a missing value, as programs print them. Case matters, because Null, Nil and Nan are surnames.
-NOTHING_WORDS: Final = frozenset(
-    {
-        "null",
-        "NULL",
-        "(null)",
-        "<null>",
-        "[null]",
-        "nil",
-        "None",
-        "undefined",
-        "UNDEFINED",
-        "NaN",
-        "N/A",
-        "n/a",
-        "#N/A",
-        "\\N",
-        "(none)",
-        "(not set)",
-        "[object Object]",
-    }
-)
+NOTHING_WORDS: Final = frozenset(read_toml(__file__)["nothing"])
 
 # Unfilled templates: {{email}}, {% email %}, ${email}, %%email%%, <%= email %>, [[email]], *|EMAIL|*.
 _TEMPLATE: Final = re.compile(r"\{\{|\}\}|\{%|%\}|\$\{|%%|<%|%>|\[\[|\]\]|\*\||\|\*")

@@ -21,7 +21,6 @@ from app.domain.suggestions.observations import ObservedPath, Written
 _VARIED: Final = re.compile(r"[.,]\d(?!\d)|\.\d{4,}")
 _WORDED: Final = re.compile(r"([^0-9]*)[0-9](?:.*[0-9])?([^0-9]*)", re.DOTALL)
 _OTHER: Final = {",": ".", ".": ","}
-_YEN: Final = re.compile("[¥￥]")
 _MAX_WORDS: Final = 3
 _LONGEST_SIGN: Final = 4
 _USUAL: Final = word_list("usual_currencies")
@@ -143,7 +142,7 @@ def _has_last_digits(amounts: Iterable[Any]) -> bool:
 def as_amounts(each: ObservedPath) -> ObservedPath:
     """Return a path with steps that replace digits of other scripts, and the words beside amounts."""
     each = each.with_plain_digits()
-    yen = ("円",) if any(_YEN.search(text) for text in each.texts) else ()  # beside `¥1,000`, `1,000円`
+    yen = ("円",) if any({"¥", "￥"} & {*text} for text in each.texts) else ()  # beside `¥1,000`, `1,000円`
     return each.replacing(dict.fromkeys([*words_beside(each.texts), *yen], ""))
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from app.domain.conversion.consent import CONSENT_WORDS
+from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.observed.value_kinds import is_gpp, is_tcf
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, table, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.trial import MAX_CANDIDATES, Trial, one_of
+from app.domain.suggestions.trial import Trial, one_of
 
 CONFIRM_ALL: Final = "confirm_that_all_consented"
 CONFIRM_SOURCE: Final = "confirm_meaning_of_consent"
@@ -47,9 +48,12 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
             source = _unless_refused(source, about)
         member = {"mode": "amazon", "user_data": source, "ad_storage": source}
         return FieldFinding(member, f"Named {unread[0].label}; its {says}.", (CONFIRM_SOURCE,))
-    user_data = _named(answers, _USER_DATA) or answers[0]
+    user_data = (named := _named(answers, _USER_DATA)) or answers[0]
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
-    member = {"mode": "amazon", "user_data": _unless_refused(_worded(user_data), about)}
+    member = {
+        "mode": "amazon",
+        "user_data": _unless_refused(_worded(user_data), about, [] if named else answers[1:]),
+    }
     member["ad_storage"] = _worded(ad_storage) if ad_storage else member["user_data"]
     exact = ad_storage and None not in user_data.values and joined(user_data.names[-1]).endswith("userdata")
     reason = f"Named {user_data.label}; its values grant or deny consent."
@@ -80,7 +84,9 @@ def _is_about_consent(each: ObservedPath) -> bool:
     is_answered = each.found and all(map(_is_answer, each.found))
     is_answer = is_answered or each.words & WORDS["privacy"] or _says(each.names, "refusals")
     is_purpose = is_answer and _says(each.names, "purposes") and not each.words & WORDS["about_consent"]
-    return bool(is_purpose) or _says(each.names, "consent")
+    texts = [text.strip().lower() for text in each.texts]
+    answers_itself = bool(texts) and WORDS["certain_answers"].issuperset(texts)
+    return bool(is_purpose) or answers_itself or _says(each.names, "consent")
 
 
 def _is_refusal(each: ObservedPath) -> bool:
@@ -100,20 +106,26 @@ def _is_unclear(each: ObservedPath) -> int:
     return 2 * (not _has_clear_name(each)) + _is_moment(each)
 
 
-def _unless_refused(source: Written, about: Sequence[ObservedPath]) -> Written:
-    """Return a source that first asks the paths that say who refused."""
-    refused = [denial for each in about if (denial := _refused(each))][: MAX_CANDIDATES - 1]
-    outer = {key: source[key] for key in ("default",) if refused and key in source}
-    return one_of([*refused, {key: part for key, part in source.items() if key not in outer}]) | outer
+def _unless_refused(
+    source: Written, about: Sequence[ObservedPath], others: Sequence[ObservedPath] = ()
+) -> Written:
+    """Return a source that first asks the paths that say who refused, and other answers, which may matter."""
+    refusals = [_denied(each, "DENIED") for each in about if _says_who_refused(each)]
+    first = [*refusals, *(_denied(each, "GRANTED") for each in others)][: MAX_MEMBERS - 1]
+    outer = {key: source[key] for key in ("default",) if first and key in source}
+    return one_of([*first, {key: part for key, part in source.items() if key not in outer}]) | outer
 
 
-def _refused(each: ObservedPath) -> Written | None:
-    """Return a source that denies consent where a person refused, and gives no value elsewhere."""
-    is_read = all(map(_word, each.found)) or _is_moment(each)
-    if not _is_refusal(each) or not is_read or each.source.keys() != {"path"} or each.in_list:
-        return None
-    no = [str(value).lower() for value in each.found if _word(value) == "DENIED"]
-    table = dict.fromkeys(["false", "0", "no", "n", *no]) | {"*": "DENIED"}
+def _says_who_refused(each: ObservedPath) -> bool:
+    is_path = each.source.keys() == {"path"} and not each.in_list
+    return is_path and _is_refusal(each) and (all(map(_word, each.found)) or _is_moment(each))
+
+
+def _denied(each: ObservedPath, passing: str) -> Written:
+    """Return a source that gives no value for answers of one word, and denies consent for all others."""
+    usual = {"DENIED": ["false", "0", "no", "n"], "GRANTED": ["true", "1", "yes", "y"]}[passing]
+    seen = [str(value).lower() for value in each.found if _word(value) == passing]
+    table = dict.fromkeys([*usual, *seen]) | {"*": "DENIED"}
     return each.piped("to_string", "trim", "lower", ["map", table])
 
 

@@ -32,7 +32,7 @@ _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
 _ENVELOPE: Final = frozenset({"event_id", "destination_id", "mapping_id", "journey"})
 _NAMING: Final = word_list("naming")
 _NO_NAMES: Final = ("first_name", "last_name", "country_code", "city", "state", "postal")  # `first_name: Ada`
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z _-]{1,39}|[a-z]{2,8}:[A-Za-z_./-]{1,80}[0-9-]{0,12}", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z _-]{1,39}|[a-z]{2,8}:[A-Za-z_./-]{1,80}[0-9-]{0,12}", re.ASCII)
 
 # The decimal and the group sign that belong to digits of another script, by the digit 0.
 _SIGNS: Final = {"\u0660": {"\u066b": ".", "\u066c": ","}, "\uff10": {"\uff0e": ".", "\uff0c": ","}}

@@ -18,6 +18,7 @@ from app.domain.suggestions.trial import FEW, Trial, one_of
 
 _OTHER_CURRENCY: Final = WORDS["other_currency"] | {code.lower() for code in CURRENCIES}
 _SIGNS: Final = key_by_word("currency_signs")
+_ROUND_FROM: Final = 1000  # a round amount of few events from this on may be one
 _CENTS_FROM: Final = 100  # a whole amount below this is probably no amount in cents
 _NO_AMOUNTS: Final = ("units_sold", "event_timestamp", "postal", "phone")
 _PIECES: Final = range(1, MAX_MEMBERS + 1)
@@ -87,9 +88,10 @@ def find_value(
     undecided = ("decimal_sign",) if chosen.is_open else ()
     codes = (each for each in _currencies(found, None) if each.has_only(str.islower))
     currency, is_named_amount = next(codes, None), chosen.path is None or "amount" in chosen.path.words
-    if not undecided and _may_be_hundredths(found, trial, chosen, bool(currency and is_named_amount)):
+    is_few = chosen.path is not None and len(chosen.path.found) < FEW
+    round_from = _CENTS_FROM if currency and is_named_amount else _ROUND_FROM if is_few else None
+    if not undecided and _may_be_hundredths(found, trial, chosen, round_from):
         undecided = ("may_be_hundredths",)
-        is_few = chosen.path is not None and len(chosen.path.found) < FEW
         # Systems with amounts in cents write `eur`, but of few events some others do, too.
         if currency and (is_named_amount or not is_few):
             sources = [{**each, "pipe": [*each.get("pipe", ()), ["divide", 100]]} for each in chosen.sources]
@@ -221,8 +223,10 @@ def _lines(found: ObservedPaths, products: Products, trial: Trial) -> AmountSour
     return AmountSources(sums, notation, says, path)
 
 
-def _may_be_hundredths(found: ObservedPaths, trial: Trial, chosen: AmountSources, may_be_round: bool) -> bool:
-    """Return whether all amounts are whole, large and not round, as prices in cents are."""
+def _may_be_hundredths(
+    found: ObservedPaths, trial: Trial, chosen: AmountSources, round_from: int | None
+) -> bool:
+    """Return whether all amounts are whole, and not round or from `round_from` on, as prices in cents are."""
     path = chosen.path
     if path and (path.has_step("replace") or not all(str(value).isdigit() for value in path.found)):
         return False
@@ -236,7 +240,8 @@ def _may_be_hundredths(found: ObservedPaths, trial: Trial, chosen: AmountSources
     whole = all(number == int(number) and number >= _CENTS_FROM for number in numbers)
     # int: a remainder of a Decimal with more than 28 digits raises
     uneven = sum(int(number) % 100 != 0 for number in numbers)
-    return whole and (uneven * 2 > len(numbers) or (may_be_round and bool(numbers)))
+    is_large = bool(numbers) and round_from is not None and min(numbers) >= round_from
+    return whole and (is_large or uneven * 2 > len(numbers))
 
 
 def _ratio(totals: Sequence[Any], summed: Sequence[Any]) -> Decimal:
@@ -328,7 +333,8 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
         return None
     amount = next((each for each in found.values if each.source == {"path": amount.path}), amount)
     signs = [_sign(text) for text in amount.texts]
-    written = {_SIGNS.get(sign, sign.upper()) for sign in signs}
+    yen = {"JP": "JPY", "CN": "CNY"}.get("".join(set(trial.countries)), "¥")
+    written = {yen if sign in ("¥", "￥") else _SIGNS.get(sign, sign.upper()) for sign in signs}
     codes = ({code.upper() for code in amount.words} & CURRENCIES) | (written - {""})
     if len(codes) == 1 and codes <= CURRENCIES and (all(signs) or not any(signs)):
         return FieldFinding({"const": codes.pop()}, f"All amounts at {amount.label} are in this currency.")
