@@ -12,6 +12,7 @@ import httpx
 
 from campaigns.chaos.administrator import order
 
+CONNECTIONS = 64
 PATIENCE_S = 6.0
 AGE = timedelta(seconds=5)
 
@@ -63,9 +64,12 @@ class Caller:
             base_url=api,
             headers={"Authorization": f"Bearer {key}"},
             timeout=PATIENCE_S,
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=None if keeps else 0),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=None if keeps else 0),
             trust_env=False,
         )
+        # In httpx, each post that waits for a connection costs every other post time. Thousands wait after a
+        # fault, and the proxies before Postgres run in this process, too.
+        self._turn = asyncio.Semaphore(CONNECTIONS)
         self._luck = luck
         self._midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0)
         self.off: timedelta | None = (
@@ -91,7 +95,10 @@ class Caller:
         self.ledger.offered.update(dict.fromkeys(names, destination))
         while asyncio.get_running_loop().time() < until:
             try:
-                answer = await self._api.post("/events", params={"destination_id": destination}, json=body)
+                async with self._turn:
+                    answer = await self._api.post(
+                        "/events", params={"destination_id": destination}, json=body
+                    )
             except httpx.HTTPError:
                 pass
             else:
