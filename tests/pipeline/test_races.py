@@ -158,10 +158,11 @@ async def test_an_action_on_a_destination_does_not_wait_for_an_erasure(
     assert response.status_code == 200, response.text
 
 
-async def test_the_first_401_does_not_wait_for_an_action_on_the_destination(world: World) -> None:
-    """Until it is recorded, the destination gets no new token."""
+async def test_the_first_401s_do_not_wait_for_an_action_on_the_destination(world: World) -> None:
+    """Until they are recorded, the destination gets no new token. Two requests had the same token."""
     dst = DestinationId(await world.destination(event(1)))
     async with locked(world, "SELECT FROM destinations FOR UPDATE"), world.resources.pool.acquire() as one:
+        assert not await token_leases.record_refusal(one, dst, 1)
         assert not await token_leases.record_refusal(one, dst, 1)
     [row] = await world.fetch("SELECT forced_at, access_until FROM sign_ins")
     assert row["forced_at"] == row["access_until"]

@@ -68,11 +68,10 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
     The first 401 expires the token, so that the next use refreshes it. Return True if the 401 concerns the
     refreshed token: the sign-in is then invalid. A 401 to an older generation is ignored.
 
-    The first 401 does not wait for the destination, which an action may have locked.
+    It does not wait for the destination, which an action may have locked.
     """
     if await execute(connection, SQL["record_refusal"], destination, generation):
         return False
-    await connection.execute(SQL["lock_destination"], destination)
     return bool(await connection.fetchval(SQL["was_refreshed"], destination, generation))
 
 
