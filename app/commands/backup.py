@@ -287,6 +287,7 @@ def restore(settings: Settings, asked: argparse.Namespace) -> None:
     request_recovery(building, asked.folder / "wal", asked.to)
     give_to_server(building)
     building.chmod(0o700)
+    check_target(target, replace=asked.replace)  # again: a copy may take hours
     make_way(target)
     building.rename(target)
     until = f"up to {asked.to:%Y-%m-%dT%H:%M:%SZ}" if asked.to else "up to the end of the WAL"

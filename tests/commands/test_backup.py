@@ -1,5 +1,6 @@
 """`backup` and `restore` on a real Postgres: to the end of the WAL, to a moment, and what is refused."""
 
+import argparse
 import asyncio
 import os
 import shutil
@@ -14,7 +15,7 @@ import asyncpg
 import pytest
 
 from app.commands import CommandFailed
-from app.commands.backup import BackupSource, WalReceiver, delete_old, follow, make_way
+from app.commands.backup import BackupSource, WalReceiver, delete_old, follow, make_way, restore
 from app.commands.postgres_programs import connection_environment, program, requires_tls
 from app.settings import Settings
 from app.store.database.backups import SLOT
@@ -341,6 +342,21 @@ def test_two_data_directories_moved_aside_in_one_second_both_remain(tmp_path: Pa
         (data / f"file-{n}").touch()
         make_way(data)
     assert sorted(path.name for path in tmp_path.glob("postgres.replaced-*/*")) == ["file-1", "file-2"]
+
+
+def test_a_server_that_starts_during_a_restore_keeps_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on in the directory that is moved aside."""
+    data, base = tmp_path / "postgres", tmp_path / "base-20260101T000000Z"
+    for each in (data, base):
+        each.mkdir()
+    (base / "PG_VERSION").write_text("99")
+    monkeypatch.setattr("app.commands.backup.give_to_server", lambda _: (data / "postmaster.pid").touch())
+    asked = argparse.Namespace(folder=tmp_path, data_dir=data, to=None, replace=True)
+    with pytest.raises(CommandFailed, match="stop it first"):
+        restore(Settings(), asked)
+    assert (data / "postmaster.pid").exists()
 
 
 def test_the_password_is_in_the_environment_only() -> None:
