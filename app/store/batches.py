@@ -243,11 +243,15 @@ async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, 
     """
     async with damage.tolerated(connection):
         found = await connection.fetch(_FINAL.format(some=""), after, dead_after)
-        return await execute(connection, _FORGET, after, dead_after, [row["batch"] for row in found])
+        ids = [row["batch"] for row in found]
+        return await execute(connection, _FORGET.format(some=""), after, dead_after, ids)
     last = await damage.newest_batch(connection)
     some = _FINAL.format(some="AND batch BETWEEN $3 AND $4")
-    found = (await damage.read_range(connection, some, after, dead_after, first=0, last=last)).rows
-    return await execute(connection, _FORGET, after, dead_after, [row["batch"] for row in found])
+    readable = await damage.read_range(connection, some, after, dead_after, first=0, last=last)
+    ids = [row["batch"] for row in readable.rows]
+    some = _FORGET.format(some="AND batch BETWEEN $4 AND $5")
+    deleted = await damage.read_range(connection, some, after, dead_after, ids, first=0, last=last)
+    return len(deleted.rows)
 
 
 _IS_FINAL = """
@@ -260,7 +264,10 @@ _FINAL = f"""
     LIMIT {KEYS_LIMIT} FOR UPDATE SKIP LOCKED
 """
 # Reads the exceptions again: a replay may have queued some before the batches were locked.
-_FORGET = f"UPDATE batch_states s SET data_key = NULL WHERE batch = ANY($3::bigint[]) AND {_IS_FINAL}"
+_FORGET = f"""
+    UPDATE batch_states s SET data_key = NULL
+    WHERE batch = ANY($3::bigint[]) AND {_IS_FINAL} {{some}} RETURNING 1
+"""
 
 
 def _expect(written: int, rows: int) -> None:
