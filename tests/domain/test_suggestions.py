@@ -973,6 +973,20 @@ def test_consent_to_a_group_for_advertising_is_read(groups: Any, others: Any) ->
         {"profiling": {"third_party": "forbidden"}},
         {"meta_data": [{"key": "_ads_consent", "value": "no"}, {"key": "_news", "value": "yes"}]},
         {"optin_process": True, "optin_partners": False},
+        {"consent": False, "marketing_matched": True},
+        {"consent": False, "marketing_consent_version": 1},
+        {"consents": [{"topic": "stats", "is": "granted"}, {"topic": "ads", "is": "denied"}]},
+        {"gdpr": {"objection": True}},
+        {"accept_ads": 0},
+        {"ccpa_optout": 1},
+        {"device": {"lmt": 1}},
+        {"consent_requested": True},
+        {"consents_requested": ["ads"]},
+        {"consents_expired": ["ads"]},
+        {"nonPersonalizedAds": "1"},
+        {"keine_werbung": True},
+        {"brak_zgody": "tak"},
+        {"동의안함": True},
     ],
     ids=str,
 )
@@ -998,8 +1012,10 @@ def test_consent_that_cannot_be_read_is_never_granted(value: Any) -> None:
     source = {"path": "consent[0]" if type(value) is list else "consent"}
     assert suggestion.mapping["consent"] == {"mode": "amazon", "user_data": source, "ad_storage": source}
     assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
-    facts = {"consent_version": "v2", "consented": {"at": "2026-11-24T10:00:00Z"}}
+    facts = {"consent_version": 1, "consented": {"at": "2026-11-24T10:00:00Z"}, "ad_click": False}
     assert suggested(orders(**facts)).mapping["consent"] == GRANTED
+    agreed = orders(consent=True, ad_click=False, location_permission=False)
+    assert suggested(agreed).mapping["consent"] == suggested(orders(consent=True)).mapping["consent"]
 
 
 # --- Any events -----------------------------------------------------------------------------------

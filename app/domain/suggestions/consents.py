@@ -34,7 +34,8 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
                 undecided = (CONFIRM_SOURCE,) if None in each.values else ()
                 return FieldFinding(member, f"Its values are {mode.upper()} strings.", undecided)
     about = [each for each in (*found.values, *found.blank) if _is_about_consent(each)]
-    answers = [each for each in about if _has_clear_name(each) and each.found and all(map(_word, each.found))]
+    clear = [each for each in about if _has_clear_name(each) and not _is_first_of_list(each)]
+    answers = [each for each in clear if each.found and all(map(_word, each.found))]
     if not answers:
         unread = sorted(filter(_may_be_consent, about), key=_is_unclear)
         if not unread:
@@ -48,7 +49,9 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
             source = _unless_refused(source, about)
         member = {"mode": "amazon", "user_data": source, "ad_storage": source}
         return FieldFinding(member, f"Named {unread[0].label}; its {says}.", (CONFIRM_SOURCE,))
-    user_data = (named := _named(answers, _USER_DATA)) or answers[0]
+    # `consent: false` counts more than `marketing_source: true`.
+    named = _named([each for each in answers if _is_named_consent(each)], _USER_DATA)
+    user_data = named or answers[0]
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
     member = {
         "mode": "amazon",
@@ -63,13 +66,14 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
 def find_limited_data_use(found: ObservedPaths) -> FieldFinding | None:
     """Return the source of the flag that asks Amazon not to use the event."""
     for each in found.values:
-        if _is_flag(each) and all(type(value) is bool for value in each.found):
+        if _is_flag(each):
             return FieldFinding(each.source, f"Named {each.label}; its values are booleans.")
     return None
 
 
 def _is_flag(each: ObservedPath) -> bool:
-    return rank("limited_data_use", each.names) > 45
+    is_boolean = all(type(value) is bool for value in each.found)
+    return is_boolean and rank("limited_data_use", each.names) > 45
 
 
 def _says(names: Sequence[str], what: str) -> bool:
@@ -82,11 +86,18 @@ def _is_about_consent(each: ObservedPath) -> bool:
     if each.words & WORDS["other_purpose"] or _is_flag(each):
         return False
     is_answered = each.found and all(map(_is_answer, each.found))
-    is_answer = is_answered or each.words & WORDS["privacy"] or _says(each.names, "refusals")
-    is_purpose = is_answer and _says(each.names, "purposes") and not each.words & WORDS["about_consent"]
+    is_private, is_refusal = each.words & WORDS["privacy"], _is_refusal(each)
+    is_answer = is_answered or is_private or is_refusal or each.words & WORDS["agreed"]
+    is_fact = each.words & (WORDS["about_consent"] | WORDS["facts_of_marketing"])
+    is_purpose = is_answer and _says(each.names, "purposes") and not is_fact
     texts = [text.strip().lower() for text in each.texts]
     answers_itself = bool(texts) and WORDS["certain_answers"].issuperset(texts)
-    return bool(is_purpose) or answers_itself or _says(each.names, "consent")
+    is_objection = is_answered and is_private and is_refusal
+    return bool(is_purpose or is_objection) or answers_itself or _says(each.names, "consent")
+
+
+def _is_named_consent(each: ObservedPath) -> bool:
+    return bool(each.words & WORDS["privacy"]) or _says(each.names, "consent")
 
 
 def _is_refusal(each: ObservedPath) -> bool:
@@ -98,7 +109,13 @@ def _has_clear_name(each: ObservedPath) -> bool:
     """Return whether `true` grants consent: neither `consent.revoked` nor a name that says nothing known."""
     own = each.names[-1:]
     says = joined(own[0]) in _USER_DATA or _says(own, "consent") or _says(own, "purposes")
-    return bool(says or words_in(own) & WORDS["states_of_consent"]) and not _is_refusal(each)
+    is_fact = words_in(own) & WORDS["facts"]
+    return bool(says or words_in(own) & WORDS["states_of_consent"]) and not is_fact and not _is_refusal(each)
+
+
+def _is_first_of_list(each: ObservedPath) -> bool:
+    """Return whether a path reads one member of a list, of which another may be the answer."""
+    return each.in_list and not each.has_step("where")
 
 
 def _is_unclear(each: ObservedPath) -> int:
@@ -134,7 +151,7 @@ def _until_known(each: ObservedPath) -> Written:
 
     A time at which a person agreed is an answer.
     """
-    if not _has_clear_name(each):
+    if not _has_clear_name(each) or (_is_first_of_list(each) and any(map(_word, each.found))):
         return each.piped(["map", {"*": "DENIED"}])
     if _is_moment(each):
         return {**each.piped(["map", {"*": "GRANTED"}]), "default": "DENIED"}
@@ -156,7 +173,8 @@ def _groups(each: ObservedPath, trial: Trial) -> Written | None:
     if is_list:
         source = {"path": each.path.removesuffix("[0]"), "pipe": [["join", ","]]}
     texts = dict.fromkeys(text for text in trial.values(source) if type(text) is str)
-    if _is_refusal(each) or not (is_list or any(map(_GROUP_SIGNS.search, texts))):
+    is_fact = words_in(each.names) & WORDS["facts"]
+    if is_fact or _is_refusal(each) or not (is_list or any(map(_GROUP_SIGNS.search, texts))):
         return None
     granted = []
     for text in texts:
