@@ -101,7 +101,7 @@ def statements() -> Iterator[tuple[str, str]]:
     } | {
         "batches._DUE": batches._DUE,
         "batches._FINAL": batches._FINAL.format(some=""),
-        "batches._FORGET": batches._FORGET,
+        "batches._FORGET": batches._FORGET.format(some=""),
         "due_work._BUSY": due_work._BUSY,
         "due_work._HEADS": due_work._HEADS,
         "due_work._POLL": due_work._POLL,
