@@ -17,7 +17,7 @@ from app.settings import Settings
 from bench import outbox
 from bench.pipeline import SIZES, Pipeline
 from bench.report import middle, table
-from bench.stage import Checkout, stage
+from bench.stage import Checkout, as_in_the_image, stage
 from dev.drills.stage import check_out, python_of
 
 ROUNDS = 6  # the fewest whose range is a 95 % interval of the median
@@ -76,6 +76,7 @@ def checkout(commit: str) -> Iterator[Checkout]:
 def pipeline_of(settings: Settings, stack: ExitStack, code: Checkout, *, lanes: int = LANES) -> Pipeline:
     """Start the processes of a checkout until the end of the stack, and create its destinations."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conversions-bench-")))
+    code = as_in_the_image(code, folder / "code")
     running = stack.enter_context(stage(settings, folder, lanes=lanes, checkout=code))
     pipeline = Pipeline(running)
     if code.module == "app":

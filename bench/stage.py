@@ -12,7 +12,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import asyncpg
@@ -20,6 +20,7 @@ import httpx
 from pydantic import SecretStr
 
 from app.settings import Settings
+from dev.compiled import compiled_copy
 from dev.environment import as_environment, with_keys, with_url
 from dev.postgres.cluster import DURABLE, Cluster
 from dev.postgres.postmaster import free_port
@@ -35,6 +36,14 @@ class Checkout:
     root: Path = ROOT
     python: str = sys.executable
     module: str = "app"
+
+
+def as_in_the_image(checkout: Checkout, folder: Path) -> Checkout:
+    """Return a copy of a checkout in a new folder, with compiled modules if its image has them."""
+    if not (checkout.root / "dev" / "compiled.py").exists():
+        return checkout
+    compiled_copy(checkout.root, folder, checkout.python)
+    return replace(checkout, root=folder)
 
 
 @dataclass(slots=True)

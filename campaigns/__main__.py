@@ -11,6 +11,7 @@ CAMPAIGNS = {
     "agreement": "campaigns.agreement",
     "chaos": "campaigns.chaos.campaign chaos",
     "clock-faults": "campaigns.chaos.single_fault_run clock",
+    "compiled": "campaigns.compiled",
     "containers": "campaigns.containers.campaign",
     "failover": "campaigns.chaos.failover",
     "generated": "campaigns.attacks.generated",

@@ -1,6 +1,9 @@
-"""docs/campaigns.md lists the campaigns, and each of them is a program; short forms of two."""
+"""docs/campaigns.md lists the campaigns, and each of them is a program; short forms of three."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,20 @@ from app.domain.outcomes.outcome import OUTCOMES
 from campaigns.__main__ import CAMPAIGNS, LONG_TESTS, main
 from campaigns.agreement import compare
 from campaigns.attacks.mutation import PARTS
+from campaigns.compiled import run_tests
 
 ROOT = Path(__file__).resolve().parents[1]
+# The rules of conversion, of identities and of JSON, with their laws and worked cases.
+RULES = (
+    "identity",
+    *(
+        f"test_{name}.py"
+        for name in (
+            "consent", "conversion", "conversion_laws", "conversion_values", "event_bodies", "number_steps",
+            "preview", "strict_json", "timestamps", "unreadable_values",
+        )
+    ),
+)  # fmt: skip
 
 
 def test_the_page_lists_every_campaign() -> None:
@@ -51,3 +66,19 @@ async def test_histories_lists_and_stats_agree_with_the_log_of_the_stand_in(data
     assert report.replayed
     assert report.erased_after_delivery
     assert set(OUTCOMES.values()) - {"not_sent"} == report.outcomes.keys()
+
+
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_the_compiled_modules_pass_the_tests_of_their_sources() -> None:
+    """The image has them (dev/compiled.py); the long form runs all tests."""
+    assert run_tests(["-q", "-n", "0", *(f"tests/domain/{name}" for name in RULES)]) == 0
+
+
+def test_a_checkout_is_not_compiled(tmp_path: Path) -> None:
+    """A change of its sources would have no effect, without a word."""
+    (tmp_path / ".git").mkdir()
+    command = [sys.executable, "-m", "dev.compiled", str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "is a checkout" in ran.stderr

@@ -189,6 +189,7 @@ def lock(_settings: Settings, _asked: argparse.Namespace) -> int:
     lists = {
         "runtime.txt": ["--no-dev"],
         "otlp.txt": ["--no-dev", "--extra", "otlp"],
+        "compile.txt": ["--only-group", "compile"],
         "dev.txt": ["--all-groups"],
     }
     code = _call([*uv, "lock", "--upgrade"])

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-import msgspec
-
 from app.domain.conversion.results import HIDDEN, EventWarning, Step, Trace
 from app.domain.conversion.values import PERSONAL
 from app.domain.event import EventProblem
@@ -27,13 +25,13 @@ class Run(Reading, eq=False, gc=False):
     has one for each problem.
     """
 
-    content: dict[str, Any] = msgspec.field(default_factory=dict)
-    objects: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    content: dict[str, Any] = {}
+    objects: list[dict[str, Any]] = []
     trace: Trace | None = None
-    warnings: list[EventWarning] = msgspec.field(default_factory=list)
-    dropped: list[tuple[str, str]] = msgspec.field(default_factory=list)
-    problems: list[EventProblem] = msgspec.field(default_factory=list)
-    sentences: list[str] = msgspec.field(default_factory=list)
+    warnings: list[EventWarning] = []
+    dropped: list[tuple[str, str]] = []
+    problems: list[EventProblem] = []
+    sentences: list[str] = []
 
     def refuse(self, failed: SourceFailed, name: str, source: Source | None) -> None:
         """Note a problem that rejects the event. Its sentence names the source."""

@@ -13,7 +13,14 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, EVENT_SOURCES, EVENT_TYPES, read_country
+from app.domain.conversion.amazon_codes import (
+    COUNTRIES,
+    CURRENCIES,
+    EVENT_SOURCES,
+    EVENT_TYPES,
+    UnusualText,
+    read_country,
+)
 from app.domain.conversion.numbers import as_integer, as_text, is_number, scalar_text
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
@@ -179,15 +186,6 @@ def _measurement_tokens(value: Any) -> str | SourceFailed:
         sentence = "is not a list of <10 letters or digits>.<13 digits>, separated by |"
         return SourceFailed("measurement_token_invalid", sentence)
     return text
-
-
-class UnusualText(str):
-    """A custom value with other characters than letters, digits and underscores.
-
-    Amazon's documents differ on them. Other clients send them, so they pass with a warning (P10).
-    """
-
-    __slots__ = ()
 
 
 def check_custom(value: Any) -> str | SourceFailed:
