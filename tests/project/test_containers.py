@@ -173,7 +173,9 @@ def test_the_image_runs_unprivileged_installs_by_hash_and_watches_its_health() -
 def test_the_image_is_built_from_any_base_without_a_registry_for_the_build_itself() -> None:
     """A syntax line would fetch a front end; pip stays out of what runs; labels say what the image is."""
     assert not DOCKERFILE.startswith("# syntax")
-    assert set(re.findall(r"(?m)^FROM (\S+)", DOCKERFILE)) == {"${BASE_IMAGE}", "program"}
+    assert set(re.findall(r"(?m)^FROM (\S+)", DOCKERFILE)) == {
+        "${BASE_IMAGE}", "${CODE}", "packages", "program", "source",
+    }  # fmt: skip
     assert "--without-pip /opt/venv" in DOCKERFILE
     for label in ("version", "revision", "source", "licenses", "title", "description"):
         assert f"org.opencontainers.image.{label}=" in DOCKERFILE
