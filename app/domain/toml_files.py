@@ -8,4 +8,5 @@ from typing import Any
 def read_toml(module: str, name: str | None = None) -> dict[str, Any]:
     """Return the content of the TOML file beside a module's file. It has the module's name, or `name`."""
     path = Path(module)
-    return tomllib.loads(path.with_name(f"{name or path.stem}.toml").read_text("utf-8"))
+    stem = path.name.partition(".")[0]  # a compiled module's file has two suffixes
+    return tomllib.loads(path.with_name(f"{name or stem}.toml").read_text("utf-8"))
