@@ -1,7 +1,6 @@
 """`backup` and `restore`: base backups and WAL through Postgres' own programs (docs/backup.md).
 
-The backup folder contains `base-TIME` for each base backup, where TIME is its end in UTC. It contains `wal`
-if `--follow` was used.
+The folder contains `base-TIME` for each base backup, which ended at TIME (UTC), and `wal` after `--follow`.
 """
 
 import argparse
