@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, execute, fetch_map, fetch_rows, fetch_scalar, read_sql
+from app.store import PipelineConnection, Row, execute, fetch_map, fetch_rows, fetch_scalar, read_sql
 from app.store.database import damage
 from app.store.lanes import LaneLease
 
@@ -241,32 +241,25 @@ async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, 
     dead event keeps it for `dead_after`. Batches that a replay is queueing and rows on a damaged page are
     skipped. Returns the number of deleted keys. Call it in a transaction.
     """
-    async with damage.tolerated(connection):
-        found = await connection.fetch(_FINAL.format(some=""), after, dead_after)
-        ids = [row["batch"] for row in found]
-        return await execute(connection, _FORGET.format(some=""), after, dead_after, ids)
     last = await damage.newest_batch(connection)
-    some = _FINAL.format(some="AND batch BETWEEN $3 AND $4")
-    readable = await damage.read_range(connection, some, after, dead_after, first=0, last=last)
-    ids = [row["batch"] for row in readable.rows]
-    some = _FORGET.format(some="AND batch BETWEEN $4 AND $5")
-    deleted = await damage.read_range(connection, some, after, dead_after, ids, first=0, last=last)
+    ids = [row["batch"] for row in await _lock_final(connection, last, after, dead_after)]
+    deleted = await damage.read_range(connection, SQL["delete_keys"], ids, after, first=0, last=last)
     return len(deleted.rows)
 
 
-_IS_FINAL = """
-    settled_at < now() - $1::interval AND data_key IS NOT NULL AND NOT EXISTS (SELECT FROM exceptions e
+async def _lock_final(connection: PipelineConnection, last: BatchId, *ages: timedelta) -> Sequence[Row]:
+    async with damage.tolerated(connection):
+        return await connection.fetch(_FINAL.format(some="", limit=KEYS_LIMIT), *ages)
+    some = _FINAL.format(some="AND batch BETWEEN $3 AND $4", limit=KEYS_LIMIT)
+    return (await damage.read_range(connection, some, *ages, first=0, last=last)).rows
+
+
+_FINAL = """
+    SELECT batch FROM batch_states s WHERE settled_at < now() - $1::interval
+    AND data_key IS NOT NULL {some} AND NOT EXISTS (SELECT FROM exceptions e
       WHERE e.batch = s.batch AND (e.status = 'retrying' OR e.changed_at > now() - $1::interval
         OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))
-"""
-_FINAL = f"""
-    SELECT batch FROM batch_states s WHERE {_IS_FINAL} {{some}}
-    LIMIT {KEYS_LIMIT} FOR UPDATE SKIP LOCKED
-"""
-# Reads the exceptions again: a replay may have queued some before the batches were locked.
-_FORGET = f"""
-    UPDATE batch_states s SET data_key = NULL
-    WHERE batch = ANY($3::bigint[]) AND {_IS_FINAL} {{some}} RETURNING 1
+    LIMIT {limit} FOR UPDATE SKIP LOCKED
 """
 
 

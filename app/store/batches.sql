@@ -61,3 +61,9 @@ JOIN batches p ON p.id = requested.id AND p.day = requested.day
   AND ($3::integer IS NULL OR p.destination = $3)
 JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
 WHERE p.id = ANY($1) AND s.batch = ANY($1)
+
+-- name: delete_keys
+-- Of locked batches. A replay may have queued some of their events before they were locked.
+UPDATE batch_states s SET data_key = NULL WHERE batch = ANY($1::bigint[]) AND batch BETWEEN $3 AND $4
+AND NOT EXISTS (SELECT FROM exceptions e WHERE e.batch = s.batch
+  AND (e.status = 'retrying' OR e.changed_at > now() - $2::interval)) RETURNING 1

@@ -100,8 +100,7 @@ def statements() -> Iterator[tuple[str, str]]:
         for name, text in read_sql(str(module_of(file))).items()
     } | {
         "batches._DUE": batches._DUE,
-        "batches._FINAL": batches._FINAL.format(some=""),
-        "batches._FORGET": batches._FORGET.format(some=""),
+        "batches._FINAL": batches._FINAL.format(some="", limit=batches.KEYS_LIMIT),
         "due_work._BUSY": due_work._BUSY,
         "due_work._HEADS": due_work._HEADS,
         "due_work._POLL": due_work._POLL,
