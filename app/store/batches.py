@@ -241,15 +241,16 @@ async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, 
     dead event keeps it for `dead_after`. Batches that a replay is queueing and rows on a damaged page are
     skipped. Returns the number of deleted keys. Call it in a transaction.
     """
-    last = await damage.newest_batch(connection)
-    ids = [row["batch"] for row in await _lock_final(connection, last, after, dead_after)]
+    ids = [row["batch"] for row in await _lock_final(connection, after, dead_after)]
+    last = max(ids, default=0)
     deleted = await damage.read_range(connection, SQL["delete_keys"], ids, after, first=0, last=last)
     return len(deleted.rows)
 
 
-async def _lock_final(connection: PipelineConnection, last: BatchId, *ages: timedelta) -> Sequence[Row]:
+async def _lock_final(connection: PipelineConnection, *ages: timedelta) -> Sequence[Row]:
     async with damage.tolerated(connection):
         return await connection.fetch(_FINAL.format(some="", limit=KEYS_LIMIT), *ages)
+    last = await damage.newest_batch(connection)
     some = _FINAL.format(some="AND batch BETWEEN $3 AND $4", limit=KEYS_LIMIT)
     return (await damage.read_range(connection, some, *ages, first=0, last=last)).rows
 
