@@ -346,6 +346,8 @@ async def test_a_settled_batches_key_goes_and_a_dead_letters_stays_longer(c: asy
         "(3, 0, current_date, 1, 'retrying', now(), 'amazon_item_failed', now() - interval '25 hours')"
     )
     assert await batches.delete_data_keys(c, after=timedelta(hours=24), dead_after=timedelta(days=7)) == 1
+    # As when a replay queued its event before the batch was locked.
+    assert await c.fetch(batches.SQL["delete_keys"], [3], timedelta(hours=24), 1, 4) == []
     left = await c.fetch("SELECT batch FROM batch_states WHERE data_key IS NOT NULL ORDER BY batch")
     assert [row["batch"] for row in left] == [2, 3, 4]
 
