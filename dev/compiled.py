@@ -50,7 +50,8 @@ def compile_in(folder: Path) -> None:
         ext_modules=mypycify(modules(folder), opt_level="3", debug_level="0", group_name="app"),
         script_args=["-q", "build_ext", "--inplace"],
     )
-    shutil.rmtree(folder / "build")
+    for left in ("build", ".mypy_cache"):
+        shutil.rmtree(folder / left, ignore_errors=True)
 
 
 if __name__ == "__main__":
