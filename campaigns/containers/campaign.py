@@ -108,6 +108,12 @@ def image(engine: Engine) -> list[Row]:
     programs = engine.docker("run", "--rm", "--entrypoint", "ls", IMAGE, "/opt/venv/bin").split()
     assert all(name.startswith("python") for name in programs), programs
     rows.append(("programs in /opt/venv/bin", ", ".join(programs)))
+    where = "import app.domain.conversion.convert as module; print(module.__file__)"
+    file = engine.docker("run", "--rm", "--entrypoint", "python", IMAGE, "-c", where).strip()
+    assert file.endswith(".so"), file
+    rows.append(("module that converts events", file))
+    left = engine.docker("run", "--rm", "--entrypoint", "ls", IMAGE, "-A", "/srv").split()
+    assert not {"build", ".mypy_cache"} & set(left), left
     for role, command in (("serve", ["serve"]), ("work", ["work"]), ("serve --init", ["serve"])):
         flags = ["--init"] if role.endswith("--init") else []
         seen = [f"{delay:g} s: {stop_after(engine, command, flags, delay)}" for delay in DELAYS_S]
