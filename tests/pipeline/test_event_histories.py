@@ -236,6 +236,7 @@ async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_m
     await service.post(first, {**order("k1"), "journey": JOURNEY})
     (result,) = await service.post(second, {**order("k2"), "journey": JOURNEY})
     assert result["status"] == "duplicate"
+    await world.work_until(first, accepted=1, delivered=1)
     made = await service.do(
         "/keys", {"name": "limited", "scopes": ["events:read"], "destination_ids": [second]}
     )

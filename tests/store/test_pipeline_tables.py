@@ -261,6 +261,8 @@ async def test_the_monitor_reads_what_is_open_and_recent_by_index(c: asyncpg.Con
         plan = "\n".join(row[0] for row in await c.fetch(f"EXPLAIN {statement}", *arguments))
         for table in re.findall(r"Seq Scan on (\w+)", plan):
             assert not await c.fetchval(f"SELECT EXISTS (SELECT FROM {table})"), plan
+    [failing] = await c.fetch(incident_facts.SQL["requests"], numbers, windows)
+    assert (failing["failed_requests"], failing["last_outcome"]) == (40, "lost")
 
 
 async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Connection) -> None:
