@@ -6,6 +6,7 @@ The folder is a copy of the project. Python loads a compiled module instead of i
 of the source, so a checkout is never compiled. mypyc needs a C compiler and Python's headers.
 """
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -50,6 +51,10 @@ def compile_in(folder: Path) -> None:
         ext_modules=mypycify(modules(folder), opt_level="3", debug_level="0", group_name="app"),
         script_args=["-q", "build_ext", "--inplace"],
     )
+    # Its runtime library is part of them.
+    for file in importlib.metadata.files("mypy") or []:
+        if file.name == "LICENSE":
+            shutil.copy(file.locate(), folder / "app__mypyc.LICENSE")
     for left in ("build", ".mypy_cache"):
         shutil.rmtree(folder / left, ignore_errors=True)
 

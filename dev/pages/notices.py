@@ -14,6 +14,12 @@ Their licence texts are beside them in `app/console/static/`.
 | file | project | licence |
 |---|---|---|
 """
+_COMPILED = """
+## Compiled modules of the image
+
+They contain the runtime library of mypyc, a part of {name} {version} ({licence}).
+Its licence text is in the image as `app__mypyc.LICENSE`.
+"""
 _PACKAGES = """
 ## Packages that an installation contains
 
@@ -34,4 +40,6 @@ def page() -> str:
         f"| {package.name} | {package.version} | {package.licence or 'see the package'} |\n"
         for package in locked_packages("runtime.txt")
     )
-    return "".join([_INTRODUCTION, *files, _PACKAGES, *packages])
+    mypy = next(package for package in locked_packages("compile.txt") if package.name == "mypy")
+    compiled = _COMPILED.format(name=mypy.name, version=mypy.version, licence=mypy.licence)
+    return "".join([_INTRODUCTION, *files, compiled, _PACKAGES, *packages])
