@@ -27,7 +27,8 @@ COPY app app
 COPY sandbox sandbox
 COPY dev dev
 
-# The modules that convert events as machine code, which takes a third less CPU (docs/adr/0055-compiled-modules.md).
+# The modules that convert events as machine code: a conversion takes a quarter less CPU, or more
+# (docs/adr/0055-compiled-modules.md).
 FROM source AS compiled
 COPY requirements/compile.txt /requirements/
 RUN apt-get update \

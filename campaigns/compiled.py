@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from campaigns.running import ROOT
-from dev.compiled import compiled_copy
+from dev.compiled import compiled_copy, modules
 
 
 def run_tests(arguments: Sequence[str]) -> int:
@@ -20,6 +20,7 @@ def run_tests(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "project"
         compiled_copy(ROOT, folder)
+        assert len(list(folder.glob("app/**/*.so"))) == len(modules(folder)) > 0
         environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
         return subprocess.run(command, cwd=folder, env=environment, check=False).returncode

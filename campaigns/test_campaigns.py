@@ -15,7 +15,7 @@ from campaigns.attacks.mutation import PARTS
 from campaigns.compiled import run_tests
 
 ROOT = Path(__file__).resolve().parents[1]
-# The rules of conversion, of identities and of JSON, with their laws and worked cases.
+# The rules of conversion and of identities, with their laws and worked cases.
 RULES = (
     "identity",
     *(

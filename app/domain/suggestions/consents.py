@@ -202,7 +202,7 @@ def _word(value: Any) -> str | None:
 
 
 def _is_answer(value: Any) -> bool:
-    """Return whether a value answers by itself: no number, and no text of several letters but known words."""
+    """Return whether a value alone answers: no number, and no text of several letters but known words."""
     return type(value) is not int and bool(_word(value) or (type(value) is str and len(value) == 1))
 
 
