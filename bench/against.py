@@ -57,7 +57,7 @@ def run(settings: Settings, commit: str, *, rounds: int) -> int:
             found = {part: [1 / ratio for ratio in part_ratios] for part, part_ratios in found.items()}
         itself = [later["whole"] / earlier["whole"] for earlier, later in pairwise(bases[size])]
         times = [middle(cost["whole"] for cost in costs[size]) for costs in (ours, bases)]
-        rows.append((size, *map(_cell, found.values()), _cell(itself), *times))
+        rows.append((size, *map(with_interval, found.values()), with_interval(itself), *times))
     print(table(head, rows))
     if broken:
         print(f"An event costs more than {LIMIT} times as much as at {commit}.")
@@ -114,6 +114,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[k - 1], ordered[-k]
 
 
-def _cell(found: Sequence[float]) -> str:
+def with_interval(found: Sequence[float]) -> str:
+    """Return the median and its interval."""
     low, high = interval(found)
     return f"{middle(found):.2f} ({low:.2f} to {high:.2f})"
