@@ -1,4 +1,4 @@
-"""Maintenance: expire events, delete data keys and old rows, create and drop partitions, rotate the ledger.
+"""Maintenance: expire and discard events, delete data keys and old rows, create, drop and rotate partitions.
 
 Every worker can run these jobs. An advisory lock lets only one worker run them at a time.
 """
@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from app.amazon.wire import MAX_RETRY_AFTER_S
 from app.delivery.callbacks import LEASE, LONGEST_PAUSE_S
+from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.lane_leases import LONGEST_BLOCK
 from app.delivery.worker import Worker
 from app.domain.batch import digest_ranges
@@ -27,6 +28,7 @@ from app.store import (
     counts,
     exceptions,
     transactions,
+    waiting_events,
 )
 from app.store.database import partitions
 from app.store.database.clock import FutureTime, correct_future_times
@@ -121,6 +123,7 @@ class Maintenance:
             _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
             _MaintenanceJob("correct_times", partial(_in_turn, self._correct_times), _TIMES_EVERY_S),
             _MaintenanceJob("expire", self._expire),
+            _MaintenanceJob("discard", self._discard, _PARTITIONS_EVERY_S),
             _MaintenanceJob("delete_keys", self._delete_keys),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
             _MaintenanceJob("log_audit_head", self._log_audit_head, _AUDIT_HEAD_EVERY_S),
@@ -232,6 +235,14 @@ class Maintenance:
         # After the commit: a failed commit is repeated.
         for delta in deltas.values():
             self.worker.telemetry.settled["expired"].inc(delta.expired)
+
+    async def _discard(self, connection: PipelineConnection) -> None:
+        """Discard the events of archived destinations whose discard was interrupted."""
+        # Requests that began before the archiving was committed have ended by now.
+        for number in await waiting_events.of_archived(connection, age=2 * SETTLED_WITHIN):
+            async with connection.transaction():
+                events = await waiting_events.discard(connection, number, self.worker.writer)
+            self.worker.telemetry.settled["dead"].inc(events)
 
     async def _write_expired(
         self, connection: PipelineConnection

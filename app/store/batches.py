@@ -223,17 +223,6 @@ async def waiting(
     return await fetch_scalar(connection, int, SQL["waiting"], destination, queues)
 
 
-async def discard(connection: PipelineConnection, destination: DestinationNumber) -> tuple[int, int]:
-    """Discard all events of a destination without a final state.
-
-    Return the number of events, and how many of them were retrying after a failed request.
-    """
-    batches = await connection.fetch(SQL["discard"], destination)
-    exceptions = await connection.fetch(SQL["discard_exceptions"], destination)
-    retrying = sum(row["events"] for row in batches if row["retrying"]) + len(exceptions)
-    return sum(row["events"] for row in batches) + len(exceptions), retrying
-
-
 async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, dead_after: timedelta) -> int:
     """Delete up to `KEYS_LIMIT` data keys of batches whose last event became final more than `after` ago.
 

@@ -43,14 +43,6 @@ SELECT (SELECT coalesce(sum(events), 0) FROM batch_states WHERE destination = $1
   + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying'
     AND queue = ANY($2::smallint[]))
 
--- name: discard
-UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
-WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying
-
--- name: discard_exceptions
-UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
-changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place
-
 -- name: read_keys
 SELECT s.batch, s.data_key FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
 JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day WHERE s.batch = ANY($1)

@@ -1,11 +1,12 @@
-"""Read waiting events, their ages, and the rates of destinations, for the metrics of a process."""
+"""Waiting events: read their ages and the rates of destinations for the metrics, and discard them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from app.domain.ids import OrganisationId
-from app.store import PipelineConnection, fetch_rows, read_sql
+from app.domain.ids import DestinationNumber, OrganisationId
+from app.store import PipelineConnection, callbacks, counts, fetch_rows, read_sql
+from app.store.counts import CountWriter
 
 SQL: Final = read_sql(__file__)
 
@@ -62,3 +63,25 @@ async def longest_waits(connection: PipelineConnection) -> list[LongestWait]:
     It costs one index probe per destination and partition, regardless of the backlog.
     """
     return await fetch_rows(connection, LongestWait, SQL["longest_waits"])
+
+
+async def of_archived(connection: PipelineConnection, *, age: timedelta) -> list[DestinationNumber]:
+    """Return the destinations that were archived longer than `age` ago and have waiting events."""
+    return [row["number"] for row in await connection.fetch(SQL["of_archived"], age)]
+
+
+async def discard(connection: PipelineConnection, number: DestinationNumber, writer: CountWriter) -> int:
+    """Mark the waiting events of an archived destination as dead, with reason `discarded`.
+
+    Return their number. The destination is archived, so no flush adds an event. Call it in a transaction,
+    when no request to Amazon is in flight for the destination.
+    """
+    batches = await connection.fetch(SQL["discard"], number)
+    exceptions = await connection.fetch(SQL["discard_exceptions"], number)
+    retrying = sum(row["events"] for row in batches if row["retrying"]) + len(exceptions)
+    events: int = sum(row["events"] for row in batches) + len(exceptions)
+    delta = counts.CountDelta(dead=events, retrying=-retrying)
+    await counts.add(connection, writer.number, {number: delta})
+    if writer.callbacks_enabled and events:
+        await callbacks.mark_failed(connection, [number])
+    return events

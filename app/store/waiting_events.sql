@@ -31,3 +31,19 @@ FROM destinations d, LATERAL (
   WHERE settled_at IS NULL AND destination = d.number AND queue = 0
   ORDER BY due_at LIMIT 1) front
 WHERE d.state IN ('connected', 'active')
+
+-- name: discard
+UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
+WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying
+
+-- name: discard_exceptions
+UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
+changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place
+
+-- name: of_archived
+SELECT number FROM destinations d WHERE archived_at < now() - $1::interval
+  -- The first columns of the index of open batches, and of that of retrying events.
+  AND (EXISTS (SELECT FROM batch_states
+      WHERE destination = d.number AND queue = ANY('{0,2}') AND settled_at IS NULL)
+    OR EXISTS (SELECT FROM exceptions
+      WHERE destination = d.number AND queue = ANY('{0,2}') AND status = 'retrying'))

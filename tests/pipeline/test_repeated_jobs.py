@@ -20,6 +20,7 @@ from app.telemetry import Telemetry
 from tests.pipeline.test_ready_lanes import bare_dispatcher
 from tests.pipeline.world import World, event, eventually
 from tests.store.test_pipeline_tables import add_days
+from tests.tables import cases
 
 
 @pytest.mark.parametrize(
@@ -132,25 +133,36 @@ async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: Wor
     assert await world.fetch("SELECT FROM rejection_records") == []
 
 
-async def test_the_metric_of_expired_events_follows_the_commit(world: World) -> None:
-    """An event whose expiry is rolled back expires in the next run, and is counted once."""
+OLD: Final = "now() - interval '22 days'"
+
+
+@cases(
+    "status, change",
+    {
+        "too old": ("expired", f"UPDATE batch_states SET first_event = {OLD}, last_event = {OLD}"),
+        "its destination was deleted": ("dead", f"UPDATE destinations SET archived_at = {OLD}"),
+    },
+)
+async def test_an_event_that_maintenance_settles_is_counted_after_the_commit(
+    world: World, status: str, change: str
+) -> None:
+    """An event whose expiry or discard is rolled back is settled in the next run, and is counted once."""
     dispatcher = world.work()
     await world.stop_workers()
     dst = await world.destination(event(1), event(2))
-    old = "now() - interval '22 days'"
-    await world.fetch(f"UPDATE batch_states SET first_event = {old}, last_event = {old}")
+    await world.fetch(change)
     elapsed = 0.0
     worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
     maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
-    expired = world.resources.telemetry.settled["expired"]._value
-    before = expired.get()
+    settled = world.resources.telemetry.settled[status]._value
+    before = settled.get()
     async with world.refused_commits():
         await maintenance.run()
-    assert expired.get() == before
+    assert settled.get() == before
     elapsed += 60
     await maintenance.run()
-    assert expired.get() == before + 2
-    assert (await world.counts(dst))["expired"] == 2
+    assert settled.get() == before + 2
+    assert (await world.counts(dst))[status] == 2
 
 
 async def test_content_that_another_process_may_be_dropping_is_not_logged_as_dropped(

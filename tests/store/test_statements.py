@@ -91,6 +91,7 @@ FOR_ALL = {
     "an API process shares limits of the organisations it serves": "organisations.usage.exchange_demand",
     "one flush counts rejections of many organisations, by destination": "events.rejections.add",
     "maintenance deletes whole days": "events.rejections.delete_old",
+    "maintenance finds every archived destination": "waiting_events.of_archived",
     "gauges of a worker, without a label of an organisation": """
         waiting_events.longest_waits waiting_events.paces waiting_events.read
     """,

@@ -179,8 +179,8 @@ async def archive_destination(
     """Archive a destination permanently; return it with the number of events that were discarded.
 
     Raises Refusal while events wait, unless `discard` is set: those events then become dead. A repeated call
-    returns the same destination and finishes an interrupted discard. Raises Refusal (412) if the version to
-    archive is not in `expected`.
+    returns the same destination and finishes an interrupted discard, as workers do within an hour. Raises
+    Refusal (412) if the version to archive is not in `expected`.
     """
     async with context.transaction() as change:
         connection = change.connection

@@ -9,7 +9,7 @@ from time import monotonic
 from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.outcomes.status import Status
-from app.store import PipelineConnection, attempts, batches, callbacks, counts, lanes
+from app.store import PipelineConnection, attempts, batches, counts, lanes, waiting_events
 from app.store.organisations.scope import PipelinePool
 from app.telemetry import Telemetry
 
@@ -52,17 +52,8 @@ class DeliveryControl:
         return await batches.waiting(connection, destination)
 
     async def discard(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
-        """Mark all waiting events as dead, with reason `discarded`, and return their number.
-
-        The destination is archived, so no flush adds an event.
-        """
-        events, retrying = await batches.discard(connection, destination)
-        await counts.add(
-            connection, self.writer.number, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
-        )
-        if self.writer.callbacks_enabled and events:
-            await callbacks.mark_failed(connection, [destination])
-        return events
+        """Mark all waiting events of an archived destination as dead, and return their number."""
+        return await waiting_events.discard(connection, destination, self.writer)
 
     def count_discarded(self, events: int) -> None:
         """Add the events of a committed discard to the metric."""
