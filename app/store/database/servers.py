@@ -20,8 +20,6 @@ from weakref import WeakSet, WeakValueDictionary
 import asyncpg
 from asyncpg.connect_utils import _parse_hostlist  # type: ignore[attr-defined]
 
-from app.store.errors import DRIVER_ERRORS
-
 _T = TypeVar("_T")
 
 # The keepalive of both ends of a connection: setting of the server, option of the client's socket, value.
@@ -194,7 +192,7 @@ class Servers:
                 continue
             try:
                 found = await self._connect(dsn, servers, {"timeout": PRIMARY_TIMEOUT_S}, None)
-            except DRIVER_ERRORS:
+            except Exception:  # noqa: S112  (whatever another server answers, the search goes on)
                 continue
             found.terminate()
             for connection in list(self._connections):
