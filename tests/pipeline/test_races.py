@@ -4,7 +4,7 @@ An audited action waits just before its commit while another session holds the l
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -45,12 +45,12 @@ async def waits(world: World, sessions: int = 1) -> None:
 
 
 @asynccontextmanager
-async def locked(world: World, statement: str) -> AsyncIterator[None]:
-    """Hold the locks of a statement during the block."""
+async def locked(world: World, statement: str) -> AsyncIterator[asyncpg.Connection]:
+    """Hold the locks of a statement during the block. Lend the connection that holds them."""
     foreign = await asyncpg.connect(world.resources.dsn)
     await foreign.execute(f"BEGIN; {statement}")
     try:
-        yield
+        yield foreign
     finally:
         await foreign.close()
 
@@ -257,13 +257,16 @@ async def test_an_erasure_beside_the_recovery_of_an_attempt_is_counted(world: Wo
     assert await check(pool) == []
 
 
-async def other_destination(service: Service) -> tuple[str, str]:
-    """Create a destination of another advertiser with a published mapping; return both ids."""
+async def other_destination(
+    service: Service, types: Sequence[str] = (MAPPING["event_type"],)
+) -> tuple[str, str]:
+    """Create a destination of another advertiser with published mappings; return its id and the last's."""
     made = await service.do(
         "/destinations", {"name": "B", "advertiser_id": "88", "region": "NA", "currency": "USD"}
     )
-    mapping = await service.do(f"/destinations/{made['id']}/mappings", MAPPING)
-    await service.do(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish", {})
+    for each in types:
+        mapping = await service.do(f"/destinations/{made['id']}/mappings", {**MAPPING, "event_type": each})
+        await service.do(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish", {})
     return made["id"], mapping["id"]
 
 
@@ -307,6 +310,20 @@ async def test_a_destination_takes_the_advertiser_and_publishes_beside_a_rename(
     responses = [move, await publishing, await renaming]
     assert [each.status_code for each in responses] == [200] * 3, [each.text for each in responses]
     assert len(responses[-1].json()["mappings"]) == 2
+
+
+async def test_a_destination_takes_the_advertiser_beside_a_flush_that_pins_the_same_names(
+    service: Service,
+) -> None:
+    """It waits for the first name before it pins another, for which the flush would wait."""
+    moved, _ = await other_destination(service, ["LEAD", "CHECKOUT"])
+    pin = "INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('77', '{}', 'x')"
+    async with locked(service.world, pin.format("CHECKOUT")) as flush:
+        move = service.client.patch(f"/destinations/{moved}", json={"advertiser_id": "77"})
+        moving = asyncio.create_task(move)
+        await waits(service.world)
+        await flush.execute(pin.format("LEAD"))
+    assert (await moving).status_code == 200
 
 
 async def test_a_limited_key_renames_in_no_destination_that_it_may_not_see(service: Service) -> None:

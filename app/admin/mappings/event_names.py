@@ -252,8 +252,11 @@ async def pin_for_advertiser(
     connection: AsyncConnection, destination: DestinationId, advertiser: AdvertiserId
 ) -> None:
     """Pin the names of a destination's published mappings for its new advertiser."""
+    compiled = []
     for mapping in await mappings.published_of(connection, [destination]):
         await asyncio.sleep(0)  # other requests of this process go on meanwhile
         assert mapping.published is not None
-        compiled = compile_or_refuse(mapping.published, is_published=True)
-        await pin_name(connection, advertiser, compiled)
+        compiled.append(compile_or_refuse(mapping.published, is_published=True))
+    # A flush pins names in this order, too. In another order they could wait for each other.
+    for each in sorted(compiled, key=lambda each: each.constant_event_type or ""):
+        await pin_name(connection, advertiser, each)
