@@ -764,7 +764,8 @@ CREATE TABLE outcome_history (
   requests               bigint NOT NULL DEFAULT 0,
   failed_requests        bigint NOT NULL DEFAULT 0,
   retried                bigint NOT NULL DEFAULT 0,
-  -- The highest age of a waiting event within the bucket, or NULL if none waited.
+  -- The highest age of a waiting event within the bucket, or NULL if none waited. In a bucket of a minute it is the
+  -- age that was recorded last.
   oldest_waiting_seconds real,
   learned_rate           real,
   PRIMARY KEY (destination, bucket_seconds, at)
