@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if command.name == "plan" else 2
     except CommandFailed as problem:
         print(problem, file=sys.stderr)
-        return 1
+        return problem.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

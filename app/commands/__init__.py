@@ -11,7 +11,15 @@ from datetime import UTC, datetime
 
 
 class CommandFailed(Exception):
-    """The command fails. The text is printed to standard error; the exit code is 1."""
+    """The command fails. The text is printed to standard error."""
+
+    exit_code = 1
+
+
+class WrongArguments(CommandFailed):
+    """The arguments or settings are wrong, and nothing was done."""
+
+    exit_code = 2
 
 
 def number_within(what: str, least: int, most: int) -> Callable[[str], int]:

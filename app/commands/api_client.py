@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from app.commands import CommandFailed
+from app.commands import CommandFailed, WrongArguments
 from app.outbound import Outbound
 from app.settings import Settings
 
@@ -40,7 +40,7 @@ def address(text: str) -> str:
 
 
 def http_client(settings: Settings, asked: argparse.Namespace, *, timeout_s: float) -> httpx.Client:
-    """Return a client with the address and the key of the arguments. Raises CommandFailed without a key."""
+    """Return a client with the address and the key of the arguments. Raises WrongArguments without a key."""
     return httpx.Client(
         base_url=asked.api or settings.local_url(settings.port),
         headers={"Authorization": f"Bearer {_read_key(settings, asked.key_file)}"},
@@ -92,7 +92,7 @@ class ApiClient:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
         except UnicodeEncodeError:  # of an argument or of standard input
-            raise CommandFailed("A value is no text in UTF-8.") from None
+            raise WrongArguments("A value is no text in UTF-8.") from None
         except (ValueError, RecursionError):  # also of JSON that is not UTF-8 or nests too deeply
             raise _not_the_api(response.status_code) from None
         if not response.is_success:
@@ -161,15 +161,15 @@ def sentence_of(error: dict[str, Any]) -> str | None:
 
 
 def _read_key(settings: Settings, file: Path | None) -> str:
-    """Return the API key in a file, or BOOTSTRAP_ADMIN_KEY without a file. Raises CommandFailed."""
+    """Return the API key in a file, or BOOTSTRAP_ADMIN_KEY without a file. Raises WrongArguments."""
     if file is not None:
         try:
             key = file.read_text("utf-8-sig", errors="replace").strip()
         except OSError as error:
-            raise CommandFailed(f"The key file cannot be read: {file}: {error.strerror}.") from None
+            raise WrongArguments(f"The key file cannot be read: {file}: {error.strerror}.") from None
         if not (key and key.isascii() and key.isprintable()):
-            raise CommandFailed(f"The key file holds no API key: {file}.")
+            raise WrongArguments(f"The key file holds no API key: {file}.")
         return key
     if settings.bootstrap_admin_key is None:
-        raise CommandFailed("There is no API key. Add --key-file with a file that contains one.")
+        raise WrongArguments("There is no API key. Add --key-file with a file that contains one.")
     return settings.bootstrap_admin_key.get_secret_value()

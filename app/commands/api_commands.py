@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
-from app.commands import CommandFailed, number_within
+from app.commands import WrongArguments, number_within
 from app.commands.api_client import ApiClient, ApiUnreachable, add_client_arguments
 from app.domain.event import JOURNEY_IDS
 from app.settings import Settings
@@ -180,7 +180,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> None:
             _call(client, asked, _ERASE, {asked.field: _read_value()})
         elif asked.action is _REJECTIONS and asked.summary:
             if any(getattr(asked, name) for name in set(REJECTION_FILTERS) - set(_SUMMARY.options)):
-                raise CommandFailed("Use --summary with --since and --until only.")
+                raise WrongArguments("Use --summary with --since and --until only.")
             _call(client, asked, _SUMMARY, _sent(asked, _SUMMARY))
         else:
             _call(client, asked, asked.action, _sent(asked, asked.action))

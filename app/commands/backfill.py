@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from app.commands import CommandFailed
+from app.commands import CommandFailed, WrongArguments
 from app.commands.api_client import add_client_arguments, http_client, sentence_of
 from app.commands.import_file import FileError, ImportFile, ImportRow, open_file
 from app.commands.private_files import delete_private, write_private
@@ -132,20 +132,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Send the rows of the file.
+    """Send the rows of the file. Raises WrongArguments if it cannot begin.
 
-    Return 0 if all were accepted, 1 if some were rejected or the run stopped, 2 if it could not begin.
+    Return 0 if all were accepted, 1 if some were rejected or the run stopped.
     """
     with ExitStack() as stack:
         try:
             source = open_file(options.file, options.format, stack)
             client = stack.enter_context(http_client(settings, options, timeout_s=60))
         except OSError as problem:
-            print(f"{problem.filename}: {problem.strerror}", file=sys.stderr)
-            return 2
-        except CommandFailed as problem:
-            print(problem, file=sys.stderr)
-            return 2
+            raise WrongArguments(f"{problem.filename}: {problem.strerror}") from None
         checkpoint = None
         if source.size is not None and not options.dry_run:
             checkpoint = checkpoint_path(
@@ -155,11 +151,9 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         saved = None if checkpoint is None or options.restart else read_checkpoint(checkpoint)
         if saved is not None:
             if (saved.size, saved.changed_ns) != (progress.size, progress.changed_ns):
-                print(
-                    "The file has changed since part of it was sent. Use --restart to send all rows again.",
-                    file=sys.stderr,
+                raise WrongArguments(
+                    "The file has changed since part of it was sent. Use --restart to send all rows again."
                 )
-                return 2
             progress = saved
             print(f"Resuming after row {progress.row:,}.", file=sys.stderr)
         return _send_all(Sender(client, options), source, progress, checkpoint)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from app.commands import CommandFailed, instant, number_within
+from app.commands import CommandFailed, WrongArguments, instant, number_within
 from app.commands.postgres_programs import connection_environment, execute, program, requires_tls
 from app.processes.resources import connected_as
 from app.settings import Settings
@@ -264,11 +264,11 @@ def receiving_wal(folder: Path, source: BackupSource) -> Iterator[WalReceiver]:
 def restore(settings: Settings, asked: argparse.Namespace) -> None:
     """Write a data directory. When Postgres starts on it, it recovers to the requested time."""
     if asked.data_dir is None and settings.database_url is not None:
-        raise CommandFailed(
+        raise WrongArguments(
             "DATABASE_URL names a server: stop it, then run restore on its host with --data-dir."
         )
     if asked.data_dir is None and settings.production:
-        raise CommandFailed("In production no embedded Postgres is restored: add --data-dir.")
+        raise WrongArguments("In production no embedded Postgres is restored: add --data-dir.")
     embedded = asked.data_dir is None
     target: Path = settings.data_dir / "postgres" if embedded else asked.data_dir
     base = newest_base(asked.folder, asked.to)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from app.commands import CommandFailed
+from app.commands import WrongArguments
 from app.domain.mapping.paths import parse_path
 
 MAX_EVENTS: Final = 500  # of one request
@@ -240,13 +240,13 @@ class ImportFile:
 
 
 def open_file(name: str, form: str | None, stack: ExitStack) -> ImportFile:
-    """Open a file, or standard input for `-`, until `stack` closes it. Raises CommandFailed and OSError."""
+    """Open a file, or standard input for `-`, until `stack` closes it. Raises WrongArguments and OSError."""
     path = Path(name)
     # Open the file first, because a missing file needs no format.
     file = sys.stdin.buffer if name == "-" else stack.enter_context(path.open("rb"))
     form = form or _FORMATS.get(path.suffix.lower())
     if form is None:
-        raise CommandFailed("The format is unknown. Add --format csv or --format ndjson.")
+        raise WrongArguments("The format is unknown. Add --format csv or --format ndjson.")
     if name == "-":
         return ImportFile(file, form, None, 0)
     status = path.stat()

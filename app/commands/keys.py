@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.admin import Scope
 from app.admin.access.keys import insert_key, mark_revoked
 from app.admin.inputs import Printable
-from app.commands import CommandFailed, days
+from app.commands import CommandFailed, WrongArguments, days
 from app.commands.organisation import actor, add_organisation_argument, engine_for
 from app.processes.resources import open_resources
 from app.settings import Settings
@@ -73,7 +73,7 @@ async def _create(engine: AsyncEngine, asked: argparse.Namespace) -> None:
     try:
         name = TypeAdapter(Printable).validate_python(asked.name)
     except ValidationError:
-        raise CommandFailed(
+        raise WrongArguments(
             "The name is blank, has more than 200 characters, or holds an invisible character, an email "
             "address or a phone number."
         ) from None

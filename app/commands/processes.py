@@ -3,7 +3,7 @@
 import argparse
 import socket
 
-from app.commands import CommandFailed, port
+from app.commands import WrongArguments, port
 from app.processes import gc_tuning, parent_watch
 from app.settings import Settings
 
@@ -34,7 +34,7 @@ def _inherited(number: int) -> socket.socket:
             return listener
     except (OSError, ValueError, OverflowError):
         pass
-    raise CommandFailed(
+    raise WrongArguments(
         f"--socket {number} is no listening socket that this process inherited: omit it to use HOST and PORT."
     )
 

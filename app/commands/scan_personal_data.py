@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 
+from app.commands import WrongArguments
 from app.domain.privacy.personal_data import canary_forms
 from app.domain.quantity import quantity
 from app.processes.resources import connected_as
@@ -33,13 +34,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Search the database and print the findings. Return 1 if there are any, 2 if a canary is too short."""
+    """Search the database and print the findings. Return 1 if there are any.
+
+    Raises WrongArguments for a canary that is too short.
+    """
     canaries = _canaries(asked.canary)
     if any(len(canary.strip()) < _SHORTEST for canary in canaries):
-        print(
-            f"A canary needs {_SHORTEST} characters or more: shorter ones match by chance.", file=sys.stderr
-        )
-        return 2
+        raise WrongArguments(f"A canary needs {_SHORTEST} characters or more: shorter ones match by chance.")
     # The canaries are read before the event loop runs: in it, Ctrl-C would not end a blocking read.
     return asyncio.run(_scan(settings, canaries))
 
