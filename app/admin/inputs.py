@@ -96,7 +96,7 @@ def report_once(sentence: str) -> WrapValidator:
 
 
 def _require_digits(value: Any) -> Any:
-    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+    if isinstance(value, str) and not (value.isascii() and value.removeprefix("-").isdigit()):
         raise validation_error("not_an_integer")
     return value
 

@@ -1,14 +1,14 @@
 """All routes of the console in one router, with those that belong to no page and need no sign-in.
 
-These are style sheets, scripts, the API reference at /docs (ADR 0041), and unknown addresses. A script of the
-reference shows the OpenAPI description and sends requests.
+These are the address without a path, style sheets, scripts, the API reference at /docs (ADR 0041), and
+unknown addresses. A script of the reference shows the OpenAPI description and sends requests.
 """
 
 import asyncio
 from typing import Annotated
 
 from fastapi import Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from app.admin import ErrorCode, Refusal, require_found
 from app.api.access.secured_route import Context, public
@@ -63,6 +63,13 @@ async def asset(name: str, request: Request, v: Version = "") -> Response:
     headers |= {"Content-Encoding": "gzip"} if is_gzip else {}
     content = await asyncio.to_thread(lambda: compressed(found.name) if is_gzip else found.plain)
     return Response(content, media_type=found.media_type, headers=headers)
+
+
+@router.get("/")
+@public
+async def root() -> Response:
+    """Redirect to the console."""
+    return RedirectResponse("/console", 303)
 
 
 @router.get("/docs")

@@ -206,6 +206,7 @@ async def test_head_answers_what_get_answers_without_a_body(world: ApiWorld) -> 
 
 
 ALLOWED = {
+    "/": "GET, HEAD",
     "/health/live": "GET, HEAD",
     "/console/no/such": "GET, HEAD",
     "/console": "GET, HEAD",
