@@ -331,12 +331,15 @@ def test_one_checkbox_selects_all_rows(site: Site, seeded: Seeded) -> None:
     site.open(here)
     expect(boxes).to_have_count(2)
     assert site.check_accessible() == []
+    selected = page.get_by_role("button", name="Replay or dismiss the selected")
+    selected.click()
+    expect(boxes.first).to_have_js_property("validationMessage", "Select at least one event.")
     every = page.get_by_label("Select all on this page")
     every.check()
     assert [box.is_checked() for box in boxes.all()] == [True, True]
     boxes.first.uncheck()
     assert every.evaluate("box => box.indeterminate") is True
-    page.get_by_role("button", name="Replay or dismiss the selected").click()
+    selected.click()
     expect(page.get_by_role("button", name="Replay 1")).to_be_visible()
     expect(page.get_by_role("button", name="Dismiss 1")).to_be_visible()
     assert site.check_accessible() == []

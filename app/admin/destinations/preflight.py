@@ -160,7 +160,7 @@ def _account(facts: PreflightFacts) -> Verdict:
             return Verdict("unknown", "Amazon is not reachable at the moment. Check again.", "nobody")
         case None if facts.account is not None:
             day, suffix = f"{facts.account.seen_at:%Y-%m-%d}", _name_suffix(facts.account.name)
-            return Verdict("ok", f"On {day} Amazon confirmed access to this advertiser{suffix}.")
+            return Verdict("ok", f"On {day} (UTC) Amazon confirmed access to this advertiser{suffix}.")
         case None:
             return Verdict("unknown", "This is checked when the destination is connected.")
 

@@ -3,6 +3,10 @@
   "use strict";
   for (const all of document.querySelectorAll("[data-check-all]")) {
     const boxes = [...document.querySelectorAll(`input[name="event"][form="${all.dataset.checkAll}"]:not(:disabled)`)];
+    // If no row is selected, the browser says so, and the list keeps its filter.
+    document.getElementById(all.dataset.checkAll).addEventListener("click", () => {
+      boxes[0]?.setCustomValidity(boxes.some((one) => one.checked) ? "" : "Select at least one event.");
+    });
     all.addEventListener("change", () => { for (const box of boxes) box.checked = all.checked; });
     for (const box of boxes) {
       box.addEventListener("change", () => {
