@@ -107,15 +107,6 @@ class ReadAsGB(str):
     __slots__ = ()
 
 
-class UnusualText(str):
-    """A custom value with other characters than letters, digits and underscores.
-
-    Amazon's documents differ on them. Other clients send them, so they pass with a warning (P10).
-    """
-
-    __slots__ = ()
-
-
 def read_country(text: str) -> str | None:
     """Return the code in `COUNTRIES` of a country code or a language tag, in any case, with spaces around it.
 

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from app.domain.conversion import values
-from app.domain.conversion.amazon_codes import PURCHASE_ONLY, WITHOUT_DECIMALS, UnusualText
+from app.domain.conversion.amazon_codes import PURCHASE_ONLY, WITHOUT_DECIMALS
 from app.domain.conversion.numbers import as_integer, rounded
 from app.domain.conversion.results import EventWarning
 from app.domain.conversion.steps import Fields, FieldStep, Run
@@ -183,10 +183,10 @@ class CustomData:
                 texts.append(f'{opening}"{text}"}}')
                 continue
             text = step.get(run)
-            is_unusual = isinstance(text, UnusualText)
+            is_unusual = isinstance(text, str) and not values.is_plain(text)
             text = step.settle(run, text, warnings=("custom_value_unusual",) if is_unusual else ())
             if text is not None:
-                texts.append(f"{opening}{json_text(str(text))}}}")
+                texts.append(f"{opening}{json_text(text)}}}")
         return f',"customData":[{",".join(texts)}]' if texts else ""
 
 

@@ -191,7 +191,7 @@ class FieldStep:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: a response cannot hold a subclass of `str`, such as `UnusualText`."""
+    """Return a value as JSON has it: a response cannot hold a subclass of `str`, such as `ReadAsGB`."""
     if isinstance(value, str):
         return str(value)
     return float(value) if isinstance(value, Decimal) else value

@@ -13,14 +13,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from app.domain.conversion.amazon_codes import (
-    COUNTRIES,
-    CURRENCIES,
-    EVENT_SOURCES,
-    EVENT_TYPES,
-    UnusualText,
-    read_country,
-)
+from app.domain.conversion.amazon_codes import COUNTRIES, CURRENCIES, EVENT_SOURCES, EVENT_TYPES, read_country
 from app.domain.conversion.numbers import as_integer, as_text, is_number, scalar_text
 from app.domain.conversion.timestamps import EventTime, is_usual_time, read_time
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
@@ -48,7 +41,7 @@ PERSONAL: Final = SourceFailed("personal", "looks like an email address or a pho
 
 _TOKENS: Final = re.compile(r"[A-Za-z0-9]{10}\.[0-9]{13}(?:\|[A-Za-z0-9]{10}\.[0-9]{13})*", re.ASCII)
 is_plain: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII).fullmatch
-"""Whether Amazon's documents agree on a custom value."""
+"""Whether Amazon's documents agree on a custom value. Other clients send others, so they pass (P10)."""
 # An IPv4 address, or an IPv6 address in brackets, with or without a port.
 _WITH_PORT: Final = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?", re.ASCII)
 
@@ -189,11 +182,10 @@ def _measurement_tokens(value: Any) -> str | SourceFailed:
 
 
 def check_custom(value: Any) -> str | SourceFailed:
-    """Read a custom value as text, as `UnusualText` if Amazon's documents differ on it."""
+    """Read a custom value as text."""
     if type(value) is str and is_plain(value):
         return value
-    text = _clear_text(scalar_text(value), "custom_data_invalid", limit=MAX_CUSTOM_LENGTH)
-    return text if isinstance(text, SourceFailed) or is_plain(text) else UnusualText(text)
+    return _clear_text(scalar_text(value), "custom_data_invalid", limit=MAX_CUSTOM_LENGTH)
 
 
 class OptionalMember(NamedTuple):
