@@ -4,7 +4,6 @@ The tests of the repository need a checkout, and are left out.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from campaigns.running import ROOT
-from dev.compiled import compiled_copy, modules
+from dev.compiled import compiled_copy, environment_of, modules
 
 
 def run_tests(arguments: Sequence[str]) -> int:
@@ -21,9 +20,8 @@ def run_tests(arguments: Sequence[str]) -> int:
         folder = Path(made) / "project"
         compiled_copy(ROOT, folder)
         assert len(list(folder.glob("app/**/*.so"))) == len(modules(folder)) > 0
-        environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+        return subprocess.run(command, cwd=folder, env=environment_of(folder), check=False).returncode
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = ("app/domain/conversion/*.py", "app/domain/identity/*.py")
-# `amazon_codes.py` has subclasses of `str`, which mypyc cannot compile.
+# `amazon_codes.py` has a subclass of `str`, which mypyc cannot compile.
 LEFT_OUT: Final = frozenset({"__init__.py", "amazon_codes.py"})
 
 
@@ -27,9 +27,13 @@ def compiled_copy(source: Path, folder: Path, python: str = sys.executable) -> N
     shutil.copytree(
         source, folder, ignore=shutil.ignore_patterns(".git", ".*_cache", ".venv*", "__pycache__")
     )
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
     command = [python, "-m", "dev.compiled", str(folder)]
-    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, env=environment_of(folder), stdout=subprocess.DEVNULL, check=True)
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the environment of a program that imports the copy, and nothing of the working directory."""
+    return os.environ | {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
 
 def modules(folder: Path) -> list[str]:
