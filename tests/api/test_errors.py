@@ -4,6 +4,7 @@ import json
 import logging
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy.exc import DBAPIError
 
@@ -35,10 +36,11 @@ def test_every_word_has_a_status_and_a_sentence() -> None:
         "/%00",
         "/é",
         "/events/a%00b?destination_id=x",
+        *(f"/destinations/{id_}" for id_ in ("dst_00000000000000000000", "x", "dst_%00", "..%2fx")),
     ],
 )
 async def test_an_unknown_path_is_404(world: ApiWorld, path: str) -> None:
-    """Without a redirect, in the one shape."""
+    """Without a redirect, in the one shape. So is an id that does not exist, whatever it is."""
     answer = await world.call("GET", path)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
@@ -75,18 +77,12 @@ async def test_a_body_without_a_single_reading_is_400(world: ApiWorld, body: byt
 
 
 @pytest.mark.reads_only
-@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"x"', b"true"])
-async def test_a_body_that_is_no_object_is_422(world: ApiWorld, body: bytes) -> None:
-    """In the one shape, with the field `body`."""
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"x"', b"true", None])
+async def test_a_body_that_is_no_object_is_422(world: ApiWorld, body: bytes | None) -> None:
+    """With the field `body`. A missing one needs no Content-Type."""
     answer = await world.call("POST", "/destinations", body, status=422)
-    assert answer.json()["fields"][0]["field"] == "body"
-
-
-@pytest.mark.reads_only
-async def test_a_missing_body_is_422(world: ApiWorld) -> None:
-    """It needs no Content-Type, since there is none."""
-    answer = await world.call("POST", "/destinations")
-    assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": "body", "problem": "missing"}])
+    problem = "missing" if body is None else "not_an_object"
+    assert answer.json()["fields"] == [{"field": "body", "problem": problem}]
 
 
 @pytest.mark.reads_only
@@ -145,21 +141,29 @@ async def test_no_value_that_was_sent_is_repeated(world: ApiWorld) -> None:
         assert secret not in answer.text
 
 
+async def pause_that_fails(world: ApiWorld, error: Exception) -> httpx.Response:
+    """Pause a destination, which raises this error."""
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    world.delivery_control.quiesce = fail  # type: ignore[method-assign]
+    return await world.call("POST", f"/destinations/{(await world.create_destination())['id']}/pause")
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [json.loads(JsonLines().format(record)) for record in caplog.records]
+
+
 async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
     world: ApiWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log line is an event with fields: the error's type and places, and no message."""
-
-    async def broken(*_: object) -> None:
-        raise ValueError("ada@example.com")
-
-    made = await world.create_destination()
-    world.delivery_control.quiesce = broken  # type: ignore[method-assign]
     with caplog.at_level(logging.INFO):
-        answer = await world.call("POST", f"/destinations/{made['id']}/pause")
+        answer = await pause_that_fails(world, ValueError("ada@example.com"))
     assert (answer.status_code, answer.json()["error"]) == (500, "internal")
     assert answer.headers["x-request-id"]
-    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    lines = logged(caplog)
     assert "ada@example.com" not in answer.text + str(lines)
     assert "Traceback" not in answer.text + str(lines)
     (unexpected,) = [line for line in lines if line["event"] == "api.unexpected_error"]
@@ -180,8 +184,7 @@ async def test_a_lost_notification_is_logged_and_changes_nothing(
     world.delivery_control.wake = broken  # type: ignore[method-assign]
     await world.call("POST", f"/destinations/{made['id']}/pause")
     assert (await world.call("POST", f"/destinations/{made['id']}/resume")).status_code == 200
-    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
-    (failed,) = [line for line in lines if line["event"] == "delivery.wake_failed"]
+    (failed,) = [line for line in logged(caplog) if line["event"] == "delivery.wake_failed"]
     assert failed["error"].startswith("ConnectionRefusedError at ")
     assert failed["destination_id"] == made["id"]
 
@@ -189,13 +192,7 @@ async def test_a_lost_notification_is_logged_and_changes_nothing(
 async def test_a_database_that_is_away_is_503_with_retry_after(world: ApiWorld) -> None:
     """Nothing was changed, and trying again is right."""
     for error in (ConnectionRefusedError(), DBAPIError("x", {}, Exception(), connection_invalidated=True)):
-
-        async def away(*_: object, raised: Exception = error) -> None:
-            raise raised
-
-        made = await world.create_destination()
-        world.delivery_control.quiesce = away  # type: ignore[method-assign]
-        answer = await world.call("POST", f"/destinations/{made['id']}/pause")
+        answer = await pause_that_fails(world, error)
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
         assert answer.headers["retry-after"]
 
@@ -208,14 +205,8 @@ async def test_the_log_names_the_sqlstate_of_an_error_that_sqlalchemy_wraps(
     class Starting(Exception):
         sqlstate = "57P03"
 
-    async def away(*_: object) -> None:
-        raise DBAPIError("x", {}, Starting())
-
-    made = await world.create_destination()
-    world.delivery_control.quiesce = away  # type: ignore[method-assign]
-    assert (await world.call("POST", f"/destinations/{made['id']}/pause")).status_code == 503
-    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
-    (unavailable,) = [line for line in lines if line["event"] == "api.database_unavailable"]
+    assert (await pause_that_fails(world, DBAPIError("x", {}, Starting()))).status_code == 503
+    (unavailable,) = [line for line in logged(caplog) if line["event"] == "api.database_unavailable"]
     assert unavailable["error"].startswith("DBAPIError[57P03] at ")
 
 
@@ -223,16 +214,17 @@ async def test_the_log_names_the_sqlstate_of_an_error_that_sqlalchemy_wraps(
 @pytest.mark.parametrize(
     ("query", "status", "problem"),
     [
-        *((query, 400, None) for query in ("q=%00", "q=a%00b", "state=%00")),
+        *((query, 400, None) for query in ("q=%00", "q=a%00b", "state=%00", "cursor=%00")),
         *((f"limit={number}", 422, "out_of_range") for number in ("-1", "0", "201")),
         *((f"limit={text}", 422, "not_an_integer") for text in ("x", "-", "--1", "1.0", "%2B1", "1_0", "")),
+        *((f"cursor={text}", 422, "invalid") for text in ("x", "MTIz!", "é", "LTE", "MSAy", "OTk5OTk5OTk5OTk5")),
         ("state=no", 422, "not_in_list"),
     ],
 )
 async def test_a_query_that_cannot_be_meant_is_refused(
     world: ApiWorld, query: str, status: int, problem: str | None
 ) -> None:
-    """NUL is 400, a parameter out of range 422, never a 500."""
+    """NUL is 400, a parameter out of range or a cursor that is not ours 422, never a 500."""
     answer = await world.call("GET", f"/destinations?{query}")
     assert (answer.status_code, set(answer.json()) >= {"error", "detail"}) == (status, True)
     assert [each["problem"] for each in answer.json()["fields"]] == ([problem] if problem else [])

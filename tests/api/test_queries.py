@@ -97,12 +97,6 @@ def test_no_api_route_takes_a_repeated_or_an_unknown_parameter(world: ApiWorld) 
     assert lenient == IGNORING
 
 
-async def test_the_callback_ignores_what_it_does_not_know(world: ApiWorld) -> None:
-    """Amazon may add to its redirect what it likes."""
-    answer = await world.call("GET", "/oauth/amazon/callback?state=x&iss=y&scope=z", key=None)
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_state")
-
-
 @pytest.mark.reads_only
 async def test_what_a_name_holds_is_not_repeated(world: ApiWorld) -> None:
     """A name that does not look like one may be a person's."""
