@@ -149,13 +149,6 @@ async def test_nothing_from_the_query_appears_in_an_error(world: ApiWorld, accep
         assert answer.headers["content-security-policy"].startswith(f"default-src '{own}'")
 
 
-async def test_an_error_is_a_page_to_a_browser_and_the_one_shape_to_others(world: ApiWorld) -> None:
-    """By Accept; a client that names neither gets JSON."""
-    page = await world.back(html=True, state="zzz")
-    assert page.headers["content-type"].startswith("text/html")
-    assert set((await world.back(state="zzz")).json()) == {"error", "detail", "fields"}
-
-
 @pytest.mark.parametrize(
     ("who", "setting", "value", "status", "error"),
     [
@@ -163,6 +156,7 @@ async def test_an_error_is_a_page_to_a_browser_and_the_one_shape_to_others(world
         ("advertisers", "visible", set(), 409, "advertiser_not_visible"),
         ("advertisers", "visible", {("EU", "580123456789")}, 409, "advertiser_not_visible"),
         ("advertisers", "unavailable", True, 502, "amazon_unavailable"),
+        ("advertisers", "declines", True, 400, "sign_in_failed"),  # 401 for the token
         ("sign_in", "unavailable", True, 502, "amazon_unavailable"),
         ("sign_in", "unknown", True, 502, "amazon_client_invalid"),  # the operator's fault
         ("sign_in", "codes", {}, 400, "sign_in_failed"),
@@ -197,20 +191,6 @@ async def test_a_sign_in_of_a_destination_deleted_meanwhile_is_refused(world: Ap
     answer = await world.back(state=state, code="abc")
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_archived")
     assert world.sign_in.exchanged == []
-
-
-async def test_a_token_that_amazon_does_not_take_back_asks_for_a_new_sign_in(world: ApiWorld) -> None:
-    """401 from the accounts: 400 with what to do, the destination stays a draft; preflight cannot tell."""
-    made, state = await ready(world)
-    world.advertisers.declines = True
-    answer = await world.back(state=state, code="abc")
-    assert (answer.status_code, answer.json()["error"]) == (400, "sign_in_failed")
-    assert await world.sql("SELECT * FROM sign_ins") == []
-    world.advertisers.declines = False
-    await world.connect(made)
-    world.advertisers.declines = True
-    preflight = (await world.call("GET", f"/destinations/{made['id']}/preflight?ask=true")).json()
-    assert {one["name"]: one["status"] for one in preflight["checks"]}["account"] != "failed"
 
 
 async def test_tokens_are_stored_only_for_the_requested_sign_in(world: ApiWorld) -> None:
@@ -330,8 +310,10 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: ApiWorld, acme: J
     account = next(line for line in answer["checks"] if line["name"] == "account")
     assert account["status"] == "failed"
     assert "It has access to 42." in account["detail"]
-    world.advertisers.unavailable = True
-    assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
+    for trouble in ("unavailable", "declines"):
+        setattr(world.advertisers, trouble, True)
+        assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
+        setattr(world.advertisers, trouble, False)
 
 
 async def test_what_amazon_answers_anew_is_remembered(world: ApiWorld, acme: JSON) -> None:

@@ -36,7 +36,7 @@ ELSEWHERE = {
     "HI-OA-009": "tests/api/test_oauth.py::test_nothing_from_the_query_appears_in_an_error",
     "HI-OA-016": "tests/api/test_oauth.py::test_no_answer_and_no_audit_holds_a_token",
     "HI-OA-017": "tests/api/test_oauth.py::test_of_twenty_callbacks_at_once_one_exchanges_the_code",
-    "HI-OA-018": "tests/api/test_oauth.py::test_an_advertiser_that_is_not_visible_is_409_and_nothing_changes",
+    "HI-OA-018": "tests/api/test_oauth.py::test_what_amazon_does_not_confirm_changes_nothing",
     "HI-AD-037": "refused: tests/api/test_destinations.py",
     "HI-AD-051": "tests/api/test_destinations.py, test_matrix.py",
     "HI-AD-055": "tests/pipeline/test_erasing.py",
