@@ -15,6 +15,8 @@ from app.store.audit import AuditAction
 from app.store.destinations import destinations
 from tests.api.test_ways_in import EVENT_OF, application, within
 from tests.api.world import DESTINATION, ApiWorld
+from tests.databases import WAITING_LOCKS
+from tests.pipeline.world import eventually
 
 KEY = {"name": "engine", "scopes": [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]}
 
@@ -155,14 +157,10 @@ async def test_a_suspension_waits_for_the_change_of_a_destination(world: ApiWorl
     async with world.engine.begin() as connection:
         assert await destinations.lock(connection, made["id"]) is not None
         suspension = asyncio.create_task(world.call("POST", "/organisations/default/suspend"))
-        while not await world.sql(WAITING):
-            await asyncio.sleep(0.01)
+        await eventually(lambda: world.sql(WAITING_LOCKS))
         change = Update(connection, await driver_of(connection), "x")
         await change.record(AuditAction.DESTINATION_CHANGED, made["id"])
     assert (await suspension).json()["state"] == "suspended"
-
-
-WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 async def test_a_suspended_organisation_sends_no_new_events(world: ApiWorld) -> None:
