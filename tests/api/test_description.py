@@ -4,7 +4,6 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -49,19 +48,12 @@ def test_no_schema_is_written_by_hand(path: Path) -> None:
     assert found == []
 
 
-def test_the_example_mapping_can_be_published() -> None:
-    """And fits the form that describes it."""
-    jsonschema.validate(EXAMPLE_MAPPING, DOCUMENT_SCHEMA)
-    jsonschema.validate(MAPPING, DOCUMENT_SCHEMA)
-
-
-def test_a_null_counts_as_absent_in_a_source_and_in_its_schema() -> None:
-    """`default` and `on_error` may be null, as the members of a document may."""
+def test_the_example_mapping_fits_the_form_and_can_be_published() -> None:
+    """In a source, `default` and `on_error` may be null, as the members of a document may."""
     source = {"path": "user.country", "default": None, "on_error": None}
-    document = {**EXAMPLE_MAPPING, "country_code": source}
-    assert check_publishable(document) == []
-    jsonschema.validate(document, DOCUMENT_SCHEMA)
-    assert check_publishable(dict(EXAMPLE_MAPPING)) == []
+    for document in (EXAMPLE_MAPPING, {**EXAMPLE_MAPPING, "country_code": source}, MAPPING):
+        assert check_publishable(dict(document)) == []
+        jsonschema.validate(document, DOCUMENT_SCHEMA)
 
 
 @pytest.mark.reads_only
@@ -174,18 +166,7 @@ def test_operations_follow_the_journey_of_a_user(world: ApiWorld) -> None:
 async def test_every_reference_leads_somewhere(world: ApiWorld) -> None:
     """No `$ref` dangles."""
     described = (await world.call("GET", "/openapi.json")).json()
-    found: list[str] = []
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            found.extend([node["$ref"]] if isinstance(node.get("$ref"), str) else [])
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                walk(value)
-
-    walk(described)
+    found = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(described)))
     assert found
     for reference in found:
         _, _, kind, name = reference.split("/")

@@ -308,7 +308,8 @@ async def test_row_level_security_holds_without_any_where(two: Two, owner: async
         tables = await _owned(c)
         assert len(tables) > 12
         assert await _leaks(c, tables) == set()
-        filled = [each for each in tables if await _has_rows(owner, each, "alpha")]
+        own = "SELECT EXISTS (SELECT FROM {} WHERE organisation_id = 'alpha')"
+        filled = [each for each in tables if await owner.fetchval(own.format(each))]
         assert len(filled) > 8
         for table in [*filled, *PIPELINE]:
             await owner.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
@@ -332,12 +333,6 @@ async def test_row_level_security_holds_without_any_where(two: Two, owner: async
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     async with c.transaction():
                         await c.execute(statement, *values)
-
-
-async def _has_rows(c: Any, table: str, organisation: str) -> bool:
-    return bool(
-        await c.fetchval(f"SELECT EXISTS (SELECT FROM {table} WHERE organisation_id = $1)", organisation)
-    )
 
 
 async def _with_pipeline_rows(c: Any) -> dict[str, int]:

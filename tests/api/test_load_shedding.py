@@ -19,7 +19,7 @@ from app.ingest.intake import EventResult
 from app.processes.application import create_application
 from app.server.admission import Permit, resident_bytes
 from app.server.request_head import read_head
-from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake
+from tests.api.world import BOOTSTRAP, ApiWorld, FakeIntake, counted
 
 
 @dataclass
@@ -122,13 +122,10 @@ class Crowd:
         return [sender.status for sender in await asyncio.gather(*self.under_way)]
 
     def shed(self, reason: str) -> float:
-        return (
-            self.registry.get_sample_value("amazon_conversions_requests_shed_total", {"reason": reason})
-            or 0.0
-        )
+        return counted(self.registry, "requests_shed_total", reason=reason)
 
     def gauge(self, name: str) -> float:
-        return self.registry.get_sample_value(f"amazon_conversions_{name}_in_flight") or 0.0
+        return counted(self.registry, f"{name}_in_flight")
 
     @property
     def is_idle(self) -> bool:
@@ -343,19 +340,15 @@ def with_late(world: ApiWorld, late: str) -> Any:
     )
 
 
-@pytest.fixture
-def app_with_a_late_lane(world: ApiWorld) -> Any:
-    return with_late(world, LATE)
-
-
 @pytest.mark.reads_only
-async def test_a_post_for_a_queue_that_is_too_long_is_shed(app_with_a_late_lane: Any) -> None:
+async def test_a_post_for_a_queue_that_is_too_long_is_shed(world: ApiWorld) -> None:
     """429 with RATE_LIMIT and minutes to wait; other destinations' events are taken as ever."""
-    late = await Sender(app_with_a_late_lane).post(b'{"destination_id": "dst_late"}')
+    app = with_late(world, LATE)
+    late = await Sender(app).post(b'{"destination_id": "dst_late"}')
     assert late.status == 429
     assert (late.answer.json()["error"], late.answer.json()["code"]) == ("too_many_requests", "RATE_LIMIT")
     assert 60 <= int(late.answer.headers["retry-after"]) <= 300
-    assert (await Sender(app_with_a_late_lane).post()).status == 202
+    assert (await Sender(app).post()).status == 202
 
 
 async def test_a_key_that_can_only_send_to_it_is_shed_unread(world: ApiWorld) -> None:
@@ -369,11 +362,11 @@ async def test_a_key_that_can_only_send_to_it_is_shed_unread(world: ApiWorld) ->
 
 
 @pytest.mark.reads_only
-async def test_in_a_mixed_post_only_its_events_are_rejected(app_with_a_late_lane: Any) -> None:
+async def test_in_a_mixed_post_only_its_events_are_rejected(world: ApiWorld) -> None:
     """With a reason of its own, so that the sender knows which to send again."""
-    both = b'[{"destination_id": "dst_late"}, {"destination_id": "d"}]'
-    await Sender(app_with_a_late_lane).post(both)
-    seen = app_with_a_late_lane.state.context.intake.sent
+    app = with_late(world, LATE)
+    await Sender(app).post(b'[{"destination_id": "dst_late"}, {"destination_id": "d"}]')
+    seen = app.state.context.intake.sent
     assert isinstance(seen[0], Rejection)
     assert (seen[0].reason, seen[0].code.value) == ("backlog_too_long", "RATE_LIMIT")
     assert isinstance(seen[1], Event)

@@ -13,13 +13,15 @@ import json
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 
 from app.admin.events.history import ATTEMPT
@@ -69,6 +71,17 @@ class LoopTime:
         self.longest = 0.0
         result = await asyncio.create_task(work)
         return result, round(self.longest * 1_000)
+
+    async def least_of(self, requests: Iterable[Coroutine[Any, Any, httpx.Response]], status: int) -> int:
+        """Return the shortest longest callback of equal requests, up to the first one below the limit."""
+        times: list[int] = []
+        for request in requests:
+            answer, longest = await self.of(request)
+            assert answer.status_code == status, answer.text
+            times.append(longest)
+            if longest <= MOST_MS:
+                break
+        return min(times)
 
 
 @contextmanager
@@ -299,19 +312,14 @@ async def test_many_mappings_and_batches_do_not_occupy_the_event_loop(service: S
         ("POST", f"{here}/dedupe/compare", many),
         ("GET", "/console/event-names/1001/ADD_TO_SHOPPING_CART", None),
     ]
-    too_long: dict[str, list[int]] = {}
+    times: dict[str, int] = {}
     with measured() as loop_time:
         for method, address, body in calls:
-            times: list[int] = []
-            while min(times, default=MOST_MS + 1) > MOST_MS and len(times) <= REPEATS:
-                content = None if body is None else json.dumps(body)
-                request = service.client.request(method, address, content=content)
-                answer, longest = await loop_time.of(request)
-                assert answer.status_code == 200, answer.text
-                times.append(longest)
-            if min(times) > MOST_MS:
-                too_long[f"{method} {address}"] = times
-    assert too_long == {}
+            content = None if body is None else json.dumps(body)
+            request = partial(service.client.request, method, address, content=content)
+            requests = (request() for _ in range(1 + REPEATS))
+            times[f"{method} {address}"] = await loop_time.least_of(requests, 200)
+    assert {call: longest for call, longest in times.items() if longest > MOST_MS} == {}
 
 
 async def test_another_advertiser_of_many_mappings_does_not_occupy_the_event_loop(service: Service) -> None:
@@ -320,29 +328,22 @@ async def test_another_advertiser_of_many_mappings_does_not_occupy_the_event_loo
     await service.world.fetch("UPDATE destinations SET sign_in = 'none' WHERE id = $1", destination)
     document = {**large_mapping(), "fields": MAPPING["fields"], "event_type": {"path": "type"}}
     await service.world.fetch(_SQL["mappings"], destination, json.dumps(document), 60)
-    times: list[int] = []
+    patches = (
+        service.client.patch(f"/destinations/{destination}", json={"advertiser_id": str(advertiser)})
+        for advertiser in range(2_001, 2_001 + REPEATS)
+    )
     with measured() as loop_time:
-        for advertiser in range(2_001, 2_001 + REPEATS):
-            change = json.dumps({"advertiser_id": str(advertiser)})
-            patch = service.client.patch(f"/destinations/{destination}", content=change)
-            answer, longest = await loop_time.of(patch)
-            assert answer.status_code == 200, answer.text
-            times.append(longest)
-    assert min(times) <= MOST_MS, times
+        assert await loop_time.least_of(patches, 200) <= MOST_MS
 
 
 async def test_a_post_of_5000_events_is_answered_in_slices(service: Service) -> None:
     """Parsing it is the longest part; results and response after the commit are shorter."""
     destination = await service.world.destination()
-    times: list[int] = []
+    address = f"/events?destination_id={destination}"
+    bodies = [json.dumps([event(part * 5_000 + n) for n in range(5_000)]) for part in range(REPEATS)]
     with measured() as loop_time:
-        for part in range(REPEATS):
-            content = json.dumps([event(number) for number in range(part * 5_000, (part + 1) * 5_000)])
-            post = service.client.post(f"/events?destination_id={destination}", content=content)
-            answer, longest = await loop_time.of(post)
-            assert answer.status_code == 202, answer.text
-            times.append(longest)
-    assert min(times) <= MOST_MS, times
+        posts = (service.client.post(address, content=body) for body in bodies)
+        assert await loop_time.least_of(posts, 202) <= MOST_MS
 
 
 OURS, THEIRS = OrganisationId("ours"), OrganisationId("theirs")
@@ -353,11 +354,8 @@ async def test_a_computation_runs_outside_the_event_loop() -> None:
     thread = ComputationThread()
     assert await thread.run(OURS, threading.get_ident) != threading.get_ident()
     assert await thread.run(OURS, int, "11", base=2) == 3
-    try:
+    with pytest.raises(ValueError, match="invalid literal"):
         await thread.run(OURS, int, "x")
-    except ValueError:
-        return
-    raise AssertionError("the error is lost")
 
 
 async def test_a_list_waits_for_no_long_computation(service: Service) -> None:

@@ -1,5 +1,6 @@
 """A name or note that holds an email address or a phone number is refused, not stored and not repeated."""
 
+import json
 from typing import Any
 
 import pytest
@@ -38,16 +39,8 @@ async def test_is_refused(
     await opened(world, acme_id)
     address = path.format(dst=acme_id, map=saved)
     for text in (EMAIL, PHONE):
-        answer = await world.call(method, address, _filled(body, text), status=422)
+        filled = json.dumps(body).replace("null", json.dumps(text))
+        answer = await world.call(method, address, filled.encode(), status=422)
         assert answer.json()["fields"] == [{"field": field, "problem": "personal"}]
         assert "ada" not in answer.text
         assert "555" not in answer.text
-
-
-def _filled(value: Any, text: str) -> Any:
-    """Return a body with the text wherever it has None."""
-    if isinstance(value, dict):
-        return {name: _filled(part, text) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_filled(part, text) for part in value]
-    return text if value is None else value

@@ -21,6 +21,7 @@ from app.server.admission import AdmissionController, Permit
 from app.server.connection_limits import ConnectionLimits
 from app.server.request_head import read_head
 from app.server.server import Server
+from tests.api.world import counted
 from tests.listening import serving
 from tests.pipeline.world import eventually
 from tests.tables import cases
@@ -63,10 +64,7 @@ class Running:
     registry: CollectorRegistry
 
     def closed(self, reason: str) -> float:
-        return (
-            self.registry.get_sample_value("amazon_conversions_connections_closed_total", {"reason": reason})
-            or 0.0
-        )
+        return counted(self.registry, "connections_closed_total", reason=reason)
 
 
 @asynccontextmanager
@@ -128,9 +126,12 @@ class Client:
     reading: "asyncio.Task[bytes] | None" = None
 
     @classmethod
-    async def of(cls, server: Running) -> "Client":
+    async def of(cls, server: Running, text: str | bytes = "") -> "Client":
+        """Connect, and send the beginning."""
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        return cls(reader, writer, time.monotonic())
+        client = cls(reader, writer, time.monotonic())
+        await client.say(text)
+        return client
 
     async def say(self, text: str | bytes) -> None:
         self.writer.write(text.encode() if isinstance(text, str) else text)
@@ -168,9 +169,7 @@ class Client:
 
 async def answer_to(server: Running, text: str) -> tuple[bytes, float]:
     """Send a text on a connection of its own; return what `Client.ended` returns."""
-    client = await Client.of(server)
-    await client.say(text)
-    return await client.ended()
+    return await (await Client.of(server, text)).ended()
 
 
 def status_of(answer: bytes) -> int:
@@ -251,8 +250,7 @@ async def test_a_huge_head_is_refused_at_once(server: Running) -> None:
 
 async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) -> None:
     """Sixty-four megabytes of unread response do not stay in memory."""
-    client = await Client.of(server)
-    await client.say("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    client = await Client.of(server, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
 
     await eventually(lambda: server.closed("reading") == 1)
     client.writer.close()
@@ -267,7 +265,7 @@ async def test_a_request_that_we_are_slow_at_is_not_the_clients_fault(server: Ru
 
 async def test_an_idle_connection_stays_open_until_its_timeout(server: Running) -> None:
     """Then it ends without a word, as HTTP has it."""
-    answer, took = await answer_to(server, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer, took = await answer_to(server, ANSWERED)
     assert status_of(answer) == 200
     assert KEEP_ALIVE_SECONDS <= took <= KEEP_ALIVE_SECONDS + SLACK_S
 
@@ -346,8 +344,7 @@ async def test_a_defect_in_the_deadline_check_of_one_connection_ends_only_that_o
 async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_head() -> None:
     """Those that were served before are kept, and the new one is served like them."""
     async with running(limits=replace(LIMITS, head_s=60), keep_alive_seconds=60) as server:
-        served, silent = await Client.of(server), await Client.of(server)
-        await served.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        served, silent = await Client.of(server, ANSWERED), await Client.of(server)
         await served.reader.readuntil(b"\r\n\r\n0")
         others = [await Client.of(server) for _ in range(LIMITS.connections - 2)]
         await eventually(lambda: len(server.server.server_state.connections) == LIMITS.connections)
@@ -366,9 +363,8 @@ async def test_where_every_connection_waits_for_an_answer_one_more_gets_503(
     server: Running, blocked: asyncio.Event
 ) -> None:
     """503 with a time to return: nothing can be closed without losing what was asked."""
-    busy = [await Client.of(server) for _ in range(LIMITS.connections)]
-    for client in busy:
-        await client.say("GET /held HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    held = "GET /held HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    busy = [await Client.of(server, held) for _ in range(LIMITS.connections)]
     await eventually(lambda: len(server.server.server_state.tasks) == LIMITS.connections)
     extra = await Client.of(server)
     answer, _ = await extra.ended()
@@ -401,13 +397,12 @@ async def test_leaving_ends_every_connection_with_an_answer(blocked: asyncio.Eve
 async def test_a_request_on_its_way_when_we_leave_is_still_answered() -> None:
     """On a connection that was idle, just before it would have been closed."""
     async with running() as leaving:
-        client = await Client.of(leaving)
-        await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client = await Client.of(leaving, ANSWERED)
         await client.reader.readuntil(b"\r\n\r\n0")
         leaving.server.should_exit = True
         while leaving.server.servers[0].is_serving():
             await asyncio.sleep(0.01)
-        await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.say(ANSWERED)
         answer, _ = await client.ended()
         assert status_of(answer) == 200
         assert b"connection: close" in answer.lower()
@@ -419,8 +414,7 @@ POST = "POST /events HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nContent-Leng
 async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_connection_goes_on() -> None:
     """The head alone is answered; its body is passed over, and the next request is served as ever."""
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
-        client = await Client.of(crowded)
-        await client.say(POST.format(1_500) + "\r\n")
+        client = await Client.of(crowded, POST.format(1_500) + "\r\n")
         head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 20)
         assert status_of(head) == 503
         assert b"retry-after: 3\r\n" in head
@@ -435,22 +429,17 @@ async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_conn
         assert status_of(head) == 200
         assert await client.reader.readexactly(3) == b"900"
         client.writer.close()
-        assert (
-            crowded.registry.get_sample_value("amazon_conversions_requests_shed_total", {"reason": "bodies"})
-            == 1
-        )
+        assert counted(crowded.registry, "requests_shed_total", reason="bodies") == 1
 
 
 async def test_after_a_shed_post_the_next_request_on_the_connection_waits_a_tenth_of_a_second() -> None:
     """A sender that repeats at once is slowed down; other connections are served meanwhile."""
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
-        client = await Client.of(crowded)
-        await client.say(POST.format(1_500) + "\r\n" + "x" * 1_500)
+        client = await Client.of(crowded, POST.format(1_500) + "\r\n" + "x" * 1_500)
         assert status_of(await client.reader.readuntil(b"\r\n\r\n")) == 503
         refused_at = time.monotonic()
         await client.say(POST.format(900) + "\r\n" + "y" * 900)
-        other = await Client.of(crowded)
-        await other.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        other = await Client.of(crowded, ANSWERED)
         assert status_of(await other.reader.readuntil(b"\r\n\r\n")) == 200
         beside = time.monotonic() - refused_at
         answer = await client.reader.readuntil(b"900")
@@ -466,9 +455,7 @@ async def test_requests_in_one_packet_with_a_shed_post_are_answered_in_order() -
     async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
         shed = POST.format(1_500) + "\r\n" + "x" * 1_500
-        await client.say(
-            shed + POST.format(900) + "\r\n" + "y" * 900 + shed + "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-        )
+        await client.say(shed + POST.format(900) + "\r\n" + "y" * 900 + shed + ANSWERED)
         answer = await client.reader.readuntil(b"900")
         assert answer.index(b"HTTP/1.1 503") < answer.index(b"HTTP/1.1 200")
         rest = await client.reader.readuntil(b"HTTP/1.1 200")
@@ -495,8 +482,7 @@ async def test_a_shed_post_that_drips_its_body_is_cut_all_the_same() -> None:
 
 async def test_a_body_that_ends_after_its_answer_leaves_no_connection_behind(server: Running) -> None:
     """Answered before its body was read, it is kept as long as any other, and no longer."""
-    client = await Client.of(server)
-    await client.say("POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+    client = await Client.of(server, "POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
     assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
     await client.say("cd")
     await asyncio.wait_for(client.ended(), KEEP_ALIVE_SECONDS + SLACK_S)
@@ -510,8 +496,7 @@ async def test_a_connection_has_at_most_a_thousand_requests_in_waiting(
     server: Running, blocked: asyncio.Event
 ) -> None:
     """The last of them closes it. One connection without a key filled the memory of the process."""
-    client = await Client.of(server)
-    await client.say(WAITS + QUICK * 3_000)
+    client = await Client.of(server, WAITS + QUICK * 3_000)
     (connection,) = await connections_of(server, 1)
     await eventually(lambda: connection._waiting.pipelined >= 1_000)
     blocked.set()
@@ -525,14 +510,11 @@ async def test_while_many_requests_wait_a_connection_may_add_few(
     server: Running, blocked: asyncio.Event
 ) -> None:
     """Those of connections that are gone wait no longer."""
-    greedy = [await Client.of(server) for _ in range(10)]
-    for client in greedy:
-        await client.say(WAITS + QUICK * 1_000)
+    greedy = [await Client.of(server, WAITS + QUICK * 1_000) for _ in range(10)]
     connections = await connections_of(server, 10)
     waiting = connections[0]._waiting
     await eventually(lambda: waiting.pipelined == 10_000)
-    late = await Client.of(server)
-    await late.say(WAITS + QUICK * 1_000)
+    late = await Client.of(server, WAITS + QUICK * 1_000)
     await eventually(lambda: waiting.pipelined == 10_010)
     for client in greedy:
         client.writer.transport.abort()
@@ -544,8 +526,7 @@ async def test_while_many_requests_wait_a_connection_may_add_few(
 
 async def test_a_refused_request_waits_no_longer(server: Running, blocked: asyncio.Event) -> None:
     """Its body is malformed. The requests before it are answered."""
-    client = await Client.of(server)
-    await client.say(WAITS + QUICK + CHUNKED.encode() + b"no size\r\n")
+    client = await Client.of(server, WAITS + QUICK + CHUNKED.encode() + b"no size\r\n")
     (connection,) = await connections_of(server, 1)
     await eventually(lambda: connection._deferred is not None)
     assert connection._waiting.pipelined == 1

@@ -29,7 +29,7 @@ from app.store.events import journey_figures, rejections
 from app.store.events.rejections import NewRejection
 from app.store.incidents import notifications
 from app.store.organisations.scope import EVERY, SETTING, ScopedPool, prepare_engine
-from tests.api.test_matrix import BODIES
+from tests.api.test_matrix import BODIES, ROAD_BODIES
 from tests.api.world import DESTINATION, MAPPING, PUBLIC, ApiWorld, make_world
 from tests.databases import execute
 
@@ -39,11 +39,10 @@ FIRST_NUMBER = 910_000_000
 
 SENT: dict[tuple[str, str], Any] = {
     **BODIES,
+    **ROAD_BODIES,
     ("POST", "/organisations"): {"id": "alpha", "name": "Taken"},
     ("PATCH", "/organisations/{id}"): {"name": "Changed"},
-    ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
     ("POST", "/destinations/{destination_id}/dead-letters/dismiss"): {"status": "dead", "dry_run": False},
-    ("PUT", "/destinations/{destination_id}/notifications"): {"min_severity": "critical"},
     ("POST", "/incidents/{incident_id}/acknowledge"): {"note": "n"},
     ("POST", "/incidents/{incident_id}/mute"): {"until": "2030-01-01T00:00:00Z"},
     ("POST", "/subjects/erase"): {"email": "nobody@example.com"},
@@ -74,8 +73,8 @@ class Two:
     keys: dict[str, str]
     cookies: dict[str, str]
 
-    def address(self, path: str, ids: dict[str, str], *, query: bool = True) -> str:
-        wanted = f"{path}?{QUERIES[path]}" if query and path in QUERIES else path
+    def address(self, path: str, ids: dict[str, str]) -> str:
+        wanted = f"{path}?{QUERIES[path]}" if path in QUERIES else path
         return wanted.replace(":path}", "}").format(**ids)
 
     async def ask(
@@ -168,15 +167,14 @@ async def _keep(connection: asyncpg.Connection) -> None:
 
 async def _restricted_role(database_url: str) -> str:
     """Return a role that owns nothing: the API and a worker in one."""
-    c = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    role = f"application_{await c.fetchval('SELECT current_database()')}"
+    role = f"application_{database_url.rpartition('/')[2]}"
     with suppress(asyncpg.DuplicateObjectError):
-        await c.execute(f"CREATE ROLE {role} NOLOGIN")
-    await c.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
-    await c.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
-    await c.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
-    await c.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role}")
-    await c.close()
+        await execute(database_url, f"CREATE ROLE {role} NOLOGIN")
+    things = (
+        "SCHEMA public",
+        *(f"ALL {kind} IN SCHEMA public" for kind in ("TABLES", "SEQUENCES", "FUNCTIONS")),
+    )
+    await execute(database_url, *(f"GRANT ALL ON {each} TO {role}" for each in things))
     return role
 
 

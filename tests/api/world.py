@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -273,6 +274,11 @@ class ApiWorld:
     async def actions(self) -> list[str]:
         """Return what the audit says was done, oldest first."""
         return [row.action for row in await self.sql("SELECT action FROM audit ORDER BY id")]
+
+
+def counted(registry: CollectorRegistry, name: str, **labels: str) -> float:
+    """Return the value of a metric of the service, without its prefix; 0 before its first sample."""
+    return registry.get_sample_value(f"amazon_conversions_{name}", labels) or 0.0
 
 
 def statements_of(world: ApiWorld) -> list[str]:
