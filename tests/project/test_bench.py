@@ -3,7 +3,8 @@
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Any
+
+import httpx
 
 from app.amazon.wire import read_reply, request_body
 from app.domain import strict_json
@@ -58,16 +59,12 @@ def test_the_bare_loop_makes_an_event_of_the_same_kind() -> None:
 
 def ask(stand_in: StandIn, path: str, body: bytes = b"") -> bytes:
     """Ask the stand-in as a server would."""
-    sent: list[dict[str, Any]] = []
 
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body}
+    async def posted() -> bytes:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(stand_in)) as client:
+            return (await client.post(f"http://x{path}", content=body)).content
 
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    asyncio.run(stand_in({"type": "http", "path": path}, receive, send))
-    return bytes(sent[1]["body"])
+    return asyncio.run(posted())
 
 
 def test_the_stand_in_counts_every_event_and_the_product_believes_its_answer() -> None:

@@ -61,7 +61,8 @@ class Calls:
 
     def __call__(self, frame: FrameType, what: str, _argument: object) -> None:
         """Note a call (`sys.setprofile`)."""
-        if what == "call" and is_of_app(frame.f_code) and not is_of_a_job(frame):
+        is_of_app = frame.f_code.co_filename.startswith(str(ROOT / "app"))
+        if what == "call" and is_of_app and not is_of_a_job(frame):
             self.order.setdefault(frame.f_code)
             self.frames.add(frame)
 
@@ -71,10 +72,8 @@ class Calls:
 
     def place(self, station: str) -> int | None:
         """Return when a function of the map was first called; None when it was not called."""
-        for place, code in enumerate(self.order):
-            if code is code_of(station):
-                return place
-        return None
+        code = code_of(station)
+        return list(self.order).index(code) if code in self.order else None
 
     def packages(self, begin: int, idle: "Calls") -> list[str]:
         """Return the packages that were visited from the function at `begin` on, without those of timers."""
@@ -86,11 +85,6 @@ class Calls:
         """Whether each station was called once, and the packages were visited as often as the map says."""
         begin = self.place("app.ingest.evaluate.match_mapping") or 0
         return self.packages(begin, idle) == VISITED and all(self.times(name) == 1 for name in stations())
-
-
-def is_of_app(code: CodeType) -> bool:
-    """Tell whether a function is written in `app`."""
-    return code.co_filename.startswith(str(ROOT / "app"))
 
 
 def is_of_a_job(frame: FrameType | None) -> bool:
