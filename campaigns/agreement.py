@@ -76,7 +76,6 @@ def sale(number: int, **more: Any) -> dict[str, Any]:
 class Exchange:
     """One request as the stand-in received it. `items` has the outcomes and the code of each event."""
 
-    began: datetime
     ended: datetime
     outcome: str
     http_status: int | None
@@ -105,13 +104,12 @@ class UnreliableAmazon:
         return self.first.pop() if self.first else self.luck.choices(list(FAULTS), list(FAULTS.values()))[0]
 
     async def answer(self, request: Request) -> httpx.Response | Exception:
-        began = datetime.now(UTC)
         fault = self._draw()
         await turns(self.luck.randrange(50))  # others run meanwhile
         ids = [one.partition(":")[2] for one in request.ids]
         reply, outcome, items = self._reply(fault, request, ids)
         status = reply.status_code if isinstance(reply, httpx.Response) else None
-        made = Exchange(began, datetime.now(UTC), outcome, status, ids, items)
+        made = Exchange(datetime.now(UTC), outcome, status, ids, items)
         self.log.setdefault(request.advertiser_id, []).append(made)
         return reply
 

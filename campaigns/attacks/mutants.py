@@ -125,7 +125,7 @@ def _changes(node: ast.AST) -> Iterator[Callable[[ast.AST], ast.AST]]:
             yield lambda copied: ast.Pass()
         case ast.Continue():
             yield lambda copied: ast.Break()
-        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
             yield lambda copied: _set(copied, value=ast.Constant(value=None))
         case _:
             return
@@ -141,7 +141,3 @@ def _set(node: ast.AST, **fields: object) -> ast.AST:
     for name, value in fields.items():
         setattr(node, name, value)
     return ast.fix_missing_locations(node)
-
-
-def _is_none(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None

@@ -66,15 +66,9 @@ class Sender:
     cookies: dict[str, str] = field(default_factory=dict)
 
     def send(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-        *,
-        key: str | None = None,
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        fields = {"Authorization": f"Bearer {key or self.target.admin}", "Content-Type": "application/json"}
+        fields = {"Authorization": f"Bearer {self.target.admin}", "Content-Type": "application/json"}
         return self._exchange(method, path, body, {**fields, **(headers or {})})
 
     def open(self, path: str, form: list[tuple[str, str]] | None = None) -> Answer:

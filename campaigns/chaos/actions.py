@@ -79,10 +79,6 @@ def _of_a_role(luck: random.Random) -> dict[str, Any]:
     return {"how": luck.choice(("api", "worker"))}
 
 
-def _of_a_worker(luck: random.Random) -> dict[str, Any]:
-    return {"how": "worker"}
-
-
 # What stays broken in a liveness schedule (`BROKEN`).
 FROZEN_WORKER, FROZEN_API = "a worker is frozen", "an API is frozen"
 HANGING = "an advertiser never answers"
@@ -111,7 +107,9 @@ ACTIONS: Mapping[str, Action] = {
         lambda s: outside.cut(s.how, COMMIT_ASKED, s.which, towards_client=False), 2, _of_a_role
     ),
     "lose an INSERT's answer": Action(
-        lambda s: outside.cut(s.how, INSERT_ANSWER, s.which, towards_client=True), 2, _of_a_worker
+        lambda s: outside.cut(s.how, INSERT_ANSWER, s.which, towards_client=True),
+        2,
+        lambda luck: {"how": "worker"},
     ),
     "reset the database's connections": Action(lambda s: outside.reset(s.how), 2, _of_a_role),
     "slow the database's connections": Action(

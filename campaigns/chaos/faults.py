@@ -9,7 +9,7 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Concatenate, ParamSpec
 
@@ -134,16 +134,11 @@ async def signalled(
     scene: Scene, find: Find, number: int = signal.SIGSTOP, *, erases: bool = False
 ) -> AsyncIterator[None]:
     """Processes get a signal. Those that are stopped continue in the end; `erases` a person meanwhile."""
-    with _signalled(await find(scene), number):
-        if erases:
-            scene.erase(f"person-{random.random()}@example.com")
-        yield
-
-
-@contextlib.contextmanager
-def _signalled(pids: Sequence[int], number: int) -> Iterator[None]:
+    pids = await find(scene)
     send(pids, number)
     try:
+        if erases:
+            scene.erase(f"person-{random.random()}@example.com")
         yield
     finally:
         if number == signal.SIGSTOP:

@@ -3,7 +3,8 @@
 LIVE is what processes see. SAFE is what a disk would hold if the power went now. Data reaches it by fsync of
 its file alone; what happens to names (create, rename, unlink, truncate, …) is journalled in order and reaches
 it with the next fsync of anything, as on the journalling file systems that databases are run on. Nothing
-else is ever written back: this is the worst that such a file system may do.
+else is ever written back: this is the worst that such a file system may do. Closing a file makes nothing
+safe. It has the operations that Postgres uses.
 """
 
 import errno
@@ -110,9 +111,6 @@ class Forgetful(mfusepy.Operations):
         os.close(fh)
         return 0
 
-    def flush(self, path: str, fh: int) -> int:
-        return 0  # closing a file makes nothing safe
-
     # -- names ------------------------------------------------------------------------------------
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
@@ -123,9 +121,6 @@ class Forgetful(mfusepy.Operations):
 
     def readdir(self, path: str, fh: int) -> Iterator[str]:
         yield from (".", "..", *os.listdir(self._live_path(path)))
-
-    def readlink(self, path: str) -> str:
-        return os.readlink(self._live_path(path))
 
     def mkdir(self, path: str, mode: int) -> int:
         uid, gid, _ = mfusepy.fuse_get_context()
@@ -147,9 +142,6 @@ class Forgetful(mfusepy.Operations):
             raise mfusepy.FuseOSError(errno.EINVAL)
         return self._do(lambda root: os.rename(root + old, root + new))
 
-    def symlink(self, target: str, source: str) -> int:
-        return self._do(lambda root: os.symlink(source, root + target))
-
     def chmod(self, path: str, mode: int) -> int:
         return self._do(lambda root: os.chmod(root + path, stat.S_IMODE(mode)))
 
@@ -159,11 +151,6 @@ class Forgetful(mfusepy.Operations):
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
         os.utime(self._live_path(path), ns=times) if times else os.utime(self._live_path(path))
         return 0
-
-    def statfs(self, path: str) -> dict[str, int]:
-        found = os.statvfs(self._live_path(path))
-        names = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files", "f_frsize")
-        return {name: getattr(found, name) for name in names}
 
 
 def main() -> None:

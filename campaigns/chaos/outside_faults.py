@@ -1,8 +1,6 @@
 """Faults outside of the service: of the network, of Amazon, and what people do."""
 
 import asyncio
-import contextlib
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -13,6 +11,7 @@ from campaigns.chaos.administrator import MAPPING, Destination
 from campaigns.chaos.faults import instant, lasting, send
 from campaigns.chaos.scene import Scene
 from campaigns.chaos.stage import Process
+from tests.commands.test_monitoring_port import ports_of
 from tests.crashes.evidence import Stop
 from tests.pipeline.tcp_proxy import Cut
 
@@ -74,15 +73,7 @@ async def silent(
 def _ports(worker: Process) -> set[int]:
     """Return the local ports of a process's connections."""
     assert worker.running is not None
-    folder = f"/proc/{worker.running.pid}"
-    inodes = set()
-    for name in os.listdir(f"{folder}/fd"):
-        with contextlib.suppress(OSError):
-            target = os.readlink(f"{folder}/fd/{name}")
-            inodes |= {target[8:-1]} if target.startswith("socket:[") else set()
-    with open(f"{folder}/net/tcp") as table:
-        rows = [line.split() for line in table.read().splitlines()[1:]]
-    return {int(row[1].partition(":")[2], 16) for row in rows if row[9] in inodes}
+    return ports_of(worker.running.pid, ".*")
 
 
 @instant
@@ -168,11 +159,8 @@ async def _refreshing(scene: Scene, destination: Destination) -> Sequence[int]:
 async def pause(scene: Scene, which: int) -> AsyncIterator[None]:
     """Somebody pauses a destination, and resumes it."""
     destination = scene.chosen(which)
-
-    async def resume() -> None:
-        await scene.operator.ask("POST", f"{destination.path}/resume")
-
-    async with _stopped(scene, destination, "pause", resume):
+    resume = f"{destination.path}/resume"
+    async with _stopped(scene, destination, "pause", lambda: scene.operator.ask("POST", resume)):
         yield
 
 
@@ -186,7 +174,7 @@ async def disconnect(scene: Scene, which: int) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _stopped(
-    scene: Scene, destination: Destination, action: str, end: Callable[[], Awaitable[None]]
+    scene: Scene, destination: Destination, action: str, end: Callable[[], Awaitable[object]]
 ) -> AsyncIterator[None]:
     """Nothing is sent of a destination; the judge gets to know when."""
     async with scene.turn(action, destination):

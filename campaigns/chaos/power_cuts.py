@@ -27,6 +27,7 @@ from dev.postgres.postmaster import kill_server, server_processes
 from tests.crashes import stored
 from tests.crashes.evidence import Objection
 from tests.crashes.judge import judge
+from tests.waiting import wait_until
 
 CALLERS = 8
 LEAST = 20  # events acknowledged before a cut
@@ -78,8 +79,7 @@ class Machine(Installation):
 
     def _cut(self) -> None:
         kill_server(self.home)
-        while server_processes(self.home):
-            time.sleep(0.005)
+        wait_until(lambda: not server_processes(self.home), every=0.005)
         self.cluster.alive()  # reaps the child
         self._unmount()
         shutil.rmtree(self.live)
@@ -99,11 +99,9 @@ class Machine(Installation):
             cwd=ROOT,
             start_new_session=True,
         )
-        until = time.monotonic() + MOUNT_S
-        while not os.path.ismount(self.home):
-            if self._system.poll() is not None or time.monotonic() > until:
-                raise OSError("the forgetful file system cannot be mounted")
-            time.sleep(0.01)
+        system = self._system
+        wait_until(lambda: os.path.ismount(self.home) or system.poll() is not None, seconds=MOUNT_S)
+        assert system.poll() is None, "the forgetful file system cannot be mounted"
 
     def _unmount(self) -> None:
         # Lazily: a dying process may hold a file for a moment longer than its entry in /proc lives.

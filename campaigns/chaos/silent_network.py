@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from app.store.database import servers
 from app.store.errors import DRIVER_ERRORS
 from campaigns.chaos.stage import POSTGRES
 from dev.postgres.cluster import Cluster
+from tests.databases import running
 
 SPACE, HERE, THERE = "liveness-probe", "10.99.7.1", "10.99.7.2"
 MOST_S = 75.0
@@ -124,17 +124,12 @@ def namespace() -> Iterator[None]:
 
 async def measure() -> int:
     """Print what was seen; return 0 where each end gave up in time."""
-    folder = Path(tempfile.mkdtemp(prefix="conversions-silent-"))
-    folder.chmod(0o755)
     settings = {**POSTGRES, "listen_addresses": f"127.0.0.1,{HERE}"}
-    cluster = Cluster(folder / "cluster", settings=settings)
-    with namespace():
-        await asyncio.to_thread(cluster.start)
-        try:
+    with tempfile.TemporaryDirectory(prefix="conversions-silent-") as name, namespace():
+        folder = Path(name)
+        folder.chmod(0o755)
+        with running(Cluster(folder / "cluster", settings=settings)) as cluster:
             found = await dropped(cluster, folder)
-        finally:
-            await asyncio.to_thread(cluster.stop)
-            shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(found))
     return 0 if all(one is not None and one <= MOST_S for one in found.values()) else 1
 

@@ -46,23 +46,22 @@ _OFFSETS = {
     for size, offset in (("5 min", "5m"), ("2 h", "2h"), ("40 days", "40d"))
     for way, sign in (("ahead", "+"), ("late", "-"))
 }
-_SLOW = {"kind": "slow", "ms": 20_000}
+_NEVER, _SLOW = {"kind": "never"}, {"kind": "slow", "ms": 20_000}
+_SLOW_TOKENS = {"kind": "token_slow", "ms": 60_000}
+
+
+def _of_many(name: str, fault: Fault, lasts: float) -> Row:
+    """Return a row with one worker for 18 advertisers."""
+    return Row(name, fault, lasts, workers=1, advertisers=18)
+
 
 ROWS: tuple[Row, ...] = (
     Row("L1 a worker is frozen", faults.frozen("workers"), lasts=75),
-    Row("L2 an advertiser hangs", outside.of_amazon({"kind": "never"}, touched=1)),
+    Row("L2 an advertiser hangs", outside.of_amazon(_NEVER, touched=1)),
     Row("L2 an advertiser answers after 80 s", outside.of_amazon({"kind": "slow", "ms": 80_000}, touched=1)),
-    Row(
-        "L2b 13 of 18 hang, 1 worker",
-        outside.of_amazon({"kind": "never"}, touched=13),
-        45,
-        workers=1,
-        advertisers=18,
-    ),
-    Row(
-        "L2b 13 of 18 answer after 20 s", outside.of_amazon(_SLOW, touched=13), 60, workers=1, advertisers=18
-    ),
-    Row("L2b 5 of 18 answer after 20 s", outside.of_amazon(_SLOW, touched=5), 45, workers=1, advertisers=18),
+    _of_many("L2b 13 of 18 hang, 1 worker", outside.of_amazon(_NEVER, touched=13), 45),
+    _of_many("L2b 13 of 18 answer after 20 s", outside.of_amazon(_SLOW, touched=13), 60),
+    _of_many("L2b 5 of 18 answer after 20 s", outside.of_amazon(_SLOW, touched=5), 45),
     Row("a state row names another destination", faults.misplaced_batch, 20),
     Row("the session of lane leases is frozen", signalled(lease_session), 60, delay=45),
     Row(
@@ -161,19 +160,9 @@ ROWS: tuple[Row, ...] = (
     Row("connections of Postgres are used up, a worker is killed", faults.connections_used_up, 25, delay=45),
     Row("Postgres restarts three times", faults.restarts(kills=False), 15, gap=25, delay=40),
     Row("Postgres is killed three times", faults.restarts(kills=True), 15, gap=25, delay=40),
-    Row(
-        "the token endpoint hangs",
-        outside.without_tokens({"kind": "token_slow", "ms": 60_000}),
-        60,
-        delay=120,
-        signs=_FAILING,
-    ),
-    Row(
-        "the token endpoint answers 500",
-        outside.without_tokens({"kind": "token_5xx"}),
-        60,
-        delay=120,
-        signs=_FAILING,
+    *(
+        Row(f"the token endpoint {words}", outside.without_tokens(fault), 60, delay=120, signs=_FAILING)
+        for words, fault in (("hangs", _SLOW_TOKENS), ("answers 500", {"kind": "token_5xx"}))
     ),
     Row(
         "the name of Amazon does not resolve",

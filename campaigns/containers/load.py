@@ -4,10 +4,12 @@ import asyncio
 import json
 import sys
 import threading
-import time
 from collections import Counter
+from datetime import UTC, datetime
 
 import httpx
+
+from app.domain.mapping.presets import EXAMPLE_MAPPING, example_event
 
 CALLERS = 12
 
@@ -37,10 +39,8 @@ async def call(
     number = 0
     while not stop.is_set():
         number += 1
-        body = {
-            "destination_id": destination, "event_id": f"load-{caller}-{number}",
-            "event": {"name": "addToCart", "timestamp": int(time.time())}, "user": {"email": "ada@example.com"},
-        }  # fmt: skip
+        event = example_event(datetime.now(UTC))
+        body = {**event, "destination_id": destination, "event_id": f"load-{caller}-{number}"}
         for method, path, content in (
             ("POST", "/events", body),
             ("GET", f"/destinations/{destination}", None),
@@ -60,13 +60,7 @@ async def example_destination(client: httpx.AsyncClient) -> str:
         json={"name": "Load", "advertiser_id": "1000000000001", "region": "EU", "currency": "USD"},
     )
     destination: str = response.raise_for_status().json()["id"]
-    mapping = {
-        "name": "Cart", "action": "send_events",
-        "event_type": "ADD_TO_SHOPPING_CART", "event_source": "WEBSITE",
-        "event_name": "Added to cart", "country_code": "US", "consent": {"mode": "granted"},
-        "fields": {"event_timestamp": {"path": "event.timestamp"}, "email": {"path": "user.email"}},
-    }  # fmt: skip
-    created = await client.post(f"/destinations/{destination}/mappings", json=mapping)
+    created = await client.post(f"/destinations/{destination}/mappings", json=EXAMPLE_MAPPING)
     mapping_id = created.raise_for_status().json()["id"]
     (await client.post(f"/destinations/{destination}/mappings/{mapping_id}/publish")).raise_for_status()
     return destination

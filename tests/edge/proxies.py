@@ -2,13 +2,12 @@
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from socket import create_connection
 
-from dev.postgres.postmaster import free_port
+from dev.postgres.postmaster import free_port, port_taken
+from tests.waiting import wait_until
 
 # The recipe for WebSockets that is copied everywhere, with kept connections to the service.
 _NGINX = """
@@ -96,15 +95,8 @@ def _running(command: list[str], port: int, folder: Path) -> Iterator[None]:
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "output.log").read_text()[-2000:]
-                assert time.monotonic() < until, f"{command[0]} does not listen"
-                time.sleep(0.02)
+        wait_until(lambda: port_taken(port) or process.poll() is not None, every=0.02)
+        assert process.poll() is None, (folder / "output.log").read_text()[-2000:]
         yield
     finally:
         process.terminate()

@@ -1,5 +1,0 @@
-"""The running service of the edge tests."""
-
-from tests.edge.conftest import edge_database, service
-
-__all__ = ["edge_database", "service"]
