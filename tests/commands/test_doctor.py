@@ -80,11 +80,18 @@ def found(facts: Facts) -> dict[str, Grade]:
         ("stored_batches", 1_004, "stored batches", Grade.WARNING),
         ("backups", backed_up(2**27), f"replication slot {SLOT}", Grade.WARNING),
         ("backups", backed_up(math.inf, receives=False), f"replication slot {SLOT}", Grade.WARNING),
+        ("encryption_keys", None, "ENCRYPTION_KEYS", Grade.FAILURE),
+        ("bootstrap_admin_key", SecretStr("k" * 32), "BOOTSTRAP_ADMIN_KEY", Grade.FAILURE),
+        ("encryption_keys", SecretStr(f"new:{'A' * 43}="), "ENCRYPTION_KEYS", Grade.FAILURE),
     ],
 )
-def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
-    """One fact changed, one finding more."""
-    assert found(replace(HEALTHY, database=replace(HEALTHY.database, **{fact: value}))) == {subject: grade}
+def test_a_wrong_fact_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
+    """One fact of the database or one setting changed, one finding more."""
+    if hasattr(HEALTHY.database, fact):
+        changed = replace(HEALTHY, database=replace(HEALTHY.database, **{fact: value}))
+    else:
+        changed = replace(HEALTHY, settings=HEALTHY.settings.model_copy(update={fact: value}))
+    assert found(changed) == {subject: grade}
 
 
 def test_the_remedy_of_missing_checksums_says_that_postgres_must_be_stopped() -> None:
@@ -95,20 +102,6 @@ def test_the_remedy_of_missing_checksums_says_that_postgres_must_be_stopped() ->
         "are off: damaged pages are not detected; stop Postgres, run pg_checksums --enable on its data "
         "directory, and start it again"
     )
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "subject", "grade"),
-    [
-        ("encryption_keys", None, "ENCRYPTION_KEYS", Grade.FAILURE),
-        ("bootstrap_admin_key", SecretStr("k" * 32), "BOOTSTRAP_ADMIN_KEY", Grade.FAILURE),
-        ("encryption_keys", SecretStr(f"new:{'A' * 43}="), "ENCRYPTION_KEYS", Grade.FAILURE),
-    ],
-)
-def test_a_wrong_setting_is_found(setting: str, value: object, subject: str, grade: Grade) -> None:
-    """One setting changed, one finding more."""
-    changed = HEALTHY.settings.model_copy(update={setting: value})
-    assert found(replace(HEALTHY, settings=changed)) == {subject: grade}
 
 
 @cases(

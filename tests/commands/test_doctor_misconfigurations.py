@@ -93,7 +93,7 @@ CASES = (
          {"DATABASE_URL": "{api}"}),
     Case("a database that does not exist", "database", ["does not exist", "DATABASE_URL"],
          {"DATABASE_URL": "{nowhere}"}),
-    Case("a port at which nothing listens", "database", ["127.0.0.1:", "DATABASE_URL"],
+    Case("a port at which nothing listens", "database", ["cannot be reached", "127.0.0.1:", "DATABASE_URL"],
          {"DATABASE_URL": "{silent}"}),
     Case("a password of the workers that is wrong", "database sessions",
          ["workers", "password", "WORKER_DATABASE_URL"],
@@ -203,7 +203,7 @@ class Installation:
             "{worker}": self.url(ROLES.worker, database, "wrong"),
             "{owner}": self.cluster.url_of(database),
             "{nowhere}": self.url(ROLES.api, "nowhere"),
-            "{silent}": f"postgresql+asyncpg://u:p@127.0.0.1:{free_port()}/d",
+            "{silent}": f"postgresql+asyncpg://u:{PASSWORD}@127.0.0.1:{free_port()}/d",
             "{tls}": self.url(ROLES.api, database) + "?sslmode=require",
             "{drop_partitions}": _DROP.format(1),
             "{drop_every_partition}": _DROP.format(0),
@@ -234,10 +234,11 @@ def installation() -> Iterator[Installation]:
         installed.cluster.stop()
 
 
+Doctor = Callable[[Mapping[str, str]], tuple[int, list[str]]]
+
+
 @pytest.fixture
-def doctor(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[[Mapping[str, str]], tuple[int, list[str]]]:
+def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Doctor:
     """Return a function that runs the command and returns its exit code and the lines that are not `ok`."""
 
     def run(settings: Mapping[str, str]) -> tuple[int, list[str]]:
@@ -253,9 +254,6 @@ def doctor(
         return code, [line[9:] for line in lines] + refused
 
     return run
-
-
-Doctor = Callable[[Mapping[str, str]], tuple[int, list[str]]]
 
 
 def test_a_healthy_installation_has_no_finding(installation: Installation, doctor: Doctor) -> None:
