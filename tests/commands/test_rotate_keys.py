@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from app.commands.rotate_keys import rotate
 from app.crypto import NamedKey, Vault
 from app.processes.resources import open_resources
-from app.settings import Settings, SettingsError
+from app.settings import Settings
 from app.store import encryption
 from app.store.database.deployment import read_deployment
 from dev.postgres.postmaster import free_port
@@ -148,18 +148,6 @@ async def test_no_sealed_column_is_forgotten(owner: asyncpg.Connection) -> None:
     )
     sealed = {(one.table, one.column) for one in encryption.COLUMNS}
     assert {(row["t"], row["c"]) for row in rows} == sealed | plain
-
-
-async def test_a_process_with_other_keys_ends_with_a_sentence(database_url: str) -> None:
-    """Neither another key nor another value under the same id opens what is stored."""
-    async with open_resources(settings_of(database_url, OLD), role="test", pool_size=1):
-        pass
-    for wrong in (LOST, NamedKey(OLD.id, LOST.key)):
-        with pytest.raises(
-            SettingsError, match=r"^ENCRYPTION_KEYS: they cannot decrypt the database's secret"
-        ):
-            async with open_resources(settings_of(database_url, wrong), role="test", pool_size=1):
-                pass
 
 
 # Of each way in which a command opens the database, one.
