@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +47,21 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, "DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
 
 
+@contextmanager
+def streaming(saved: Path, environment: dict[str, str]) -> Iterator[fork_server.Fork]:
+    """Run `backup --follow`, which streams WAL when the block begins; end it with the block."""
+    following, output = fork_server.piped(["backup", str(saved), "--follow"], environment)
+    try:
+        with output:
+            assert "verified" in output.readline()
+            assert "Streaming WAL" in output.readline()
+            yield following
+            following.send_signal(signal.SIGTERM)
+            following.wait(60)
+    finally:
+        following.kill()
+
+
 async def numbers_after(cluster: Cluster, *statements: str) -> list[int]:
     """Run statements; return the numbers in the table."""
     rows = await execute(cluster.url, *statements, "SELECT n FROM numbers ORDER BY n")
@@ -58,18 +74,13 @@ async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Pat
     cluster.start()
     await numbers_after(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
     saved = tmp_path / "saved"
-    following, output = fork_server.piped(["backup", str(saved), "--follow"], environment(folder))
-    assert "verified" in output.readline()
-    assert "Streaming WAL" in output.readline()
-    await numbers_after(cluster, "INSERT INTO numbers VALUES (2)")
-    moment = datetime.now(UTC)
-    await numbers_after(cluster, "INSERT INTO numbers VALUES (3)")
-    refused = command(folder, "restore", str(saved))
-    assert (refused.returncode, "stop it first" in refused.stderr) == (1, True), refused.stderr
-    cluster.stop()
-    following.send_signal(signal.SIGTERM)
-    following.wait(60)
-    output.close()
+    with streaming(saved, environment(folder)):
+        await numbers_after(cluster, "INSERT INTO numbers VALUES (2)")
+        moment = datetime.now(UTC)
+        await numbers_after(cluster, "INSERT INTO numbers VALUES (3)")
+        refused = command(folder, "restore", str(saved))
+        assert (refused.returncode, "stop it first" in refused.stderr) == (1, True), refused.stderr
+        cluster.stop()
 
     refused = command(folder, "restore", str(saved))
     assert (refused.returncode, "--replace" in refused.stderr) == (1, True), refused.stderr
@@ -89,18 +100,15 @@ async def test_wal_that_the_server_no_longer_has_ends_the_stream(folder: Path, t
     saved = tmp_path / "saved"
     settings = {**THROWAWAY, "max_slot_wal_keep_size": "32MB"}
     with running(Cluster(folder, settings=settings)) as cluster:
-        following, output = fork_server.piped(["backup", str(saved), "--follow"], environment(folder))
-        assert "verified" in output.readline()
-        assert "Streaming WAL" in output.readline()
-        second = await asyncio.to_thread(command, folder, "backup", str(saved))
-        assert (second.returncode, "Another `backup`" in second.stderr) == (1, True), second.stderr
-        await execute(
-            cluster.url,
-            "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots",
-            f"SELECT pg_drop_replication_slot('{SLOT}')",
-        )
-        assert await asyncio.to_thread(following.wait, 20) == 1
-        output.close()
+        with streaming(saved, environment(folder)) as following:
+            second = await asyncio.to_thread(command, folder, "backup", str(saved))
+            assert (second.returncode, "Another `backup`" in second.stderr) == (1, True), second.stderr
+            await execute(
+                cluster.url,
+                "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots",
+                f"SELECT pg_drop_replication_slot('{SLOT}')",
+            )
+            assert await asyncio.to_thread(following.wait, 20) == 1
         await execute(cluster.url, f"SELECT pg_create_physical_replication_slot('{SLOT}', true)")
         for _ in range(5):
             await execute(
@@ -210,18 +218,12 @@ async def test_the_role_of_backups_suffices(folder: Path, tmp_path: Path) -> Non
             done = run({"MIGRATION_DATABASE_URL": cluster.url, **urls}, *words)
             assert done.returncode == 0, done.stderr
         shutil.rmtree(elsewhere, ignore_errors=True)
-        words = ["backup", str(saved), "--follow"]
-        following, output = fork_server.piped(words, {**environment(elsewhere), **own})
-        assert "verified" in output.readline()
-        assert "Streaming WAL" in output.readline()
-        connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
-        first = await connection.fetchval("SELECT verified_at FROM last_base_backup")
-        assert first is not None
-        first_segment = sorted((saved / "wal").iterdir())[0].name[:24]
-        await connection.execute("SELECT pg_switch_wal()")
-        following.send_signal(signal.SIGTERM)
-        following.wait(60)
-        output.close()
+        with streaming(saved, {**environment(elsewhere), **own}):
+            connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
+            first = await connection.fetchval("SELECT verified_at FROM last_base_backup")
+            assert first is not None
+            first_segment = sorted((saved / "wal").iterdir())[0].name[:24]
+            await connection.execute("SELECT pg_switch_wal()")
         assert not elsewhere.exists()  # no development keys were created
 
         # Its base backup is old now; `--keep-days` replaces it by a new one, with the WAL before that.

@@ -4,11 +4,9 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from dev.child_processes import RESTARTS, Children
 from dev.launcher import _watch
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 from dev.postgres.postmaster import free_port
+from tests.commands.test_backup import streaming
 from tests.commands.tls import Certificates, TlsFront, tls_front
 from tests.databases import execute, running
 from tests.event_loop import turns
@@ -156,11 +155,6 @@ class TestBackups:
             yield cluster
         shutil.rmtree(folder, ignore_errors=True)
 
-    def backup(
-        self, cluster: Cluster, folder: Path, parameters: str, *words: str
-    ) -> subprocess.CompletedProcess[str]:
-        return fork_server.run(["backup", str(folder), *words], self.environment(cluster, folder, parameters))
-
     def environment(self, cluster: Cluster, folder: Path, parameters: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         return {
@@ -171,34 +165,23 @@ class TestBackups:
             "DATA_DIR": str(folder.parent / "dev"),
         }
 
-    def test_backups_run_over_tls(self, cluster: Cluster, certificates: Certificates, tmp_path: Path) -> None:
-        """By programs that have it, although newer ones without it are installed."""
+    @pytest.mark.parametrize("mode", ["require", "verify-full"])
+    def test_run_over_tls(
+        self, cluster: Cluster, certificates: Certificates, tmp_path: Path, mode: str
+    ) -> None:
+        """By programs that have it, although newer ones without it are installed. So does the stream."""
         saved = tmp_path / "saved"
-        done = self.backup(cluster, saved, certificates.parameters("require"))
-        assert done.returncode == 0, done.stderr
-        assert "verified" in done.stdout
+        with streaming(saved, self.environment(cluster, saved, certificates.parameters(mode))):
+            pass
         (base,) = saved.glob("base-*")
         assert (base / "PG_VERSION").exists()
-
-    def test_follow_the_wal_over_tls(
-        self, cluster: Cluster, certificates: Certificates, tmp_path: Path
-    ) -> None:
-        saved = tmp_path / "saved"
-        environment = self.environment(cluster, saved, certificates.parameters())
-        following, output = fork_server.piped(["backup", str(saved), "--follow"], environment)
-        try:
-            assert "verified" in output.readline()
-            assert "Streaming WAL" in output.readline()
-        finally:
-            following.send_signal(signal.SIGTERM)
-            following.wait(60)
-            output.close()
         assert list((saved / "wal").iterdir())
 
     def test_of_a_server_that_is_not_trusted_are_refused(self, cluster: Cluster, tmp_path: Path) -> None:
         """In one sentence, and nothing is written."""
         wrong = Certificates.create(tmp_path / "wrong")
-        refused = self.backup(cluster, tmp_path / "saved", wrong.parameters())
+        environment = self.environment(cluster, tmp_path / "saved", wrong.parameters())
+        refused = fork_server.run(["backup", str(tmp_path / "saved")], environment)
         assert refused.returncode == 1
         assert "certificate of the server is not accepted" in refused.stderr
         assert "Traceback" not in refused.stderr
@@ -233,13 +216,19 @@ async def test_no_default_of_the_database_reaches_a_session(database_url: str) -
         await own.close()
 
 
-async def test_a_silent_connection_ends_the_others_and_all_come_back(database_url: str) -> None:
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    """A proxy between the tests and their database."""
+    made = Proxy(urlsplit(database_url).port or 5432)
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def test_a_silent_connection_ends_the_others_and_all_come_back(database_url: str, proxy: Proxy) -> None:
     """Pooled, own and of the engine, also those that are idle; new connections pass."""
-    address = urlsplit(database_url)
-    proxy = Proxy(address.port or 5432)
-    await proxy.start()
-    through = database_url.replace(f":{address.port}/", f":{proxy.port}/")
-    async with open_resources(settings_of(through), role="api", pool_size=2) as resources:
+    settings = settings_of(proxy.address(database_url))
+    async with open_resources(settings, role="api", pool_size=2) as resources:
         own, idle = await resources.connect(), await resources.connect()
         async with resources.engine_of(EVERY).connect() as engine:
             raw = (await engine.get_raw_connection()).driver_connection
@@ -257,15 +246,11 @@ async def test_a_silent_connection_ends_the_others_and_all_come_back(database_ur
             async with resources.engine_of(EVERY).connect() as engine:
                 assert await engine.scalar(text("SELECT 1")) == 1
         resources.servers.end_all()
-    await proxy.close()
 
 
-async def test_a_silent_server_does_not_delay_the_end_of_a_process(database_url: str) -> None:
+async def test_a_silent_server_does_not_delay_the_end_of_a_process(database_url: str, proxy: Proxy) -> None:
     """The driver waits until the server ends the session, which a frozen one never does."""
-    address = urlsplit(database_url)
-    proxy = Proxy(address.port or 5432)
-    await proxy.start()
-    dsn = database_url.replace("+asyncpg", "").replace(f":{address.port}/", f":{proxy.port}/")
+    dsn = proxy.address(database_url).replace("+asyncpg", "")
     idle, busy = [await Servers().connect(dsn, timeout=5) for _ in range(2)]
     ports = [await each.fetchval("SELECT inet_client_port()") for each in (idle, busy)]
     assert all(proxy.stall_one(port) for port in ports)
@@ -276,7 +261,6 @@ async def test_a_silent_server_does_not_delay_the_end_of_a_process(database_url:
         await asyncio.gather(idle.close(), busy.close())
     assert idle.is_closed()
     assert busy.is_closed()
-    await proxy.close()
 
 
 @pytest.mark.parametrize("number", ["1", "$1"])
@@ -295,14 +279,11 @@ async def test_every_way_to_run_a_statement_notices_silence(
 
 
 async def test_a_caller_that_is_cancelled_leaves_its_organisation_on_no_connection(
-    database_url: str, owner: asyncpg.Connection
+    database_url: str, proxy: Proxy, owner: asyncpg.Connection
 ) -> None:
     """The server has set it, and its answer is on the way: the next user acts for every organisation."""
-    address = urlsplit(database_url)
-    proxy = Proxy(address.port or 5432)
-    await proxy.start()
-    through = database_url.replace(f":{address.port}/", f":{proxy.port}/")
-    async with open_resources(settings_of(through), role="api", pool_size=1) as resources:
+    settings = settings_of(proxy.address(database_url))
+    async with open_resources(settings, role="api", pool_size=1) as resources:
 
         async def act() -> None:
             async with scoped_pool(resources.pool, OrganisationId("acme")).acquire():
@@ -319,7 +300,6 @@ async def test_a_caller_that_is_cancelled_leaves_its_organisation_on_no_connecti
         await asyncio.gather(acting, return_exceptions=True)
         proxy.latency = 0.0
         assert await resources.pool.fetchval("SELECT acting_organisation()") == EVERY
-    await proxy.close()
 
 
 async def test_each_connection_notices_when_the_other_end_is_gone(database_url: str) -> None:
