@@ -40,10 +40,12 @@ def sockets_of(pid: int) -> set[str]:
     return {match[1] for target in targets if (match := re.fullmatch(r"socket:\[(\d+)\]", target))}
 
 
-def ports_of(pid: int) -> set[int]:
+def ports_of(pid: int, states: str = "0A") -> set[int]:
+    """Return the ports of a process's sockets in these states of TCP, by default of those that listen."""
     inodes = sockets_of(pid)
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
+    found = (row for row in rows if re.fullmatch(states, row[3]) and row[9] in inodes)
+    return {int(row[1].partition(":")[2], 16) for row in found}
 
 
 @pytest.mark.parametrize("command", ["serve", "work"])
@@ -89,13 +91,26 @@ def test_it_listens_to_this_machine_only_and_to_nothing_where_no_port_is_set(pro
     assert listening_ports(product, "unwatched") == set()
 
 
-def test_a_port_in_use_is_reported_in_one_sentence(product: Product) -> None:
-    """Before anything is delivered, with exit code 2 as for every wrong setting."""
+@pytest.mark.parametrize(
+    ("command", "setting", "problem"),
+    [
+        ("work", "METRICS_PORT", "port {} is in use by another process; set a free one."),
+        ("serve", "PORT", "port {} is in use by another process; set a free one."),
+        ("serve", "HOST", "is no address of this machine"),
+    ],
+)
+def test_a_place_where_it_cannot_listen_is_reported_in_one_sentence(
+    product: Product, command: str, setting: str, problem: str
+) -> None:
+    """Before it waits for the database or delivers anything, with exit code 2 as for every wrong setting."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        ended = product.run("work", "--metrics-port", str(port))
-    assert ended.returncode == 2, ended.stderr
-    assert f"METRICS_PORT: port {port} is in use" in ended.stderr
+        port = str(taken.getsockname()[1])
+        product.more = {setting: "203.0.113.1" if setting == "HOST" else port}
+        ended = product.run(command)
+    logged, _, sentence = ended.stderr.partition("The settings cannot be used:\n")
+    assert (ended.returncode, sentence.count("\n")) == (2, 1), ended.stderr
+    assert sentence.startswith(f"  {setting}: {problem.format(port)}")
+    assert not logged or command == "work"
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "2001:db8::1", "no-such-host.invalid", "a..b"])
@@ -130,25 +145,6 @@ def test_a_port_that_cannot_be_opened_names_the_setting_or_the_cause(
     with pytest.raises(kind) as raised:
         listen(Settings(), 80, "METRICS_PORT")
     assert str(raised.value) == message
-
-
-def test_the_api_reports_a_port_in_use_in_one_sentence(product: Product) -> None:
-    """With exit code 2, before it waits for the database."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        product.more = {"PORT": str(port)}
-        ended = product.run("serve")
-    assert ended.returncode == 2
-    assert ended.stderr == (
-        f"The settings cannot be used:\n  PORT: port {port} is in use by another process; set a free one.\n"
-    )
-
-
-def test_the_api_reports_a_wrong_host_in_one_sentence(product: Product) -> None:
-    """With exit code 2, before it waits for the database."""
-    product.more = {"HOST": "203.0.113.1"}
-    ended = product.run("serve")
-    assert (ended.returncode, "HOST: is no address" in ended.stderr) == (2, True), ended.stderr
 
 
 def test_asked_to_stop_a_watched_worker_ends_and_takes_its_port_along(product: Product) -> None:

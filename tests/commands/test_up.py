@@ -23,6 +23,7 @@ from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, end_orphans, free_port, is_of_cluster, port_taken
 from tests.commands.test_monitoring_port import ports_of
 from tests.databases import execute, running
+from tests.pipeline import fork_server
 from tests.tables import cases
 from tests.waiting import wait_until
 
@@ -205,15 +206,7 @@ def test_a_port_in_use_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         settings = {"PORT": str(port), "SANDBOX_PORT": str(free_port()), "DATA_DIR": str(tmp_path)}
-        second = subprocess.run(
-            [sys.executable, "-m", "app"],
-            cwd=ROOT,
-            env={**os.environ, **settings},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        second = fork_server.run((), {**os.environ, **settings})
     assert second.returncode == 2
     assert f"PORT: port {port} is in use" in second.stderr
     assert "Traceback" not in second.stderr
