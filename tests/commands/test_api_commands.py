@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -26,8 +27,9 @@ from app.commands.api_commands import (
     TailWindow,
     tail_events,
 )
+from app.processes.application import api_description
 from tests.commands.tls import Certificates
-from tests.listening import SilentHandler, content_of, handling, listening, says
+from tests.listening import content_of, listening, says
 from tests.pipeline.served import ADMIN, served_world
 from tests.pipeline.world import World, event
 from tests.tables import cases
@@ -127,11 +129,8 @@ async def test_an_authority_of_the_company_is_trusted(
     authority = Certificates.create(tmp_path)
     if is_trusted:
         monkeypatch.setenv("OUTBOUND_CA_FILE", str(authority.authority))
-    (tmp_path / "key").write_text("ack_1")
-    async with listening(says(content_of(b"[]", "200 OK")), authority.server) as api:
-        words = ["destinations", "list", "--api", api.url, "--key-file", str(tmp_path / "key")]
-        assert await asyncio.to_thread(cli.main, words) == 1
-    assert ("is not the API" if is_trusted else "set OUTBOUND_CA_FILE") in capsys.readouterr().err
+    errors = await _listed(tmp_path, capsys, "200 OK", b"[]", authority.server)
+    assert ("is not the API" if is_trusted else "set OUTBOUND_CA_FILE") in errors
 
 
 async def test_what_goes_wrong_is_one_sentence(
@@ -168,11 +167,11 @@ async def test_what_goes_wrong_is_one_sentence(
         "a cursor of another kind": b'{"items": [], "next_cursor": [1]}',
     },
 )
-def test_an_address_of_another_service_is_named(
+async def test_an_address_of_another_service_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
 ) -> None:
     """Whatever it answers: JSON of another kind, or no JSON."""
-    assert _listed(tmp_path, capsys, 200, answer) == f"{NOT_THE_API.replace('400', '200')}\n"
+    assert await _listed(tmp_path, capsys, "200 OK", answer) == f"{NOT_THE_API.replace('400', '200')}\n"
 
 
 @cases(
@@ -197,26 +196,25 @@ def test_an_address_of_another_service_is_named(
         "no JSON": (b"<html>", NOT_THE_API),
     },
 )
-def test_an_error_of_any_form_is_one_sentence(
+async def test_an_error_of_any_form_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes, sentence: str
 ) -> None:
     """The API's own, or that the address is another service."""
-    assert _listed(tmp_path, capsys, 400, answer) == f"{sentence}\n"
+    assert await _listed(tmp_path, capsys, "400 Bad Request", answer) == f"{sentence}\n"
 
 
-def _listed(tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int, answer: bytes) -> str:
+async def _listed(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    status: str,
+    answer: bytes,
+    tls: ssl.SSLContext | None = None,
+) -> str:
     """Return the error of `destinations list` when the address answers so."""
-
-    class Foreign(SilentHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(answer)
-
     (tmp_path / "key").write_text("ack_1")
-    with handling(Foreign) as server:
-        place = ("--api", f"http://127.0.0.1:{server.server_port}", "--key-file", str(tmp_path / "key"))
-        assert cli.main(["destinations", "list", *place]) == 1
+    async with listening(says(content_of(answer, status)), tls) as api:
+        words = ["destinations", "list", "--api", api.url, "--key-file", str(tmp_path / "key")]
+        assert await asyncio.to_thread(cli.main, words) == 1
     out, errors = capsys.readouterr()
     assert out == ""
     return errors
@@ -286,11 +284,9 @@ async def test_the_tail_follows_until_it_is_interrupted(world: World, tmp_path: 
     assert (process.returncode, errors) == (130, b"")
 
 
-async def test_the_help_of_a_list_names_the_order_of_its_route(world: World) -> None:
+def test_the_help_of_a_list_names_the_order_of_its_route() -> None:
     """A list shows 50 items at first: which ones, the help must say as the API does."""
-    async with httpx.AsyncClient(timeout=60) as client:
-        answer = await client.get(f"http://127.0.0.1:{world.port}/openapi.json")  # type: ignore[attr-defined]
-    described = answer.json()["paths"]
+    described = api_description("http://localhost:8000")["paths"]
     compared = 0
     for words, actions in COMMANDS.items():
         for action in actions.values():

@@ -5,20 +5,18 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from app.commands.backfill import Progress, checkpoint_path, read_checkpoint, write_checkpoint
 from app.commands.import_file import FileError, ImportRow, read_csv, read_ndjson
 from app.commands.private_files import delete_private
-from tests.listening import SilentHandler
+from tests.listening import SilentHandler, handling
 from tests.pipeline import fork_server
 from tests.pipeline.processes import ADMIN, Product, running_product
 from tests.pipeline.world import BEGAN, eventually
@@ -138,27 +136,17 @@ def test_a_report_lists_rows_in_spans_and_no_more_than_fit() -> None:
 # --- The command, against a server that writes down what it is asked ------------------------------
 
 
-class Listening(ThreadingHTTPServer):
+class Listening(SilentHandler):
     """Answers as the API would; the first answers may be others."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answering)
-        self.before: list[tuple[int, dict[str, str]]] = []
-        self.requests: list[tuple[float, str, list[bytes]]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Answering(SilentHandler):
-    server: Listening
+    address: ClassVar[str]
+    before: ClassVar[list[tuple[int, dict[str, str]]]]
+    requests: ClassVar[list[tuple[float, str, list[bytes]]]]
 
     def do_POST(self) -> None:
         lines = self.rfile.read(int(self.headers["Content-Length"])).split(b"\n")
-        self.server.requests.append((time.monotonic(), self.path, lines))
-        status, headers = self.server.before.pop(0) if self.server.before else (202, {})
+        self.requests.append((time.monotonic(), self.path, lines))
+        status, headers = self.before.pop(0) if self.before else (202, {})
         results = [{"index": n, "event_id": None, "status": "accepted"} for n in range(len(lines))]
         answer = {"results": results} if status == 202 else {"error": "unavailable", "detail": "Later."}
         self.send_response(status)
@@ -169,11 +157,11 @@ class _Answering(SilentHandler):
 
 
 @pytest.fixture
-def listening() -> Iterator[Listening]:
-    server = Listening()
-    yield server
-    server.shutdown()
-    server.server_close()
+def listening() -> Iterator[type[Listening]]:
+    Listening.before, Listening.requests = [], []
+    with handling(Listening) as server:
+        Listening.address = f"http://127.0.0.1:{server.server_port}"
+        yield Listening
 
 
 def backfill(folder: Path, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -184,7 +172,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "DATA_DIR": str(folder / "data"), "BOOTSTRAP_ADMIN_KEY": ADMIN}
 
 
-def test_it_waits_as_long_as_it_is_asked_to(listening: Listening, tmp_path: Path) -> None:
+def test_it_waits_as_long_as_it_is_asked_to(listening: type[Listening], tmp_path: Path) -> None:
     """Retry-After of a 429 and of a 503 is obeyed, and the same lines are sent again, with low priority."""
     listening.before = [(429, {"Retry-After": "1"}), (503, {"Retry-After": "1"}), (503, {"Retry-After": "0"})]
     (tmp_path / "f.ndjson").write_text('{"event_id": "a"}\n{"event_id": "b"}\n')
@@ -201,19 +189,10 @@ def test_it_waits_as_long_as_it_is_asked_to(listening: Listening, tmp_path: Path
     assert "2 rows: 2 accepted" in ended.stdout
 
 
-def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path) -> None:
+def test_standard_input_is_read_like_a_file(listening: type[Listening], tmp_path: Path) -> None:
     """A stream cannot be gone on with, so nothing is kept of it."""
-    ended = backfill(
-        tmp_path,
-        "-",
-        "--format",
-        "csv",
-        "--destination",
-        "dst_1",
-        "--api",
-        listening.address,
-        given="event_id\na\n",
-    )
+    words = ("-", "--format", "csv", "--destination", "dst_1", "--api", listening.address)
+    ended = backfill(tmp_path, *words, given="event_id\na\n")
     assert ended.returncode == 0, ended.stderr
     assert listening.requests[0][2] == [b'{"event_id":"a"}']
     assert not list(tmp_path.rglob("backfill/*"))
@@ -224,7 +203,7 @@ def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path
     [(401, "(401): Later."), (404, "refused the rows (404)"), (413, "refused the rows (413)")],
 )
 def test_what_will_not_pass_by_itself_ends_it_with_a_sentence(
-    listening: Listening, tmp_path: Path, status: int, sentence: str
+    listening: type[Listening], tmp_path: Path, status: int, sentence: str
 ) -> None:
     """A wrong key or address is reported at once; the position is stored."""
     listening.before = [(status, {})]
@@ -234,7 +213,9 @@ def test_what_will_not_pass_by_itself_ends_it_with_a_sentence(
     assert sentence in ended.stderr
 
 
-def test_a_file_that_changed_in_between_is_not_gone_on_with(listening: Listening, tmp_path: Path) -> None:
+def test_a_file_that_changed_in_between_is_not_gone_on_with(
+    listening: type[Listening], tmp_path: Path
+) -> None:
     """An offset means nothing in another file; `--restart` is the way."""
     file = tmp_path / "f.csv"
     file.write_text("event_id\na\n")

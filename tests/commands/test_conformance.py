@@ -90,33 +90,35 @@ def test_every_case_has_a_name_of_its_own_and_a_source() -> None:
     assert apart == {"oas-no-consent", "gtm-consent-eea", "oas-eu-consent", "gtm-consent-ip"}
 
 
-def _events(scope: Scope, status: int, body: bytes) -> Any:
-    return json.loads(body) if scope["path"].endswith("/create/events") and status == 207 else None
+def of_events(change: Callable[[Any], Any]) -> Rewrite:
+    """Return what changes the replies about events, and no other answer."""
+
+    def rewrite(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
+        if not scope["path"].endswith("/create/events") or status != 207:
+            return status, body
+        return status, json.dumps(change(json.loads(body))).encode()
+
+    return rewrite
 
 
-def counted_from_one(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
-    if (reply := _events(scope, status, body)) is None:
-        return status, body
-    for one in (*reply["success"], *reply["error"]):
-        one["index"] += 1
-    return status, json.dumps(reply).encode()
+@of_events
+def counted_from_one(reply: Any) -> Any:
+    return {name: [{**one, "index": one["index"] + 1} for one in listed] for name, listed in reply.items()}
 
 
 def plain_200(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
     return (200 if status == 207 else status), body
 
 
-def silent_about_errors(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
-    if (reply := _events(scope, status, body)) is None:
-        return status, body
-    return status, json.dumps({"success": reply["success"]}).encode()
+@of_events
+def silent_about_errors(reply: Any) -> Any:
+    return {"success": reply["success"]}
 
 
-def accept_everything(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
-    if (reply := _events(scope, status, body)) is None:
-        return status, body
+@of_events
+def accept_everything(reply: Any) -> Any:
     indexes = sorted(one["index"] for one in (*reply["success"], *reply["error"]))
-    return status, json.dumps({"success": [{"index": index} for index in indexes], "error": []}).encode()
+    return {"success": [{"index": index} for index in indexes], "error": []}
 
 
 def errors_without_codes(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
@@ -155,25 +157,20 @@ def test_without_a_sign_in_nothing_else_is_claimed() -> None:
     assert {line.word for line in found[1:]} == {"not run"}
 
 
-def _asked(url: str, *, strict: bool = False) -> Namespace:
-    return Namespace(
-        url=url,
-        region=["na"],
-        advertiser="",
-        client_id="sandbox-client",
-        client_secret_file=None,
-        strict=strict,
-    )
+def code_of(url: str, *, strict: bool = False) -> int:
+    """Run the command; return its exit code."""
+    settings: Any = None
+    words = {"url": url, "region": ["na"], "advertiser": "", "strict": strict}
+    return run(settings, Namespace(**words, client_id="sandbox-client", client_secret_file=None))
 
 
 def test_the_exit_code_is_that_of_the_worst_line(
     sandbox: ASGIApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """0 where what differs is uncertain, 1 under --strict, each line with its source."""
-    settings: Any = None
     with served(sandbox) as url:
-        assert run(settings, _asked(url)) == 0
-        assert run(settings, _asked(url, strict=True)) == 1
+        assert code_of(url) == 0
+        assert code_of(url, strict=True) == 1
     output = capsys.readouterr().out
     assert "pass     oas-001                  an empty list of events is refused  [OAS 2]" in output
 
@@ -183,8 +180,7 @@ def test_an_address_that_does_not_respond_takes_one_line(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not one for each case that needs a sign-in."""
-    settings: Any = None
-    assert run(settings, _asked(url)) == 1
+    assert code_of(url) == 1
     out, error = capsys.readouterr()
     assert (out, error.count("\n")) == ("", 1)
     assert error.startswith(f"{url} does not respond (")
@@ -196,5 +192,4 @@ def test_an_address_that_does_not_respond_takes_one_line(
 )
 def test_amazon_itself_is_left_alone(url: str) -> None:
     """The cases send events that somebody would count."""
-    settings: Any = None
-    assert run(settings, _asked(url)) == 2
+    assert code_of(url) == 2

@@ -35,6 +35,9 @@ SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/docker-compose
 ]
 DURABILITY = {"fsync_off", "synchronous_commit_off", "full_page_writes_off"}  # of the tests' database
 ROLES = ("example_api", "example_worker", "example_backup")
+# Settings of `Product` with empty values, which count as unset.
+_OF_PRODUCT = "DATABASE_URL ENCRYPTION_KEYS BOOTSTRAP_ADMIN_KEY AMAZON_CLIENT_SECRET AMAZON_BASE_URL"
+UNSET = dict.fromkeys(_OF_PRODUCT.split(), "")
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def test_each_service_starts_with_its_own_role(database: str, tmp_path: Path) ->
             environment = environment_of(service, values, tmp_path)
             listen = {"PORT": str(product.api_port), "METRICS_PORT": str(port)}
             product.listener.close()
-            product.start(service, *SERVICES[service]["command"], **{**_unset(), **environment, **listen})
+            product.start(service, *SERVICES[service]["command"], **{**UNSET, **environment, **listen})
             product.ready(f"http://127.0.0.1:{port}/health/live")
             reasons = set(httpx.get(f"http://127.0.0.1:{port}/health/ready").json()["reasons"])
             assert reasons <= DURABILITY, service
@@ -105,19 +108,7 @@ def test_each_service_starts_with_its_own_role(database: str, tmp_path: Path) ->
                 assert wrong <= {"fsync", "full_page_writes", "data", "base", "BOOTSTRAP_ADMIN_KEY"}, doctor
 
 
-def _unset() -> dict[str, str]:
-    """Return the settings of `Product` with empty values, which count as unset."""
-    names = (
-        "DATABASE_URL",
-        "ENCRYPTION_KEYS",
-        "BOOTSTRAP_ADMIN_KEY",
-        "AMAZON_CLIENT_SECRET",
-        "AMAZON_BASE_URL",
-    )
-    return dict.fromkeys(names, "")
-
-
-RUNBOOKS = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
+RUNBOOKS = ROOT / "docs" / "runbooks"
 # They report what is wrong by their exit code: here no process listens on a monitoring port.
 REPORTS = ("health", "doctor")
 CHANGES = ("pause", "resume", "acknowledge", "publish", "rollback", "apply", "erase")
