@@ -9,15 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.database.migrate import upgrade
 from app.store.organisations.scope import prepare_engine, scoped_engine
-from tests.api.world import ApiWorld, make_world
+from tests.api.conftest import world
 
-
-@pytest.fixture
-async def world(engine: AsyncEngine) -> AsyncIterator[ApiWorld]:
-    """The API on the test's own database."""
-    made = make_world(engine)
-    yield made
-    await made.client.aclose()
+__all__ = ["world"]
 
 
 @pytest.fixture
