@@ -5,7 +5,6 @@ import logging
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
@@ -22,56 +21,35 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
-class Lines(logging.Handler):
-    """Collects log lines as programs read them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[dict[str, Any]] = []
-        self.setFormatter(JsonLines())
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
-        self.lines.append(json.loads(self.format(record)))
-
-    def of(self, name: str) -> list[dict[str, Any]]:
-        """Return the lines of one event."""
-        return [line for line in self.lines if line["event"] == name]
-
-
 async def test_a_post_is_followed_to_its_attempt(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """`request_id` leads to the batches, these to the attempt; `tracestate` and `baggage` are nowhere."""
     caplog.set_level(logging.INFO)
-    lines = Lines()
-    logging.getLogger().addHandler(lines)
-    try:
-        async with served_world(database_url) as (world, port):
-            destination = await world.destination()
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                response = await client.post(
-                    "/events",
-                    json={"destination_id": destination, **event(1)},
-                    headers={
-                        "Authorization": f"Bearer {ADMIN}", "X-Request-Id": "order-1",
-                        "traceparent": TRACEPARENT,
-                        "tracestate": "vendor=secret", "baggage": "user=secret",
-                    },
-                )  # fmt: skip
-            assert response.status_code == 202
-            assert response.headers["x-request-id"] == "order-1"
-            await world.work_until(destination, delivered=1)
-            await world.stop_workers()
-            [stored] = await world.fetch("SELECT shapes FROM batches")
-    finally:
-        logging.getLogger().removeHandler(lines)
-    [request] = [line for line in lines.of("http.request") if line["request_id"] == "order-1"]
-    assert (request["trace_id"], request["status"]) == (TRACE, 202)
-    [attempt] = lines.of("attempt.finished")
+    async with served_world(database_url) as (world, port):
+        destination = await world.destination()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            response = await client.post(
+                "/events",
+                json={"destination_id": destination, **event(1)},
+                headers={
+                    "Authorization": f"Bearer {ADMIN}", "X-Request-Id": "order-1",
+                    "traceparent": TRACEPARENT,
+                    "tracestate": "vendor=secret", "baggage": "user=secret",
+                },
+            )  # fmt: skip
+        assert response.status_code == 202
+        assert response.headers["x-request-id"] == "order-1"
+        await world.work_until(destination, delivered=1)
+        await world.stop_workers()
+        [stored] = await world.fetch("SELECT shapes FROM batches")
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    [request] = [line for line in lines if line.get("request_id") == "order-1"]
+    assert (request["event"], request["trace_id"], request["status"]) == ("http.request", TRACE, 202)
+    [attempt] = [line for line in lines if line["event"] == "attempt.finished"]
     assert (attempt["batches"], attempt["destination_id"]) == (request["batches"], destination)
     for line in (request, attempt):
         assert _documented_fields(line["event"]) <= line.keys()
     assert TRACEPARENT.encode() in expand(stored["shapes"])
-    assert "secret" not in json.dumps(lines.lines)
+    assert "secret" not in json.dumps(lines)
 
 
 def _documented_fields(event: str) -> set[str]:
