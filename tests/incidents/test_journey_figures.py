@@ -21,7 +21,7 @@ from tests.incidents.conftest import Service
 from tests.incidents.test_journeys import of_node
 from tests.pipeline.amazon import refuse_odd
 from tests.pipeline.test_erasing import erase
-from tests.pipeline.test_replaying import OPERATOR
+from tests.pipeline.test_replaying import OPERATOR, never_send
 from tests.pipeline.world import World, event, eventually
 
 NODES = ("n1", "n2", None)
@@ -133,15 +133,7 @@ async def test_batches_that_were_never_sent_are_counted(
     """Discarded or expired whole, then replayed."""
     await service.post(dst, *(event_of(number) for number in range(6)))
     status = {"discarded": "dead", "expired": "expired"}[disposition]
-    await world.fetch(
-        "UPDATE batch_states SET disposition = $2, settled_at = now(), reason = $2 WHERE destination = $1",
-        await world.number(dst),
-        disposition,
-    )
-    await world.fetch(
-        f"INSERT INTO counts (destination, day, writer, {status}) VALUES ($1, current_date, 32767, 6)",
-        await world.number(dst),
-    )
+    await never_send(world, dst, disposition, status, 6)
     await exact(world, dst)
     assert (await figures(world, dst, node_id="n1"))[status] == (2 if event_of is mixed else 6)
     await service.send(f"/destinations/{dst}/replay", status=status, dry_run=False)
