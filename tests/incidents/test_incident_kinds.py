@@ -15,7 +15,7 @@ from app.processes.monitoring_port import DatabaseGauges
 from app.store import incidents
 from tests.databases import SESSIONS_HERE
 from tests.incidents.conftest import Watch, stamp
-from tests.pipeline.world import event, eventually
+from tests.pipeline.world import event, eventually, locked
 
 MONITOR_AGE = "amazon_conversions_incident_monitor_age_seconds"
 
@@ -390,8 +390,7 @@ async def test_a_monitor_that_cannot_store_incidents_shows_its_age(watch: Watch)
     await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
     await watch.until_open("sign_in_lost")
     assert await age() == pytest.approx(0, abs=5)
-    async with watch.world.resources.pool.acquire() as other, other.transaction():
-        await other.execute("SELECT FROM incidents FOR UPDATE")
+    async with locked(watch.world, "SELECT FROM incidents FOR UPDATE"):
         await watch.world.fetch("UPDATE commit_probes SET at = now() - interval '90 seconds'")
         with pytest.raises(asyncpg.LockNotAvailableError):
             await watch.monitor.run()

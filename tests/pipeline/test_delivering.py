@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -21,7 +20,7 @@ from app.store.encryption import refresh_place
 from tests.databases import SESSIONS_HERE
 from tests.pipeline.amazon import Hanging, Request
 from tests.pipeline.service import Service
-from tests.pipeline.world import World, event, eventually, make_world, waiting_sessions
+from tests.pipeline.world import World, event, eventually, locked, make_world, waits
 from tests.tables import cases
 
 
@@ -190,11 +189,9 @@ async def test_refreshed_tokens_are_stored_when_a_foreign_lock_ends(
     await world.post(dst, event(1))
     world.work()
     await eventually(lambda: world.amazon.unanswered)
-    foreign = await asyncpg.connect(world.resources.dsn)
-    await foreign.execute("BEGIN; SELECT FROM sign_ins FOR UPDATE")
-    world.amazon.token_server.set()
-    await eventually(lambda: caplog.messages.count("sign_in.write_failed") > 1)
-    await foreign.close()
+    async with locked(world, "SELECT FROM sign_ins FOR UPDATE"):
+        world.amazon.token_server.set()
+        await eventually(lambda: caplog.messages.count("sign_in.write_failed") > 1)
     await world.until(dst, delivered=1)
     assert refreshed == ["Atzr|0"]
     lines = [line for line in caplog.records if line.message == "sign_in.write_failed"]
@@ -208,11 +205,9 @@ async def test_a_token_in_its_last_minutes_is_used_while_another_session_locks_i
     """It cannot be refreshed early, but is valid."""
     dst = await world.destination(event(1))
     await world.fetch("UPDATE sign_ins SET access_until = now() + interval '2 minutes'")
-    foreign = await asyncpg.connect(world.resources.dsn)
-    await foreign.execute("BEGIN; SELECT FROM sign_ins FOR UPDATE")
-    await world.work_until(dst, delivered=1)
-    assert world.amazon.tokens == []
-    await foreign.close()
+    async with locked(world, "SELECT FROM sign_ins FOR UPDATE"):
+        await world.work_until(dst, delivered=1)
+        assert world.amazon.tokens == []
 
 
 @pytest.mark.usefixtures("short_lock_timeout")
@@ -270,13 +265,11 @@ async def test_a_result_is_stored_while_another_session_changes_its_lane(
     world.amazon.script = hanging = Hanging(answer)
     world.work()
     await eventually(hanging.entered.is_set)
-    foreign = await asyncpg.connect(world.resources.dsn)
-    await foreign.execute("BEGIN; UPDATE lanes SET learned_rate = 1")
-    hanging.release.set()
-    settled = "SELECT outcome FROM attempts WHERE settled_at IS NOT NULL"
-    assert (await eventually(lambda: world.fetch(settled)))[0]["outcome"] == outcome
-    await world.until(dst, **counted)
-    await foreign.close()
+    async with locked(world, "UPDATE lanes SET learned_rate = 1"):
+        hanging.release.set()
+        settled = "SELECT outcome FROM attempts WHERE settled_at IS NOT NULL"
+        assert (await eventually(lambda: world.fetch(settled)))[0]["outcome"] == outcome
+        await world.until(dst, **counted)
     assert len(world.amazon.requests) == 1
 
 
@@ -423,7 +416,7 @@ async def test_a_lane_that_is_lost_during_the_release_of_another_is_released_too
     one, other = list(ownership.owned.values())
     async with release_waits(world, one.lease.id):
         ownership.lose(one)
-        await eventually(lambda: waiting_sessions(world))
+        await waits(world)
         ownership.lose(other)
 
     async def released() -> bool:
@@ -446,7 +439,7 @@ async def test_no_lane_is_released_that_began_a_request_meanwhile(world: World) 
     [of_second] = await world.fetch("SELECT id FROM destinations WHERE lane = $1", second.lease.id)
     async with release_waits(world, first.lease.id):
         await another.execute("SELECT pg_advisory_lock_shared(7312, 0)")  # as a worker does
-        await eventually(lambda: waiting_sessions(world))
+        await waits(world)
         await world.post(of_second["id"], event(2))
         await hanging.entered.wait()
     await eventually(lambda: len(ownership.owned) == 2)
@@ -479,11 +472,10 @@ async def test_a_database_that_stood_still_is_worked_on_soon_after(world: World)
     world.work(listens=False)
     await world.advance(0.5)
     assert (await world.counts(first))["delivered"] == 1
-    async with world.resources.pool.acquire() as c, c.transaction():
-        # Everybody who asks after lanes waits here.
-        await c.execute("LOCK TABLE lanes IN ACCESS EXCLUSIVE MODE")
+    # Everybody who asks after lanes waits here.
+    async with locked(world, "LOCK TABLE lanes IN ACCESS EXCLUSIVE MODE"):
         clock.step(POLL_EVERY_S)
-        await eventually(partial(waiting_sessions, world))
+        await waits(world)
         clock.step(2 * LONGEST_REST_S)
     await world.post(second, event(2))
     await world.advance(POLL_EVERY_S + 0.5)

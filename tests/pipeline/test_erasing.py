@@ -4,7 +4,6 @@ import asyncio
 import base64
 import logging
 from collections import Counter
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,7 +25,7 @@ from tests.pipeline.amazon import Hanging, items
 from tests.pipeline.rows import MAPPING
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse
-from tests.pipeline.world import World, event, eventually, waiting_sessions
+from tests.pipeline.world import World, event, eventually, waits
 from tests.tables import cases
 
 EMAIL = "person3@example.com"
@@ -234,11 +233,6 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     assert sent_ids(world) == {"ord-4"}
 
 
-async def _are_waiting(world: World, sessions: int) -> bool:
-    """Return whether at least so many sessions wait for a lock."""
-    return await waiting_sessions(world) >= sessions
-
-
 async def test_erasures_before_an_attempt_are_no_failed_claims(
     world: World, caplog: pytest.LogCaptureFixture, dst: str
 ) -> None:
@@ -259,12 +253,12 @@ async def test_erasures_before_an_attempt_are_no_failed_claims(
         for number in range(3):
             erasing.create_task(erase_before(number))
             if number:  # it waits behind the attempt, so no other attempt can come before it
-                await eventually(partial(_are_waiting, world, 2))
+                await waits(world, 2)
                 released[number - 1].set()
             await counted[number].wait()
             if not number:
                 await world.post(dst, event(1))
-            await eventually(partial(_are_waiting, world, 1))  # the attempt
+            await waits(world)  # the attempt
         released[2].set()
     await world.until(dst, delivered=2)
     logged = Counter(each.getMessage() for each in caplog.records)

@@ -17,9 +17,8 @@ import pytest
 
 from app.ingest.intake import EventResult
 from tests.crashes.stored import places
-from tests.databases import WAITING_LOCKS
 from tests.pipeline.rows import BY_ORDER, MAPPING
-from tests.pipeline.world import World, event, eventually, make_world
+from tests.pipeline.world import World, event, make_world, waits
 
 TYPES = ["SEARCH", "CHECKOUT", "LEAD"]
 
@@ -55,7 +54,7 @@ async def test_two_processes_that_pin_a_name_at_once_pin_one(world: World, owner
         one,
     )
     posting = asyncio.create_task(world.post(two, sale("x", "A"), sale("y", "B", kind="SEARCH")))
-    await eventually(lambda: world.fetch(WAITING_LOCKS))
+    await waits(world)
     await owner.execute("COMMIT")
     assert [result(r) for r in await posting] == ["event_name_conflict None", "accepted"]
 

@@ -17,9 +17,8 @@ from app.delivery.erasure import ErasureScanner
 from app.domain.ids import DEFAULT_ORGANISATION, OrganisationId
 from app.store.encryption import erasure_place
 from app.store.privacy import erasures
-from tests.databases import WAITING_LOCKS
 from tests.pipeline.test_erasing import erase, stored_bodies
-from tests.pipeline.world import World, event, eventually
+from tests.pipeline.world import World, event, waits
 
 PERSONS = 100
 
@@ -233,6 +232,6 @@ async def test_two_workers_rewrite_a_batch_one_after_the_other(world: World) -> 
         async with one.transaction():
             assert await first.rewrite(one, batch["batch"], batch["day"])
             waiting = asyncio.create_task(second.rewrite(other, batch["batch"], batch["day"]))
-            await eventually(lambda: world.fetch(WAITING_LOCKS))
+            await waits(world)
         assert await waiting
     assert len(await stored_bodies(world)) == 2

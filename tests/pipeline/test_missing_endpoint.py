@@ -1,11 +1,10 @@
 """A 404 for a whole request: tried again, then the destination waits, and goes on when Amazon answers."""
 
-import asyncpg
 import httpx
 
 from app.domain.outcomes.settle import ENDPOINT_POLICY, EndpointPolicy
 from tests.pipeline.amazon import Request
-from tests.pipeline.world import World, event
+from tests.pipeline.world import World, event, locked
 
 GONE = httpx.Response(404, json={"code": "NOT_FOUND", "message": "No such account"})
 
@@ -99,22 +98,20 @@ async def test_a_locked_destination_lets_no_accepted_probe_leave_again(world: Wo
 async def test_a_404_is_stored_while_another_session_locks_the_destination(world: World) -> None:
     """The destination waits for its endpoint when the lock ends."""
     dst = await world.destination(event(1))
-    foreign = await asyncpg.connect(world.resources.dsn)
     world.amazon.script = lambda _: GONE
     clock = world.stop_clock()
     world.work(endpoint=EndpointPolicy(times=2, over=10))
     await world.advance(1)
     replies = len(world.amazon.requests)
     # A request may begin, but the destination cannot be changed.
-    await foreign.execute("BEGIN; SELECT FROM destinations FOR SHARE")
-    clock.step(20)
-    await world.make_due()
-    await world.advance(0.5)
-    assert await state(world, dst) == ("active", None)
-    assert await world.fetch("SELECT FROM attempts WHERE settled_at IS NULL") == []
-    await world.advance(2)
-    assert len(world.amazon.requests) == replies + 1
-    await foreign.close()
+    async with locked(world, "SELECT FROM destinations FOR SHARE"):
+        clock.step(20)
+        await world.make_due()
+        await world.advance(0.5)
+        assert await state(world, dst) == ("active", None)
+        assert await world.fetch("SELECT FROM attempts WHERE settled_at IS NULL") == []
+        await world.advance(2)
+        assert len(world.amazon.requests) == replies + 1
     await world.advance(2)
     assert await state(world, dst) == ("needs_reconnect", "endpoint_not_found")
     counts = await world.counts(dst)

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
@@ -28,31 +27,11 @@ from tests.pipeline.rows import MAPPING
 from tests.pipeline.service import Service
 from tests.pipeline.test_balance import check
 from tests.pipeline.test_many_erasures import scanner
-from tests.pipeline.world import World, event, eventually, waiting_sessions
+from tests.pipeline.world import World, event, eventually, locked, waiting_sessions, waits
 from tests.tables import cases
 
 DAY = timedelta(days=1)
 DEAD_KEY_LIFE = timedelta(days=7)
-
-
-async def waits(world: World, sessions: int = 1) -> None:
-    """Return when so many sessions wait for a lock."""
-
-    async def is_reached() -> bool:
-        return await waiting_sessions(world) >= sessions
-
-    await eventually(is_reached)
-
-
-@asynccontextmanager
-async def locked(world: World, statement: str) -> AsyncIterator[asyncpg.Connection]:
-    """Hold the locks of a statement during the block. Lend the connection that holds them."""
-    foreign = await asyncpg.connect(world.resources.dsn)
-    await foreign.execute(f"BEGIN; {statement}")
-    try:
-        yield foreign
-    finally:
-        await foreign.close()
 
 
 @asynccontextmanager

@@ -5,8 +5,6 @@ The database here refuses them by a trigger that raises what Postgres raises for
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -17,8 +15,7 @@ from app.health import API, WORKER, Readiness
 from app.store.database.clock import DatabaseClock
 from app.store.database.results import DatabaseResults
 from tests.clock import Clock
-from tests.databases import WAITING_LOCKS
-from tests.pipeline.world import World, event, eventually
+from tests.pipeline.world import World, event, eventually, locked, waits
 
 
 @dataclass
@@ -37,8 +34,7 @@ class Watched:
         return set(await self.readiness.reasons()) - never
 
 
-@asynccontextmanager
-async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
+def watched(world: World, role: object = API) -> Watched:
     clock = Clock()
     outcomes = DatabaseResults(clock)
     world.intake.group_commit.database_results = outcomes
@@ -51,7 +47,7 @@ async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
         outcomes=outcomes,
         clock=DatabaseClock(),
     )
-    yield Watched(world, clock, outcomes, readiness)
+    return Watched(world, clock, outcomes, readiness)
 
 
 REFUSE = """
@@ -74,35 +70,35 @@ async def test_an_api_whose_flushes_are_all_refused_is_not_ready_until_a_probe_p
     world: World, table: str, dst: str
 ) -> None:
     """It says so in words of its own, gets no traffic, and comes back without any."""
-    async with watched(world) as seen:
-        await world.post(dst, event(0))
-        assert await seen.reasons() == set()
-        await break_(world, table)
-        for number in range(1, 8):
-            assert (await world.try_post(dst, event(number))) is None
-            seen.clock.now += 1
-        assert await seen.reasons() == {"flushes_refused"}
-        assert (world.metric("database_errors_total", **{"class": "XX"}) or 0) >= 7
-        # No more posts arrive: only the repair of the database makes the process ready, not time.
-        seen.clock.now += 600
-        assert await seen.reasons() == {"flushes_refused"}
-        await repair(world, table)
-        assert await seen.reasons() == set()
-        assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
-        rows = await world.fetch("SELECT destination FROM batch_states WHERE destination = 0")
-        assert rows == []  # the probe left nothing behind
+    seen = watched(world)
+    await world.post(dst, event(0))
+    assert await seen.reasons() == set()
+    await break_(world, table)
+    for number in range(1, 8):
+        assert (await world.try_post(dst, event(number))) is None
+        seen.clock.now += 1
+    assert await seen.reasons() == {"flushes_refused"}
+    assert (world.metric("database_errors_total", **{"class": "XX"}) or 0) >= 7
+    # No more posts arrive: only the repair of the database makes the process ready, not time.
+    seen.clock.now += 600
+    assert await seen.reasons() == {"flushes_refused"}
+    await repair(world, table)
+    assert await seen.reasons() == set()
+    assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
+    rows = await world.fetch("SELECT destination FROM batch_states WHERE destination = 0")
+    assert rows == []  # the probe left nothing behind
 
 
 async def test_a_success_makes_it_ready_at_once(world: World, dst: str) -> None:
     """Refusals of one post among others that are stored are not the database's."""
-    async with watched(world) as seen:
-        await break_(world, "ledger")
-        for number in range(8):
-            await world.try_post(dst, event(number))
-            seen.clock.now += 1
-        await repair(world, "ledger")
-        await world.post(dst, event(20))
-        assert await seen.reasons() == set()
+    seen = watched(world)
+    await break_(world, "ledger")
+    for number in range(8):
+        await world.try_post(dst, event(number))
+        seen.clock.now += 1
+    await repair(world, "ledger")
+    await world.post(dst, event(20))
+    assert await seen.reasons() == set()
 
 
 async def test_a_process_that_starts_on_a_refusing_database_is_not_ready(
@@ -110,49 +106,48 @@ async def test_a_process_that_starts_on_a_refusing_database_is_not_ready(
 ) -> None:
     """Before it took anything: the first answer to who asks comes of a probe, which logs why."""
     await break_(world, "ledger")
-    async with watched(world) as seen:
-        assert await seen.reasons() == {"flushes_refused"}
-        [record] = [one for one in caplog.records if one.getMessage() == "readiness.refused"]
-        assert record.fields["sqlstate"] == "XX001"  # type: ignore[attr-defined]
-        await repair(world, "ledger")
-        assert await seen.reasons() == set()
+    seen = watched(world)
+    assert await seen.reasons() == {"flushes_refused"}
+    [record] = [one for one in caplog.records if one.getMessage() == "readiness.refused"]
+    assert record.fields["sqlstate"] == "XX001"  # type: ignore[attr-defined]
+    await repair(world, "ledger")
+    assert await seen.reasons() == set()
 
 
 async def test_a_worker_whose_claims_are_all_refused_is_not_ready_until_one_passes(world: World) -> None:
     """Its attempts cannot be written; it goes on trying, counts its lanes' errors, and recovers."""
     dst = await world.destination()
-    async with watched(world, WORKER) as seen:
-        await break_(world, "attempts")
-        await world.post(dst, event(0))
-        world.work().outcomes = seen.outcomes
+    seen = watched(world, WORKER)
+    await break_(world, "attempts")
+    await world.post(dst, event(0))
+    world.work().outcomes = seen.outcomes
 
-        async def refused() -> bool:
-            seen.clock.now += 3
-            return seen.outcomes.are_refused
+    async def refused() -> bool:
+        seen.clock.now += 3
+        return seen.outcomes.are_refused
 
-        await eventually(refused)
-        assert await seen.reasons() == {"claims_refused"}
-        assert (world.metric("lane_errors_total", kind="database") or 0) >= 3
-        assert (world.metric("database_errors_total", **{"class": "XX"}) or 0) >= 3
-        await repair(world, "attempts")
-        await world.until(dst, delivered=1)
-        assert await seen.reasons() == set()
+    await eventually(refused)
+    assert await seen.reasons() == {"claims_refused"}
+    assert (world.metric("lane_errors_total", kind="database") or 0) >= 3
+    assert (world.metric("database_errors_total", **{"class": "XX"}) or 0) >= 3
+    await repair(world, "attempts")
+    await world.until(dst, delivered=1)
+    assert await seen.reasons() == set()
 
 
 async def test_an_api_whose_flush_hangs_is_not_ready_until_it_ends(world: World, dst: str) -> None:
     """Posts wait; nothing has been refused yet. A first flush that is short does not count as hanging."""
-    async with watched(world) as seen, world.resources.pool.acquire() as c:
-        await world.post(dst, event(0))
-        seen.clock.now += 600
-        async with c.transaction():
-            await c.execute("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
-            posting = asyncio.create_task(world.try_post(dst, event(1)))
-            await eventually(lambda: world.fetch(WAITING_LOCKS))
-            assert await seen.reasons() == set()
-            seen.clock.now += LASTING_S
-            assert await seen.reasons() == {"flushes_refused"}
-        assert (await posting) is not None
+    seen = watched(world)
+    await world.post(dst, event(0))
+    seen.clock.now += 600
+    async with locked(world, "LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE"):
+        posting = asyncio.create_task(world.try_post(dst, event(1)))
+        await waits(world)
         assert await seen.reasons() == set()
+        seen.clock.now += LASTING_S
+        assert await seen.reasons() == {"flushes_refused"}
+    assert (await posting) is not None
+    assert await seen.reasons() == set()
 
 
 def test_a_flush_hangs_if_it_runs_for_long_or_if_flushes_run_and_none_succeeds() -> None:
@@ -180,11 +175,11 @@ def test_a_flush_hangs_if_it_runs_for_long_or_if_flushes_run_and_none_succeeds()
 async def test_an_exhausted_sequence_is_a_refusal(world: World, dst: str) -> None:
     """Its SQLSTATE is of the class of wrong values, but no value causes it."""
     await world.fetch("SELECT setval('batch_ids', 9223372036854775807)")
-    async with watched(world) as seen:
-        for number in range(8):
-            assert (await world.try_post(dst, event(number))) is None
-            seen.clock.now += 1
-        assert await seen.reasons() == {"flushes_refused"}
+    seen = watched(world)
+    for number in range(8):
+        assert (await world.try_post(dst, event(number))) is None
+        seen.clock.now += 1
+    assert await seen.reasons() == {"flushes_refused"}
 
 
 def test_refused_values_are_no_refusals_of_the_database() -> None:

@@ -24,7 +24,7 @@ from tests.pipeline.rows import MAPPING, publish
 from tests.pipeline.service import serving
 from tests.pipeline.test_erasing import erase, finished
 from tests.pipeline.test_personal_data_scan import scan
-from tests.pipeline.world import BEGAN, World, event, eventually, waiting_sessions
+from tests.pipeline.world import BEGAN, World, event, eventually, locked, waits
 
 OPTIONAL: dict[str, Any] = {
     **MAPPING,
@@ -227,10 +227,9 @@ async def test_events_are_sampled_while_samples_are_written(world: World, sample
     """Otherwise a slow write would keep the contents of all events that arrive meanwhile in memory."""
     dst = await world.destination(event(1))
     running = asyncio.create_task(sampler.run_sampling())
-    async with world.resources.pool.acquire() as other, other.transaction():
-        await other.execute("LOCK TABLE schema_fingerprints IN ACCESS EXCLUSIVE MODE")
+    async with locked(world, "LOCK TABLE schema_fingerprints IN ACCESS EXCLUSIVE MODE"):
         writing = asyncio.create_task(sampler.write())
-        await eventually(lambda: waiting_sessions(world))
+        await waits(world)
         await world.post(dst, event(2))
         await eventually(lambda: not sampler._waiting, seconds=1)
         assert not writing.done()
@@ -256,7 +255,7 @@ async def test_an_erasure_during_a_write_drops_what_was_observed_meanwhile(
     async with world.resources.pool.acquire() as other, other.transaction():
         await other.execute("LOCK TABLE schema_fingerprints IN ACCESS EXCLUSIVE MODE")
         writing = asyncio.create_task(sampler.write())
-        await eventually(lambda: waiting_sessions(world))
+        await waits(world)
         await world.post(dst, event(4, mapping_id=mappings[1]))
         await eventually(lambda: bool(sampler._waiting) is not is_sampled)
         await other.execute("UPDATE schema_fingerprints SET erasures = erasures + 1")
@@ -281,15 +280,11 @@ async def test_an_erasure_deletes_the_samples_of_a_write_in_progress(
         async with world.delivering.pool.acquire() as connection, connection.transaction():
             await erasures.delete_samples(connection, number)
 
-    async def do_both_wait() -> bool:
-        return await waiting_sessions(world) == 2
-
-    async with world.resources.pool.acquire() as other, other.transaction():
-        await other.execute("LOCK TABLE mapping_checks IN ACCESS EXCLUSIVE MODE")
+    async with locked(world, "LOCK TABLE mapping_checks IN ACCESS EXCLUSIVE MODE"):
         writing = asyncio.create_task(sampler.write())  # waits after it has written the samples
-        await eventually(lambda: waiting_sessions(world))
+        await waits(world)
         erasing = asyncio.create_task(erase_samples())
-        await eventually(do_both_wait)
+        await waits(world, 2)
     await writing
     await erasing
     assert await world.fetch("SELECT FROM schema_samples") == []

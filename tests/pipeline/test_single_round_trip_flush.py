@@ -21,10 +21,9 @@ from app.store.database.partitions import FLUSH_LOCK
 from tests.crashes.amazon import StandIn, take
 from tests.crashes.fuse import Fuse
 from tests.crashes.rehearsal import rehearse
-from tests.databases import WAITING_LOCKS
 from tests.pipeline.rows import MAPPING, publish
 from tests.pipeline.service import serving
-from tests.pipeline.world import World, event, eventually, make_world, settings_of
+from tests.pipeline.world import World, event, eventually, make_world, settings_of, waits
 
 
 def many(first: int, events: int = 200) -> list[dict[str, Any]]:
@@ -99,10 +98,6 @@ async def test_a_key_of_an_earlier_generation_is_met(world: World) -> None:
     assert [tuple(row) for row in rows] == [(1, 1), (2, 2), (3, 2)]
 
 
-async def two_wait(world: World) -> bool:
-    return len(await world.fetch(WAITING_LOCKS)) == 2
-
-
 async def test_the_same_ids_in_opposite_order_do_not_deadlock(world: World, database_url: str) -> None:
     """Two processes insert the same ids while another holds one of them. Every id is accepted once.
 
@@ -125,7 +120,7 @@ async def test_the_same_ids_in_opposite_order_do_not_deadlock(world: World, data
             await holder.execute("BEGIN")
             await holder.execute("INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)", *row.values())
             both = asyncio.gather(one.post(dst, *named), other.post(dst, *reversed(named)))
-            await eventually(lambda: two_wait(world))
+            await waits(world, 2)
             await holder.execute("ROLLBACK")
             ours, theirs = await both
             won = [r.event_id for r in (*ours, *theirs) if r.status == "accepted"]
@@ -149,7 +144,7 @@ async def test_a_key_under_way_elsewhere_is_waited_for(world: World, end: str, f
     await other.execute("BEGIN")
     await other.execute("INSERT INTO ledger VALUES ($1, $2, $3, $4, $5)", *row.values())
     posting = asyncio.create_task(world.post(dst, *many(1)))
-    await eventually(lambda: world.fetch(WAITING_LOCKS))
+    await waits(world)
     assert not posting.done()
     await other.execute(end)
     assert statuses(await posting) == [first] + ["accepted"] * 199
@@ -162,7 +157,7 @@ async def test_what_is_committed_while_it_waits_for_the_lock_holds(world: World)
     other = await asyncpg.connect(world.resources.dsn)
     await other.execute(f"BEGIN; SELECT pg_advisory_xact_lock({FLUSH_LOCK})")
     posting = asyncio.create_task(world.post(dst, event(2)))
-    await eventually(lambda: world.fetch(f"{WAITING_LOCKS} AND locktype = 'advisory'"))
+    await waits(world)
     await publish(other, dst, f"map_{1:020d}", {**MAPPING, "custom_data": []}, version=2)
     await other.execute("COMMIT")
     assert statuses(await posting) == ["accepted"]

@@ -34,7 +34,7 @@ from app.store.counts import CountWriter
 from app.store.destinations import figures as destination_figures
 from app.store.events import batches as event_batches
 from app.store.organisations.scope import NONE, scoped_pool
-from tests.databases import ROLES, acting_as
+from tests.databases import ROLES, acting_as, connected
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.manual_clock import ManualClock
 from tests.pipeline.rows import KEY, MAPPING, Secret, create_destination, request_of
@@ -354,6 +354,23 @@ async def waiting_sessions(world: World) -> int:
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
     return int(rows[0][0])
+
+
+async def waits(world: World, sessions: int = 1) -> None:
+    """Return when so many sessions wait for a lock."""
+
+    async def is_reached() -> bool:
+        return await waiting_sessions(world) >= sessions
+
+    await eventually(is_reached)
+
+
+@asynccontextmanager
+async def locked(world: World, statement: str) -> AsyncIterator[asyncpg.Connection]:
+    """Hold the locks of a statement during the block. Lend the session that holds them."""
+    async with connected(world.url) as foreign:
+        await foreign.execute(f"BEGIN; {statement}")
+        yield foreign
 
 
 @asynccontextmanager
