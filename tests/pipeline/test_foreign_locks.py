@@ -21,6 +21,7 @@ from app.delivery.dispatcher import Dispatcher
 from app.store.database.privileges import TABLES
 from tests.databases import SESSIONS_HERE, WAITING_LOCKS
 from tests.pipeline.service import Service, serving
+from tests.pipeline.test_repeated_jobs import stopped_maintenance
 from tests.pipeline.world import World, event, eventually
 
 BOUND_S = 5.0
@@ -195,10 +196,7 @@ async def test_an_archiving_that_waits_for_its_destination_holds_no_flush(locked
 
 async def test_a_job_that_fails_pauses_longer_each_time_and_no_other_job_does(world: World) -> None:
     """Otherwise it would make others wait for its lock every five seconds."""
-    maintenance = world.work().maintenance
-    await world.stop_workers()
-    now = 0.0
-    maintenance.worker.monotonic = lambda: now
+    maintenance, clock = await stopped_maintenance(world)
     await world.fetch("ALTER TABLE rejection_records RENAME TO rejection_records_lost")
     failing = maintenance._jobs[-1]
     runs = []
@@ -206,16 +204,16 @@ async def test_a_job_that_fails_pauses_longer_each_time_and_no_other_job_does(wo
         before = failing.due_at
         await maintenance.run()
         if failing.due_at != before:
-            runs.append(now)
-        now += 30
+            runs.append(clock.now)
+        clock.now += 30
     pauses = [later - earlier for earlier, later in pairwise(runs)]
     assert pauses[:5] == [30, 60, 120, 240, 480]
     assert max(pauses) <= 900
-    assert all(job.due_at <= now or job.every_s > 30 for job in maintenance._jobs[:-1])
+    assert all(job.due_at <= clock.now or job.every_s > 30 for job in maintenance._jobs[:-1])
     await world.fetch("ALTER TABLE rejection_records_lost RENAME TO rejection_records")
-    now += 900
+    clock.now += 900
     await maintenance.run()
-    assert failing.due_at <= now
+    assert failing.due_at <= clock.now
 
 
 async def test_an_erasure_of_one_organisation_locks_no_lane_of_another(locked: Locked) -> None:

@@ -17,6 +17,7 @@ from app.processes.monitoring_port import DatabaseGauges
 from app.store import transactions
 from app.store.database import partitions
 from app.telemetry import Telemetry
+from tests.clock import Clock
 from tests.pipeline.test_ready_lanes import bare_dispatcher
 from tests.pipeline.world import World, event, eventually
 from tests.store.test_pipeline_tables import add_days
@@ -107,6 +108,14 @@ async def test_a_worker_that_finds_none_for_its_attempt_has_them_made(world: Wor
     await world.until(dst, delivered=2)
 
 
+async def stopped_maintenance(world: World) -> tuple[Maintenance, Clock]:
+    """Return the maintenance of a worker that has stopped, all jobs due, and its clock."""
+    dispatcher, clock = world.work(), Clock()
+    await world.stop_workers()
+    worker = replace(dispatcher.worker, monotonic=clock)
+    return Maintenance(worker=worker, retention=dispatcher.maintenance.retention), clock
+
+
 # No session has such a time. Reading it raises OverflowError, which is no error of a database.
 _FAR: Final = "12000-01-01"
 
@@ -116,11 +125,7 @@ async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: Wor
     dst = await world.destination(event(1))
     await world.post(dst, {"event_id": "bad"})
     await world.intake.recorder.write()
-    dispatcher = world.work()
-    await world.stop_workers()
-    elapsed = 0.0
-    worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
-    maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
+    maintenance, clock = await stopped_maintenance(world)
     await maintenance.run()
     world.is_damaged = True
     await world.fetch(
@@ -128,7 +133,7 @@ async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: Wor
     )
     await world.fetch(f"UPDATE batch_states SET day = '{_FAR}'")
     await world.fetch("UPDATE rejection_records SET received_at = received_at - interval '400 days'")
-    elapsed += 100  # the next run reads the batches whose ids it indexes
+    clock.now += 100  # the next run reads the batches whose ids it indexes
     await maintenance.run()
     assert await world.fetch("SELECT FROM rejection_records") == []
 
@@ -147,19 +152,15 @@ async def test_an_event_that_maintenance_settles_is_counted_after_the_commit(
     world: World, status: str, change: str
 ) -> None:
     """An event whose expiry or discard is rolled back is settled in the next run, and is counted once."""
-    dispatcher = world.work()
-    await world.stop_workers()
+    maintenance, clock = await stopped_maintenance(world)
     dst = await world.destination(event(1), event(2))
     await world.fetch(change)
-    elapsed = 0.0
-    worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
-    maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
     settled = world.resources.telemetry.settled[status]._value
     before = settled.get()
     async with world.refused_commits():
         await maintenance.run()
     assert settled.get() == before
-    elapsed += 60
+    clock.now += 60
     await maintenance.run()
     assert settled.get() == before + 2
     assert (await world.counts(dst))[status] == 2
@@ -170,8 +171,7 @@ async def test_content_that_another_process_may_be_dropping_is_not_logged_as_dro
 ) -> None:
     """The other process holds the lock of the partitions; the next run drops the content."""
     caplog.set_level(logging.INFO, "app")
-    dispatcher = world.work()
-    await world.stop_workers()
+    maintenance, clock = await stopped_maintenance(world)
     await world.destination(event(1))
     async with world.resources.pool.acquire() as c:
         await add_days(c, await c.fetchval("SELECT min(day) - 2 FROM batches"))
@@ -179,14 +179,11 @@ async def test_content_that_another_process_may_be_dropping_is_not_logged_as_dro
     await world.fetch(
         "UPDATE batch_states SET day = day - 2, disposition = 'sent', settled_at = now(), data_key = NULL"
     )
-    elapsed = 0.0
-    worker = replace(dispatcher.worker, monotonic=lambda: elapsed)
-    maintenance = Maintenance(worker=worker, retention=dispatcher.maintenance.retention)
     async with world.resources.pool.acquire() as other, other.transaction():
         await transactions.lock(other, partitions.MAINTENANCE_LOCK)
         await maintenance.run()
     assert "partitions.content_dropped" not in caplog.messages
-    elapsed += 3_600
+    clock.now += 3_600
     await maintenance.run()
     assert "partitions.content_dropped" in caplog.messages
 
