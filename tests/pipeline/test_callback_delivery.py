@@ -281,27 +281,18 @@ async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receive
     assert receiver.states() == {"delivered": 2, "erased": 1}
 
 
-class DyingJourney:
-    """Takes the notice, and dies before anybody learns of it, as a worker does that is killed."""
-
-    def __init__(self, receiver: CallbackPost, deaths: int) -> None:
-        self._receiver = receiver
-        self._deaths = deaths
-
-    async def __call__(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:
-        answer = await self._receiver(id, body)
-        self._deaths -= 1
-        if self._deaths >= 0:
-            raise asyncio.CancelledError
-        return answer
-
-
 async def test_a_callback_without_acknowledgement_is_repeated_with_its_id(
     world: World, receiver: Receiver, reporting: str
 ) -> None:
     """At least once: a death lies between answer and commit, and the receiver can tell it by the id."""
+
+    async def die(id: str, body: bytes) -> Acknowledged | NotAcknowledged:
+        """Post as a worker that is killed before anybody learns of the answer."""
+        await engine_of(receiver)(id, body)
+        raise asyncio.CancelledError
+
     await world.post(reporting, event(1))
-    world.work(journey=DyingJourney(engine_of(receiver), 1))
+    world.work(journey=die)
     await received(receiver, 1)
     await world.until(reporting, delivered=1)
     await world.stop_workers()
