@@ -24,6 +24,7 @@ from tests.crashes.rehearsal import rehearse
 from tests.pipeline.rows import MAPPING, publish
 from tests.pipeline.service import serving
 from tests.pipeline.world import World, event, eventually, make_world, settings_of, waits
+from tests.tables import cases
 
 
 def many(first: int, events: int = 200) -> list[dict[str, Any]]:
@@ -188,34 +189,6 @@ async def test_an_account_that_may_not_make_the_function_does_without(world: Wor
         await world.fetch(f"DROP ROLE {plain}")
 
 
-async def test_a_session_that_lost_its_function_does_without(database_url: str) -> None:
-    """As behind a pooler, which hands out another session or discards what was made in it."""
-    async with taking_posts(database_url) as (post, fuse):
-        assert await post("a") == [True]
-        for connection in fuse.connections:
-            await connection.execute("DISCARD TEMP")
-        await post("b")
-        assert await post("c") == [False]
-
-
-async def test_a_server_that_cannot_plan_the_function_is_written_to_in_steps(database_url: str) -> None:
-    """As Citus answers under generic plans (0A000); every post would be refused for ever otherwise."""
-    async with taking_posts(database_url) as (post, fuse):
-        for connection in fuse.connections:
-            await connection.execute(_CANNOT_PLAN)
-        await post("a")
-        assert await post("b") == [False]
-
-
-async def test_a_flush_whose_cached_plan_became_invalid_is_written_once(world: World) -> None:
-    """0A000 inside the transaction, after a schema change: nothing is refused, lost or stored twice."""
-    dst = await world.destination(event(1))
-    assert statuses(await world.post(dst, event(1))) == ["duplicate"]  # the next flushes go step by step
-    await world.fetch("ALTER TABLE destinations ALTER COLUMN version TYPE integer")
-    assert statuses(await world.post(dst, event(1), event(2))) == ["duplicate", "accepted"]
-    await world.work_until(dst, accepted=2, duplicates=2, delivered=2)
-
-
 _CANNOT_PLAN = """
 DO $$
 DECLARE types text;
@@ -226,6 +199,32 @@ BEGIN
     || quote_literal('BEGIN RAISE ''could not plan'' USING ERRCODE = ''0A000''; END'), types);
 END $$
 """
+
+
+@cases(
+    "statement",
+    {
+        "lost it, as behind a pooler that discards it": "DISCARD TEMP",
+        "cannot plan it, as Citus under generic plans": _CANNOT_PLAN,
+    },
+)
+async def test_a_session_without_the_function_writes_in_steps(database_url: str, statement: str) -> None:
+    """Every post would be refused for ever otherwise."""
+    async with taking_posts(database_url) as (post, fuse):
+        assert await post("a") == [True]
+        for connection in fuse.connections:
+            await connection.execute(statement)
+        await post("b")
+        assert await post("c") == [False]
+
+
+async def test_a_flush_whose_cached_plan_became_invalid_is_written_once(world: World) -> None:
+    """0A000 inside the transaction, after a schema change: nothing is refused, lost or stored twice."""
+    dst = await world.destination(event(1))
+    assert statuses(await world.post(dst, event(1))) == ["duplicate"]  # the next flushes go step by step
+    await world.fetch("ALTER TABLE destinations ALTER COLUMN version TYPE integer")
+    assert statuses(await world.post(dst, event(1), event(2))) == ["duplicate", "accepted"]
+    await world.work_until(dst, accepted=2, duplicates=2, delivered=2)
 
 
 async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: World, dst: str) -> None:
