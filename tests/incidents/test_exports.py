@@ -29,7 +29,7 @@ async def test_an_export_contains_the_complete_list(
     monkeypatch.setattr("app.api.lists.ROWS", 3)
     destination = await service.world.destination()
     await service.post(destination, *(event(number) for number in range(10)))
-    await service.post(destination, *(nameless(number) for number in range(7)), event_id_formula())
+    await service.post(destination, *(nameless(number) for number in range(7)), {"event_id": "=HYPERLINK(1)"})
     for number in range(5):
         await service.client.patch(f"/destinations/{destination}", content=json.dumps({"name": f"n{number}"}))
     path = f"/destinations/{destination}"
@@ -53,10 +53,6 @@ async def test_an_export_contains_the_complete_list(
     assert (await service.client.get(f"{path}/events?format=xml")).status_code == 422
     answer = await service.client.get("/destinations/dst_00000000000000000099/events?format=csv")
     assert answer.status_code == 404
-
-
-def event_id_formula() -> dict[str, str]:
-    return {"event_id": "=HYPERLINK(1)"}
 
 
 class Row(ResponseBody):

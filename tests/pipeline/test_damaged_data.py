@@ -18,19 +18,13 @@ from tests.pipeline.test_replaying import refuse
 from tests.pipeline.world import World, event, eventually
 
 
-async def newest_batch(world: World, destination: str) -> int:
-    rows = await world.fetch(
-        "SELECT max(batch) FROM batch_states WHERE destination = $1", await world.number(destination)
-    )
-    return int(rows[0][0])
-
-
 async def spoil(world: World, destination: str, damage: Damage) -> int:
     """Spoil the newest batch of a destination."""
-    batch = await newest_batch(world, destination)
+    newest = "SELECT max(batch) FROM batch_states WHERE destination = $1"
+    ((batch,),) = await world.fetch(newest, await world.number(destination))
     async with world.resources.pool.acquire() as c:
         await damage(c, batch)
-    return batch
+    return int(batch)
 
 
 async def test_a_damaged_batch_at_the_end_of_a_query_counts_once(service: Service) -> None:

@@ -77,9 +77,7 @@ async def operator(database_url: str, owner: asyncpg.Connection, tmp_path: Path)
 
 async def test_everything_works_with_least_privileges(operator: Operator) -> None:
     """Set up, send, deliver, find, erase, replay, archive; then the commands of the owner."""
-    advertiser = "5000000000"
-    await operator.advertisers(advertiser)
-    dst = await operator.destination(advertiser)
+    dst = await operator.destination("5000000000")
     events = [event(n, destination_id=dst) for n in range(5)]
     await operator.call("POST", "/events", events, status=202)
     await operator.call("POST", "/events", events[:1], status=202)  # a duplicate
@@ -117,9 +115,7 @@ async def test_each_command_reads_what_the_owner_reads(operator: Operator, tmp_p
     product = operator.product
     owner = Product(product.more["MIGRATION_DATABASE_URL"], tmp_path / "log", amazon=product.amazon)
     owner.more |= {"PUBLIC_URL": product.api, "ENCRYPTION_KEYS": product.more["ENCRYPTION_KEYS"]}
-    advertiser = "5000000001"
-    await operator.advertisers(advertiser)
-    dst = await operator.destination(advertiser)
+    dst = await operator.destination("5000000001")
     await operator.call("POST", f"/destinations/{dst}/pause")
     await operator.call("POST", "/events", [event(n, destination_id=dst) for n in range(5)], status=202)
     await operator.call("POST", "/keys", {"name": "k", "scopes": ["events:write"]}, status=201)
@@ -151,9 +147,7 @@ async def test_a_command_that_its_role_may_not_run_names_the_place_where_it_may(
     operator: Operator, tmp_path: Path
 ) -> None:
     """The container of an API and that of a worker have only the URL of their own role."""
-    advertiser = "5000000002"
-    await operator.advertisers(advertiser)
-    dst = await operator.destination(advertiser)
+    dst = await operator.destination("5000000002")
     file = tmp_path / "configuration.yaml"
     file.write_text(operator.product.run("export").stdout)
     api = Product(operator.product.database_url, tmp_path / "log of the API")

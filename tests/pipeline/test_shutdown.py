@@ -125,7 +125,6 @@ async def test_a_rolling_restart_of_everything_fails_no_request(operator: Operat
     async with httpx.AsyncClient(timeout=30, limits=limits) as client:
         product = operator.product
         ids = [str(7_000_000_000 + number) for number in range(4)]
-        await operator.advertisers(*ids)
         destinations = [await operator.destination(one) for one in ids]
         apis = {name: f"http://127.0.0.1:{port}" for name, port in product.ports.items()}
         balancer = Balancer(apis, client)

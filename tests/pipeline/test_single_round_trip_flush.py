@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import asyncpg
 import pytest
@@ -315,33 +315,17 @@ async def own_sessions(world: World) -> set[int]:
     return {row["pid"] for row in rows}
 
 
-class BrokenConnection:
-    """A connection whose statements fail without an error of the server."""
-
-    ended = False
-
-    async def execute(self, *_: object) -> None:
-        raise OSError("broken")
-
-    def terminate(self) -> None:
-        self.ended = True
-
-
 async def test_a_connection_that_breaks_while_it_is_prepared_is_ended(world: World) -> None:
-    connection = BrokenConnection()
-
-    async def connect() -> Any:
-        return connection
-
+    connection = Mock(execute=AsyncMock(side_effect=OSError("broken")))
     session = FlushSession(
-        connect=connect,
+        connect=AsyncMock(return_value=connection),
         evaluator=None,  # type: ignore[arg-type]
         writer=None,  # type: ignore[arg-type]
         telemetry=world.resources.telemetry,
     )
     with pytest.raises(OSError, match="broken"):
         await session.connection()
-    assert connection.ended
+    connection.terminate.assert_called_once_with()
     assert not session.terminate()  # there is none
 
 
