@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+from pydantic import SecretStr
 
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
@@ -33,7 +34,7 @@ from tests.crashes.amazon import StandIn
 from tests.crashes.evidence import Evidence
 from tests.crashes.fuse import Died, Fuse, FusedTransport, wire_with
 from tests.databases import connected
-from tests.pipeline.rows import KEY, MAPPING, Secret, create_destination, request_of
+from tests.pipeline.rows import KEY, MAPPING, create_destination, request_of
 
 AMAZON = "http://amazon.test"
 SOURCES: dict[str, Any] = {
@@ -141,7 +142,7 @@ class Life:
         self._flushing = asyncio.create_task(self._intake.run())
         transport = FusedTransport(stage.amazon.transport(), fuse)
         self._client = EventsClient("client", AMAZON, transport)
-        self._sign_in = SignIn("client", Secret(), "http://x/cb", AMAZON, transport)
+        self._sign_in = SignIn("client", SecretStr("secret"), "http://x/cb", AMAZON, transport)
         dispatcher = worker.build_dispatcher(resources, self._client, self._sign_in)
         dispatcher.worker.monotonic, dispatcher.worker.jitter = clock, lambda: 0.5
         self.delivery, self.ownership = dispatcher.delivery, dispatcher.leases

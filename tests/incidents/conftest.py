@@ -15,22 +15,13 @@ from app.incidents.monitor import IncidentMonitor
 from app.incidents.observation import Observer
 from app.incidents.outbox import ChannelClients, MessagePlanner, NotificationDelivery
 from app.webhook_client import WebhookClient
+from tests.clock import Clock
 from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
 from tests.pipeline.conftest import service
 from tests.pipeline.service import Service
 from tests.pipeline.world import World, make_world, stamp
 
 PUBLIC = "http://ours.test"
-
-
-@dataclass
-class Clock:
-    """Measures how long a condition lasts."""
-
-    ahead: float = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
 
 
 @dataclass
@@ -54,7 +45,7 @@ class Watch:
         monitor = IncidentMonitor(
             owner=secrets.token_hex(4),
             connect=resources.connect,
-            observer=Observer(timedelta(days=21), clock.monotonic),
+            observer=Observer(timedelta(days=21), clock),
             planner=MessagePlanner(public_url=PUBLIC),
             channels=channels,
             monotonic=time.monotonic,
@@ -104,7 +95,7 @@ class Watch:
 
     async def let_pass(self, seconds: float) -> None:
         """Move everything that was observed into the past."""
-        self.clock.ahead += seconds
+        self.clock.now += seconds
         span = timedelta(seconds=seconds)
         await self.world.fetch(
             "UPDATE incidents SET opened_at = opened_at - $1::interval, "

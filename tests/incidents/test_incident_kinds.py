@@ -332,7 +332,7 @@ async def test_a_monitor_that_was_cut_off_does_not_go_on_with_its_measurements(w
     assert other.monitor._owned
     await other.monitor.leave()
     await other.close()
-    watch.clock.ahead += 3600
+    watch.clock.now += 3600
     await watch.tick()
     assert watch.monitor._owned
     assert "failing" not in await watch.incidents()

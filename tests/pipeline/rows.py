@@ -40,11 +40,6 @@ LABORIOUS = {**MAPPING, "fields": {**MAPPING["fields"], "value": LABORIOUS_VALUE
 """Takes most of the 20,000 steps of an event to read a list of 1,500 numbers."""
 
 
-class Secret:
-    def get_secret_value(self) -> str:
-        return "secret"
-
-
 async def create_destination(
     c: Any,
     vault: Vault,

@@ -12,7 +12,7 @@ from app.store.encryption import access_place
 from tests.pipeline.amazon import Request
 from tests.pipeline.damaging import HARMLESS, UNREADABLE, Damage, heal_updates, lose_toasted, raise_on_update
 from tests.pipeline.service import Service
-from tests.pipeline.test_erasing import erase, finished
+from tests.pipeline.test_erasing import erase, finished, sent_ids
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse
 from tests.pipeline.world import World, event, eventually
@@ -196,10 +196,7 @@ async def test_a_wrong_destination_number_sends_nothing_to_another_advertiser(
     waits = "SELECT FROM batch_states WHERE settled_at IS NULL UNION ALL SELECT FROM exceptions "
     waits += "WHERE status = 'retrying'"
     await eventually(lambda: world.fetch(f"SELECT WHERE NOT EXISTS ({waits})"))
-    sent = {
-        event["eventId"].rpartition(":")[2] for request in world.amazon.requests for event in request.events
-    }
-    assert sent == ({"ord-5"} if damage else {f"ord-{1000 + n}" for n in range(MANY)})
+    assert sent_ids(world) == ({"ord-5"} if damage else {f"ord-{1000 + n}" for n in range(MANY)})
     reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions WHERE status = 'dead'")
     assert [row["reason"] for row in reasons] == ["unreadable"]
 

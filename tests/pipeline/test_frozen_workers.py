@@ -15,6 +15,7 @@ from app.store.encryption import erasure_place
 from app.store.privacy import erasures
 from tests.databases import SESSIONS_HERE
 from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.test_many_erasures import scanner
 from tests.pipeline.world import World, event, eventually, make_world
 
 QUICK = Times(lease=4, request=1)
@@ -199,8 +200,7 @@ async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(wor
         "INSERT INTO job_leases VALUES ('erasures', 'frozen', now() + $1 * interval '1 second')",
         TIMES.settled_within - 1,  # a lease that lasts longer than a new one is over: the clock went back
     )
-    erasing = world.work().erasing
-    await world.stop_workers()
+    erasing = await scanner(world)
     await erasing.scan()
     finished = "SELECT 1 FROM erasures WHERE finished_at IS NOT NULL"
     assert not await world.fetch(finished)
@@ -213,8 +213,7 @@ async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(wor
 async def test_a_scan_that_lost_its_lease_writes_no_progress(world: World) -> None:
     """Another worker goes on with it; the erasure is finished once."""
     sealed = await pending_erasure(world)
-    erasing = world.work().erasing
-    await world.stop_workers()
+    erasing = await scanner(world)
     await world.fetch("DELETE FROM job_leases")
     await world.execute(
         """

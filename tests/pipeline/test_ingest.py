@@ -25,8 +25,6 @@ from tests.pipeline.service import Service
 from tests.pipeline.world import World, event, eventually, laborious_event, stamp
 from tests.tables import cases
 
-OTHER = "map_other000000000000000"
-
 
 async def test_each_event_gets_one_result_in_its_order(world: World, dst: str) -> None:
     """A bad member is rejected alone; its neighbours are accepted under their own indexes.

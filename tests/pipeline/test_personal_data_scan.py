@@ -16,7 +16,6 @@ from tests.pipeline.test_replaying import ask, dead
 from tests.pipeline.world import World, settings_of
 
 CANARY = "Canary-7f3a@example.com"
-PHONE = "+1 555 010 0199"
 
 
 async def scan(world: World, capsys: pytest.CaptureFixture[str], *canaries: str) -> tuple[int, list[str]]:

@@ -37,7 +37,7 @@ from app.store.organisations.scope import NONE, scoped_pool
 from tests.databases import ROLES, acting_as, connected
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.manual_clock import ManualClock
-from tests.pipeline.rows import KEY, MAPPING, Secret, create_destination, request_of
+from tests.pipeline.rows import KEY, MAPPING, create_destination, request_of
 
 QUICK_RETRIES = RetryPolicy(first_wait=0.05, longest_wait=0.2)
 
@@ -134,7 +134,9 @@ class World:
     ) -> Dispatcher:
         """Start a worker, which waits less between tries than that of the product."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
-        sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
+        sign_in = SignIn(
+            "client", SecretStr("secret"), "http://x/cb", "http://amazon.test", self.amazon.client()
+        )
         dispatcher = worker.build_dispatcher(self.delivering or self.resources, client, sign_in, journey)
         dispatcher.listens = listens  # the one thing of it that no setting turns off
         dispatcher.worker.times = times

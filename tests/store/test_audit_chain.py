@@ -52,12 +52,6 @@ async def head_of(engine: AsyncEngine) -> ChainHead:
     return head
 
 
-async def test_what_was_written_holds(engine: AsyncEngine) -> None:
-    """Recomputed outside the database, to the same head."""
-    await actions(engine)
-    assert (await head_of(engine)).rows == ACTIONS
-
-
 async def test_the_head_is_logged_daily(
     engine: AsyncEngine, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
