@@ -15,16 +15,14 @@ import httpx
 import pytest
 
 from app.amazon.client import EventsClient
-from app.amazon.transport import CONNECTIONS, MAX_REPLY_BYTES
+from app.amazon.transport import MAX_REPLY_BYTES
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import (
     ItemAccepted,
-    Missing,
     PerItemReply,
     Reply,
     SentRequest,
     ServerError,
-    Throttled,
     TransportError,
 )
 from tests.listening import Heard, Listen, content_of, says
@@ -201,18 +199,6 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
     assert sent.reply == PerItemReply((ItemAccepted(),) * 500)
 
 
-async def test_connections_are_reused_and_shared(listen: Listen) -> None:
-    """Ten requests in a row take one connection; forty at once take no more than a region has."""
-    server = await listen(respond_accepted)
-    async with aclosing(EventsClient("client-1", server.url)) as client:
-        for _ in range(10):
-            await send(client)
-        assert server.connections == 1
-        sent = await asyncio.gather(*(send(client) for _ in range(40)))
-    assert {one.status for one in sent} == {207}
-    assert server.connections <= CONNECTIONS
-
-
 async def test_a_cancelled_call_hangs_up_and_leaves_the_client_usable(listen: Listen) -> None:
     """Shutting down must not wait for Amazon."""
     hung_up = asyncio.Event()
@@ -233,32 +219,6 @@ async def test_a_cancelled_call_hangs_up_and_leaves_the_client_usable(listen: Li
                 await call
             async with asyncio.timeout(30):
                 await hung_up.wait()
-
-
-async def test_a_redirect_is_not_followed() -> None:
-    """The token would go where Amazon's answer says."""
-    addresses: list[str] = []
-
-    def elsewhere(request: httpx.Request) -> httpx.Response:
-        addresses.append(str(request.url))
-        return httpx.Response(307, headers={"Location": "https://elsewhere.example/"})
-
-    async with aclosing(EventsClient("client-1", None, httpx.MockTransport(elsewhere))) as client:
-        sent = await send(client, Region.NA)
-    assert sent.reply == Missing("HTTP_307", "")
-    assert addresses == ["https://advertising-api.amazon.com/adsApi/v1/create/events"]
-
-
-@pytest.mark.parametrize("name", ["Retry-After", "RETRY-AFTER", "retry-after"])
-async def test_the_case_of_a_header_does_not_matter(name: str) -> None:
-    def refuse(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(429, headers={name: "7", "X-Amzn-RequestId": "r-1"})
-
-    async with aclosing(EventsClient("client-1", None, httpx.MockTransport(refuse))) as client:
-        sent = await send(client)
-    assert (sent.reply, sent.request_id) == (Throttled(7.0), "r-1")
-    assert sent.response is not None
-    assert sent.response.headers == (("retry-after", "7"),)
 
 
 async def test_only_a_response_that_accepted_not_everything_is_stored() -> None:
