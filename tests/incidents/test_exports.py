@@ -10,7 +10,7 @@ import pytest
 from app.admin import ErrorCode, Refusal
 from app.api import lists
 from app.api.http.responses import ResponseBody
-from app.api.lists import BatchPage, ExportFormat, ListQuery, Page, cell, export
+from app.api.lists import BatchPage, ExportFormat, ListQuery, cell, export
 from tests.incidents.conftest import Service
 from tests.incidents.test_rejections import nameless
 from tests.pipeline.world import event
@@ -64,45 +64,26 @@ class RowPage(BatchPage[Row]):
     """A page of rows of batches."""
 
 
-@pytest.mark.parametrize("error", [Refusal(ErrorCode.UNAVAILABLE), ConnectionError("secret")])
+@pytest.mark.parametrize("error", [None, Refusal(ErrorCode.UNAVAILABLE), ConnectionError("secret")])
 @pytest.mark.parametrize("chosen", list(ExportFormat))
-async def test_an_export_that_is_cut_short_ends_with_an_error_row(
-    error: Exception, chosen: ExportFormat
-) -> None:
-    """What came before is valid; the error holds no detail of ours."""
+async def test_an_export_ends_with_what_it_lacks(chosen: ExportFormat, error: Exception | None) -> None:
+    """The rest after an error, without its text, and the rows of damaged batches, once for all pages.
 
-    async def page_at(query: ListQuery) -> Page[Row]:
-        if query.cursor is not None:
-            raise error
-        return Page(items=[Row(a=1, b="x")], next_cursor="next")
-
-    query = ListQuery(context=object())  # type: ignore[arg-type]
-    response = await export(chosen, Row, page_at, query, name="rows")
-    text = b"".join([part async for part in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
-    assert "cut_short" in text.splitlines()[-1]
-    assert "secret" not in text
-    assert lists.ROWS <= 1_000
-
-
-@pytest.mark.parametrize("is_cut_short", [False, True])
-@pytest.mark.parametrize("chosen", list(ExportFormat))
-async def test_an_export_says_that_rows_of_damaged_batches_are_missing(
-    chosen: ExportFormat, is_cut_short: bool
-) -> None:
-    """At the end, once for all pages, also after an error. A page may count a batch of the page before it."""
+    A page may count a batch of the page before it.
+    """
 
     async def page_at(query: ListQuery) -> RowPage:
         number = int(query.cursor or 0)
-        if number == 3:
-            raise ConnectionError
-        following = str(number + 1) if number < 2 or is_cut_short else None
-        return RowPage(items=[Row(a=number, b="x")], next_cursor=following, unreadable_batches=1)
+        if error is not None and number == 3:
+            raise error
+        following = None if error is None and number == 2 else str(number + 1)
+        return RowPage(items=[Row(a=number, b="x")], next_cursor=following, unreadable_batches=number)
 
     query = ListQuery(context=object())  # type: ignore[arg-type]
     response = await export(chosen, Row, page_at, query, name="rows")
     text = b"".join([part async for part in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
     errors = {"unreadable_batches": "Stored batches are damaged. Their rows are missing in this export."}
-    if is_cut_short:
+    if error is not None:
         sentence = (
             "The export is incomplete because of an error. The rows above are valid; repeat the request."
         )
@@ -113,8 +94,9 @@ async def test_an_export_says_that_rows_of_damaged_batches_are_missing(
     else:
         assert [json.loads(line) for line in text.splitlines()] == [
             *({"a": number, "b": "x"} for number in range(3)),
-            *({"error": error, "detail": detail} for error, detail in errors.items()),
+            *({"error": name, "detail": detail} for name, detail in errors.items()),
         ]
+    assert lists.ROWS <= 1_000
 
 
 @pytest.mark.parametrize(
