@@ -118,22 +118,6 @@ async def test_a_404_is_stored_while_another_session_locks_the_destination(world
     assert (counts["accepted"], counts["parked"]) == (1, 1)
 
 
-async def test_a_404_that_passes_parks_nothing(world: World, dst: str) -> None:
-    """Two of them, and the same bytes are sent again."""
-    left = [GONE, GONE]
-    world.amazon.script = lambda request: left.pop() if left else None
-    await world.post(dst, event(1))
-    world.stop_clock()
-    world.work()
-    for _ in range(3):
-        await world.make_due()
-        await world.advance(ENDPOINT_POLICY.over)
-    counts = await world.counts(dst)
-    assert (counts["delivered"], counts["dead"]) == (1, 0)
-    assert await state(world, dst) == ("active", None)
-    assert len({request.body for request in world.amazon.requests}) == 1
-
-
 async def test_a_pause_ends_the_probes(world: World, dst: str) -> None:
     """A paused destination is left alone, whatever it waited for."""
     world.amazon.script = lambda request: GONE
