@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 import app.store.access.keys
 import app.store.destinations.destinations
@@ -27,7 +27,6 @@ from app.store.access.keys import ApiKey, KeyGrant
 from app.store.destinations import destinations, sign_ins
 from app.store.destinations.destinations import Destination
 from app.store.destinations.health import condition_sql
-from app.store.errors import is_unavailable
 from app.store.tables import METADATA
 from tests.databases import WAITING_LOCKS
 from tests.pipeline.world import eventually
@@ -290,29 +289,6 @@ async def test_recording_the_use_of_keys_waits_for_no_other_transaction(engine: 
             await keys.note_use(connection, used)
         found = [await keys.find(connection, key) for key in used]
     assert [key is not None and key.last_used_at is not None for key in found] == [False, True]
-
-
-async def test_a_transient_error_is_distinguished_from_a_wrong_statement(engine: AsyncEngine) -> None:
-    """Killed, locked out or refused: try again. Wrong: it will stay so."""
-
-    async def error_of(statement: str) -> BaseException:
-        with pytest.raises((DBAPIError, OSError)) as caught:
-            async with engine.begin() as connection:
-                await connection.execute(text(statement))
-        return caught.value
-
-    assert is_unavailable(await error_of("SELECT pg_terminate_backend(pg_backend_pid())"))
-    assert not is_unavailable(await error_of("SELECT * FROM nothing"))
-    assert not is_unavailable(await error_of("SELECT 1/0"))
-    async with engine.begin() as holder:
-        await holder.execute(text("LOCK TABLE lanes"))
-        assert is_unavailable(await error_of("LOCK TABLE lanes NOWAIT"))
-    nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
-    with pytest.raises(OSError) as refused:
-        async with nowhere.connect():
-            pass
-    assert is_unavailable(refused.value)
-    assert not is_unavailable(ValueError())
 
 
 FACTS = [fact for fact in Fact if fact is not Fact.ANYTHING]

@@ -264,6 +264,7 @@ AWAY = [
     pytest.param(ConnectionRefusedError(), id="connection refused"),
     pytest.param(asyncpg.AdminShutdownError(), id="the server is stopping"),
     pytest.param(asyncpg.TooManyConnectionsError(), id="no connection is left"),
+    pytest.param(asyncpg.LockNotAvailableError(), id="another session holds a lock"),
     pytest.param(asyncpg.InternalClientError(), id="the session ended between two statements"),
     pytest.param(asyncpg.InterfaceError("connection is closed"), id="the session ended before a statement"),
 ]
@@ -277,7 +278,7 @@ def test_what_passes_is_called_unavailable(error: Exception) -> None:
     assert isinstance(error, DRIVER_ERRORS)
 
 
-@pytest.mark.parametrize("error", [ValueError(), asyncpg.UndefinedTableError(), asyncpg.InterfaceError("x")])
+@pytest.mark.parametrize("error", [ValueError(), asyncpg.DivisionByZeroError(), asyncpg.InterfaceError("x")])
 def test_what_is_wrong_is_not(error: Exception) -> None:
     """Trying the same again would not help."""
     assert not is_unavailable(error)
