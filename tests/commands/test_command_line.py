@@ -85,34 +85,23 @@ def test_a_plan_ends_with_2_on_wrong_arguments_and_with_1_on_wrong_settings() ->
     assert command("plan", "--help").returncode == 0
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("localhost:8000", "elsewhere", "http://", "http://[x", "ftp://x"),
-        *("http://a..b", f"http://{'a' * 64}.example", "http://localhost:99999"),
-    ],
-)
-def test_an_address_that_is_none_is_a_mistake(address: str) -> None:
-    """Also for commands that would otherwise wait for the API to return."""
-    others = [("backfill", "orders.csv"), ("events", "tail")] if address == "elsewhere" else []
-    for words in (("destinations", "list"), *others):
-        ended = command(*words, "--api", address)
-        assert ended.returncode == 2, words
-        assert "must be an address such as" in ended.stderr
-    if len(address) < 15 and address not in ("ftp://x", "http://a..b"):
-        ended = command("conformance", address)
-        assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
-
-
 def test_an_argument_that_is_no_text_is_a_mistake() -> None:
     """Every command ended in a traceback, because neither HTTP nor Postgres takes it."""
     ended = program("-m", "app", "keys", "revoke", b"\xff")
     assert (ended.returncode, "no text in UTF-8" in ended.stderr) == (2, True), ended.stderr
 
 
+NO_URLS = ("localhost:8000", "elsewhere", "http://", "http://[x")
+NO_ADDRESSES = (*NO_URLS, "ftp://x", "http://a..b", f"http://{'a' * 64}.example", "http://x:99999")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        *((f"destinations list --api {text}", "must be an address such as") for text in NO_ADDRESSES),
+        # Otherwise they would wait for the API to return.
+        *((f"{words} --api x", "must be an address such as") for words in ("backfill x.csv", "events tail")),
+        *((f"conformance {address}", "The address is not valid.") for address in NO_URLS),
         # A file, an unused number, and numbers that are none.
         *((f"serve --socket {number}", "is no listening socket") for number in (-1, 0, 99, 2**40)),
         # As for METRICS_PORT.
