@@ -197,8 +197,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     202: {
         "description": "Every event was accepted or is a duplicate. Accepted events are on disk.",
         "content": _content(
-            accepted=("The event is new", ACCEPTED),
-            duplicate=("The event was accepted before", DUPLICATE),
+            accepted=("The event is new", ACCEPTED), duplicate=("The event was accepted before", DUPLICATE)
         ),
     },
     207: {
@@ -211,8 +210,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         "description": "Every event was rejected: see results. Or no event was read (an empty batch, an "
         "unknown parameter): an error.",
         "content": _content(
-            rejected=("The only event has no time", ALL_REJECTED),
-            unread=("A misspelt parameter", NOT_READ),
+            rejected=("The only event has no time", ALL_REJECTED), unread=("A misspelt parameter", NOT_READ)
         ),
     },
     429: {

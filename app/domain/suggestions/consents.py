@@ -50,7 +50,8 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
         member = {"mode": "amazon", "user_data": source, "ad_storage": source}
         return FieldFinding(member, f"Named {unread[0].label}; its {says}.", (CONFIRM_SOURCE,))
     # `consent: false` counts more than `marketing_source: true`.
-    named = _named([each for each in answers if _is_named_consent(each)], _USER_DATA)
+    own = [each for each in answers if each.words & WORDS["privacy"] or _says(each.names, "consent")]
+    named = _named(own, _USER_DATA)
     user_data = named or answers[0]
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
     member = {
@@ -65,10 +66,8 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
 
 def find_limited_data_use(found: ObservedPaths) -> FieldFinding | None:
     """Return the source of the flag that asks Amazon not to use the event."""
-    for each in found.values:
-        if _is_flag(each):
-            return FieldFinding(each.source, f"Named {each.label}; its values are booleans.")
-    return None
+    flag = next(filter(_is_flag, found.values), None)
+    return FieldFinding(flag.source, f"Named {flag.label}; its values are booleans.") if flag else None
 
 
 def _is_flag(each: ObservedPath) -> bool:
@@ -85,19 +84,18 @@ def _says(names: Sequence[str], what: str) -> bool:
 def _is_about_consent(each: ObservedPath) -> bool:
     if each.words & WORDS["other_purpose"] or _is_flag(each):
         return False
-    is_answered = each.found and all(map(_is_answer, each.found))
+    is_named = joined(each.names[-1]) in _USER_DATA  # `marketing: 0`
+    is_answered = each.found and all(_is_answer(v) or (is_named and _word(v)) for v in each.found)
     is_private, is_refusal = each.words & WORDS["privacy"], _is_refusal(each)
     is_answer = is_answered or is_private or is_refusal or each.words & WORDS["agreed"]
     is_fact = each.words & (WORDS["about_consent"] | WORDS["facts_of_marketing"])
     is_purpose = is_answer and _says(each.names, "purposes") and not is_fact
     texts = [text.strip().lower() for text in each.texts]
-    answers_itself = bool(texts) and WORDS["certain_answers"].issuperset(texts)
+    groups = [*each.found, *(part for text in texts for part in _GROUP_SIGNS.split(text))]
+    are_groups = is_private and not (WORDS["other_groups"] | WORDS["advertising_groups"]).isdisjoint(groups)
+    answers_itself = are_groups or (bool(texts) and WORDS["certain_answers"].issuperset(texts))
     is_objection = is_answered and is_private and is_refusal
     return bool(is_purpose or is_objection) or answers_itself or _says(each.names, "consent")
-
-
-def _is_named_consent(each: ObservedPath) -> bool:
-    return bool(each.words & WORDS["privacy"]) or _says(each.names, "consent")
 
 
 def _is_refusal(each: ObservedPath) -> bool:
@@ -151,8 +149,8 @@ def _until_known(each: ObservedPath) -> Written:
 
     A time at which a person agreed is an answer.
     """
-    if not _has_clear_name(each) or (_is_first_of_list(each) and any(map(_word, each.found))):
-        return each.piped(["map", {"*": "DENIED"}])
+    if not _has_clear_name(each) or _is_first_of_list(each):
+        return each.piped(["map", {"*": "DENIED"}]) | ({} if _is_refusal(each) else {"default": "DENIED"})
     if _is_moment(each):
         return {**each.piped(["map", {"*": "GRANTED"}]), "default": "DENIED"}
     return each.source
@@ -183,13 +181,14 @@ def _groups(each: ObservedPath, trial: Trial) -> Written | None:
         if are_words and WORDS["advertising_groups"].intersection(groups):
             granted.append(text)
     table = {**dict.fromkeys(granted[:_MOST_GROUPS], "GRANTED"), "*": "DENIED"}
-    return {**source, "pipe": [*source.get("pipe", ()), ["map", table]]} if granted else None
+    pipe = [*source.get("pipe", ()), ["map", table]]
+    return {**source, "pipe": pipe, "default": "DENIED"} if granted else None
 
 
 def _may_be_consent(each: ObservedPath) -> bool:
     """Return whether the values of a path named like consent are no ids or versions of texts."""
     parts = (part for value in each.found for part in _GROUP_SIGNS.split(str(value)))
-    digits = max((sum(map(str.isdigit, part)) for part in parts), default=0)
+    digits = max((sum(map(str.isdigit, part)) for part in parts if {*part} - {*"01"}), default=0)
     return _is_moment(each) or (not each.words & WORDS["about_consent"] and digits < _DIGITS_OF_IDS)
 
 
@@ -203,7 +202,8 @@ def _word(value: Any) -> str | None:
 
 def _is_answer(value: Any) -> bool:
     """Return whether a value alone answers: no number, and no text of several letters but known words."""
-    return type(value) is not int and bool(_word(value) or (type(value) is str and len(value) == 1))
+    first = re.split(r"[\s,.;!]", value.strip())[0] if type(value) is str else value  # `No, gracias`
+    return type(value) is not int and bool(_word(first) or _word(value) or len(str(value)) == 1)
 
 
 def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPath | None:

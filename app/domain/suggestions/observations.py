@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from app.domain.identity.placeholders import is_placeholder
 from app.domain.mapping.paths import parse_path
 from app.domain.mapping.pipes import make_step, run
 from app.domain.mapping.reading import Reading, Step, StepProblem
@@ -33,6 +34,7 @@ _ENVELOPE: Final = frozenset({"event_id", "destination_id", "mapping_id", "journ
 _NAMING: Final = word_list("naming")
 _NO_NAMES: Final = ("first_name", "last_name", "country_code", "city", "state", "postal")  # `first_name: Ada`
 _NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z _-]{1,39}|[a-z]{2,8}:[A-Za-z_./-]{1,80}[0-9-]{0,12}", re.ASCII)
+_QUESTION: Final = re.compile(r"[^0-9@\x00-\x1f]{3,60}\?")
 
 # The decimal and the group sign that belong to digits of another script, by the digit 0.
 _SIGNS: Final = {"\u0660": {"\u066b": ".", "\u066c": ","}, "\uff10": {"\uff0e": ".", "\uff0c": ","}}
@@ -243,18 +245,16 @@ class _Walk:
         match value:
             case dict() if path in self.mixed:
                 self.list_of_objects([value], path, names, all_path)
-            case dict():
+            case dict() if value:
                 self.objects.add(path)
                 self.members(value, path, names, all_path)
             case list() if value and all(type(each) is dict for each in value[:MAX_MEMBERS]):
                 self.list_of_objects(value[:MAX_MEMBERS], path, names, all_path)
-            case list():
+            case list() if value:
                 for place, member in enumerate(value[:_MAX_SCALARS]):
                     self.visit(member, f"{path}[{place}]", names, all_path)
             case _:
-                # A blank value takes the place of the path, whose order counts.
-                is_blank = type(value) is str and (not value or value.isspace())
-                self.record({"path": path}, names, None if is_blank else value)
+                self.record({"path": path}, names, value)
 
     def list_of_objects(
         self, members: list[dict[str, Any]], path: str, names: tuple[str, ...], all_path: str
@@ -269,11 +269,8 @@ class _Walk:
         for other in members[1:] if not is_nested else ():
             for name, member in list(other.items())[:MAX_MEMBERS]:
                 below = step(f"{all_path}[*]", name)  # the products of another shipment
-                if (
-                    type(member) is list
-                    and below in self.lists
-                    and all(type(each) is dict for each in member)
-                ):
+                is_list = type(member) is list and all(type(each) is dict for each in member)
+                if is_list and below in self.lists:
                     self.extend_list(below, member)
 
     def extend_list(self, path: str, members: list[dict[str, Any]]) -> None:
@@ -282,39 +279,34 @@ class _Walk:
 
     def named_members(self, members: list[dict[str, Any]], path: str, names: tuple[str, ...]) -> None:
         """Record a source for each name, if the members name themselves by different texts."""
-        ends = {name: words_of(name)[-1:] for name in list(members[0])[:MAX_MEMBERS] if step("", name)}
-        is_person = any(rank(field, (name,)) > 45 for field in ("email", "phone") for name in ends)
+        given = [{below: text for _, below, text in _scalars(each)} for each in members]
+        is_person = any(rank(field, (name,)) > 45 for field in ("email", "phone") for name in given[0])
         naming = [
             name
             for word in _NAMING
-            for name, end in ends.items()
-            if end == (word,) and not any(rank(field, (name,)) for field in _NO_NAMES)
-            if not (is_person and word == "name")
-            if all(_is_name(each.get(name)) for each in members)
+            for name in given[0]
+            if words_of(name)[-1:] == (word,) and not any(rank(field, (name,)) for field in _NO_NAMES)
+            if not (word in ("name", "id") and (is_person or "." in name))
+            if all(_is_name(each.get(name)) for each in given)
         ]
-        own = [each[naming[0]] for each in members] if naming else []
+        naming.sort(key=lambda name: len({each[name] for each in given}) < len(given))
+        own = [each[naming[0]] for each in given] if naming else []
         if len(members) > _MAX_NAMED:
             return
         for name, each in zip(own, members if own else (), strict=True):
             if own.count(name) > 1:
                 continue  # `first` would read only one of them
             for inner, plucked, member in _scalars(each):
-                if inner != (naming[0],):
-                    pipe = [["where", step("", naming[0]), "is", name], ["pluck", plucked], "first"]
+                if plucked != naming[0]:
+                    pipe = [["where", naming[0], "is", name], ["pluck", plucked], "first"]
                     self.record({"path": path, "pipe": pipe}, plain((*names, name, *inner)), member)
 
     def is_wrapper(self, path: str) -> bool:
         """Return whether a list has one member in each event, such as an order with a list of products."""
         names, members = self.lists[path]
-        return (
-            "[" not in path
-            and max(map(len, members)) == 1
-            and rank("products", names) <= 45
-            and any(
-                below.startswith(f"{path}[*]") and rank("products", other) > 45
-                for below, (other, _) in self.lists.items()
-            )
-        )
+        inner = (other for below, (other, _) in self.lists.items() if below.startswith(f"{path}[*]"))
+        is_one = "[" not in path and max(map(len, members)) == 1 and rank("products", names) <= 45
+        return is_one and any(rank("products", other) > 45 for other in inner)
 
     def record(self, source: Written, names: tuple[str, ...], value: Any) -> None:
         if "[*]" in source["path"]:
@@ -325,11 +317,13 @@ class _Walk:
         if key not in self.values and len(self.values) < MAX_PATHS:
             self.values[key] = (source, names, [None] * self.events)
         if key in self.values:
-            self.values[key][2][self.number] = value
+            # A blank value takes the place of the path, whose order counts.
+            is_word = type(value) is str and (value.isspace() or is_placeholder(value))
+            self.values[key][2][self.number] = None if is_word or value in ("", [], {}) else value
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+    return isinstance(value, str) and bool(_NAME.fullmatch(value) or _QUESTION.fullmatch(value))
 
 
 def _scalars(

@@ -13,7 +13,7 @@ from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.suggestions.amounts import Notation, as_amounts, divisor_of, read_amount, words_beside
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, word_list, words_in
 from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
-from app.domain.suggestions.products import Products, is_amount, is_count, share, with_tax
+from app.domain.suggestions.products import Products, is_amount, is_count, read_all, share, with_tax
 from app.domain.suggestions.trial import FEW, Trial, one_of
 
 _OTHER_CURRENCY: Final = WORDS["other_currency"] | {code.lower() for code in CURRENCIES}
@@ -124,8 +124,8 @@ def _total(found: ObservedPaths, trial: Trial, lines: AmountSources | None) -> A
 
 def _is_hundredfold(values: Sequence[Any], found: ObservedPaths) -> bool:
     """Return whether another total has the same amounts, with decimals."""
-    others = (each for each in _totals(found) if any("." in str(value) for value in each.found))
-    return any(_ratio(values, list(map(read_amount, each.values))) == _CENTS_FROM for each in others)
+    others = (each for each in _totals(found) if not all(str(value).isdigit() for value in each.found))
+    return any(_ratio(values, read_all(each.values)) == _CENTS_FROM for each in others)
 
 
 def _totals(found: ObservedPaths) -> list[ObservedPath]:
@@ -336,12 +336,13 @@ def find_currency(found: ObservedPaths, amount: ObservedPath | None, trial: Tria
     yen = {"JP": "JPY", "CN": "CNY"}.get("".join(set(trial.countries)), "¥")
     written = {yen if sign in ("¥", "￥") else _SIGNS.get(sign, sign.upper()) for sign in signs}
     codes = ({code.upper() for code in amount.words} & CURRENCIES) | (written - {""})
-    if len(codes) == 1 and codes <= CURRENCIES and (all(signs) or not any(signs)):
+    table = _SIGNS | {sign.upper(): code for sign, code in _SIGNS.items()}
+    without = [["replace", char, ""] for char in "0123456789., '"]
+    source = {**amount.piped(*without, "trim", ["map", table]), "on_error": "omit"}
+    is_constant = len(signs) >= FEW or not all(trial.usable("currency", source))
+    if len(codes) == 1 and codes <= CURRENCIES and (is_constant if all(signs) else not any(signs)):
         return FieldFinding({"const": codes.pop()}, f"All amounts at {amount.label} are in this currency.")
     if signs and written <= CURRENCIES:
-        table = _SIGNS | {sign.upper(): code for sign, code in _SIGNS.items()}
-        without = [["replace", char, ""] for char in "0123456789., "]
-        source = {**amount.piped(*without, "trim", ["map", table]), "on_error": "omit"}
         return FieldFinding(source, f"The signs of the amounts at {amount.label}.")
     return FieldFinding(None, undecided=("not_found",)) if any(signs) else None
 

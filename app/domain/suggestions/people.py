@@ -110,10 +110,14 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
         if not score and (shape := _FROM_VALUES_ALONE.get(field)):
             fits = sum(shape.fullmatch(text) is not None for text in texts)
             score = 5 if fits * 2 > len(texts) else 0
-        best_other = max(rank(other, each.names) for other in _OWN - {field})
+        is_address = field == "email" and fits * 2 > len(texts)  # `user_id: "ada@example.com"`
+        best_other = max(
+            rank(other, each.names) for other in _OWN - {field, "match_id" if is_address else ""}
+        )
         is_of_another_field = each.source.get("path") in parts or best_other >= max(_USUAL, score + 20)
         # A weak name needs values that nearly all fit; a usual name may hold anything now and then.
-        is_weak = score <= 50 and fits * 5 < len(texts) * (2 if field == "email" else 3)
+        needed = 2 if field == "email" else 3  # fifths
+        is_weak = (score <= 50 or field == "match_id") and fits * 5 < len(texts) * needed
         is_anothers = field in _OWN and _is_anothers(each)
         is_equal = len(texts) >= _ENOUGH and len(set(texts)) == 1
         is_shared = field in _OF_ONE - {"maid"} and is_equal and role in (1, 3) and not invented

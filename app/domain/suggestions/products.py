@@ -126,7 +126,7 @@ def _proven_by_sums(
     counts = [each for each in small if joined(each.names[-1]) not in WORDS["no_count"]]
     amounts = [each for each in products.columns if each not in small and share(each.values, is_amount) == 1]
     totals = [
-        _read_all(other.values[:_SAMPLE])
+        read_all(other.values[:_SAMPLE])
         for other in found.without_named_members(products.source).values
         if not other.in_list and share(other.found, is_amount) == 1
     ][:_MAX_TOTALS]
@@ -139,14 +139,14 @@ def _proven_by_sums(
     return None
 
 
-def _read_all(values: Sequence[Any]) -> list[Decimal | None]:
+def read_all(values: Sequence[Any]) -> list[Decimal | None]:
     sign = Notation.of(values, ()).decimal
     return [read_amount(value, sign) for value in values]
 
 
 def _sum_of(*columns: Sequence[Any]) -> Decimal | None:
     """Return the sum over products of what their columns multiply to; None if a value is no amount."""
-    lines = list(zip(*map(_read_all, columns), strict=True))
+    lines = list(zip(*map(read_all, columns), strict=True))
     return None if any(None in line for line in lines) else Decimal(sum(map(prod, lines)))
 
 
@@ -196,7 +196,8 @@ def share(values: Sequence[Any], fits: Any) -> float:
 
 
 def is_amount(value: Any) -> bool:
-    return read_amount(value, ".") is not None or read_amount(value, ",") is not None
+    numbers = (read_amount(value, sign) for sign in (".", ","))
+    return any(number is not None and number < 10**11 for number in numbers)  # else it is a time
 
 
 def is_count(value: Any) -> bool:
