@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import FrameType, SimpleNamespace
 from typing import Any, cast
 
-import httpx
 import pytest
 
 from app.delivery.claim import RequestContent
@@ -24,7 +23,6 @@ from app.store.database.results import DatabaseResults
 from app.store.due_work import DestinationQueue, LanePoll
 from app.store.lanes import LaneLease
 from app.telemetry import Telemetry
-from tests.pipeline.amazon import Request, items
 from tests.pipeline.world import World, event, eventually
 
 NOW = 10.0
@@ -134,30 +132,6 @@ AT = 100.0
 
 
 LIVE = DestinationQueue(DestinationNumber(1), DestinationId("dst_1"), {WorkKind.LIVE: -1.0})
-
-
-async def test_a_retry_is_sent_amid_a_stream_of_live_events(world: World) -> None:
-    """Each request is chosen anew, so the retry does not wait until no live event is due."""
-
-    def fail_one(request: Request) -> httpx.Response | None:
-        if request.number != 3:
-            return None
-        return items("INTERNAL_ERROR", *[None] * (len(request.events) - 1))
-
-    world.amazon.script = fail_one
-    dst = await world.destination(event(0))
-    world.stop_clock()
-    world.work()
-    await world.advance(1)
-    requests, number = world.amazon.requests, 0
-    while len(requests) <= 3 or requests[3].ids[0] not in world.amazon.accepted:
-        number += 1
-        assert number < 40
-        await world.post(dst, event(number))
-        await world.make_due()
-        await world.advance(0.03)
-    await world.advance(1)
-    assert (await world.counts(dst))["delivered"] == number + 1
 
 
 def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
