@@ -1,32 +1,24 @@
-"""Wrong clocks: nothing is lost, doubled or misjudged, and nothing waits for a time of a wrong clock.
+"""Wrong clocks: nothing is misjudged, and nothing waits for a time of a wrong clock.
 
 Schedules and ages are the database's clock, windows each process's own monotonic one.
 """
 
-import asyncio
 import time
 from datetime import timedelta
-from itertools import pairwise
 from typing import Final
 
-import httpx
 import pytest
 
-from app.delivery.dispatcher import Dispatcher
 from app.delivery.maintenance import FUTURE_TIMES
 from app.domain.pacing.lane_limits import LONGEST_LEASE_S
 from app.store.database.clock import DatabaseClock, adjusted_offset
 from app.store.incidents import facts
 from app.store.lanes import LANE_LOCKS
-from tests.pipeline.amazon import Request
 from tests.pipeline.test_callback_delivery import Receiver, engine_of, received, receiver, tell
 from tests.pipeline.test_erasing import EMAIL, erase, finished, retried_alone
 from tests.pipeline.test_many_erasures import search
 from tests.pipeline.test_missing_endpoint import GONE, fail_until_parked
 from tests.pipeline.world import World, event, eventually, stamp
-
-OFF = timedelta(minutes=5)
-WINDOW_S = 1
 
 
 def off(by: timedelta) -> DatabaseClock:
@@ -34,59 +26,9 @@ def off(by: timedelta) -> DatabaseClock:
     return DatabaseClock(lambda: time.time() + by.total_seconds())
 
 
-def set_worker(dispatcher: Dispatcher, by: timedelta) -> None:
-    """Set a worker's wall clock off."""
-    dispatcher.worker.clock = off(by)
-
-
 def set_api_clock(world: World, clock: DatabaseClock) -> None:
     """Give the API another clock."""
     world.intake.evaluator.clock = clock
-
-
-@pytest.mark.parametrize(
-    ("api_clock", "worker_clock"),
-    [(-OFF, OFF), (OFF, -OFF)],
-    ids=["the API behind, a worker ahead", "the API ahead, a worker behind"],
-)
-async def test_clocks_that_are_off_lose_and_double_nothing(
-    world: World, api_clock: timedelta, worker_clock: timedelta
-) -> None:
-    """An API and a worker are off, another worker is right; 429s and failures on the way, and a takeover."""
-    destinations = [await world.destination() for _ in range(4)]
-    read: dict[str, list[float]] = {}
-    left = {"1001": 2, "1002": 2}
-    loop = asyncio.get_running_loop()
-
-    def script(request: Request) -> httpx.Response | None:
-        read.setdefault(request.advertiser_id, []).append(loop.time())
-        if request.advertiser_id == "1003" and len(read["1003"]) == 1:
-            return httpx.Response(503)
-        if left.get(request.advertiser_id, 0) > 0:
-            left[request.advertiser_id] -= 1
-            return httpx.Response(429, headers={"Retry-After": str(WINDOW_S)})
-        return None
-
-    world.amazon.script = script
-    set_api_clock(world, off(api_clock))
-    right, wrong = world.work(), world.work()
-    set_worker(wrong, worker_clock)
-    # A moment old, as events are: one from the future beyond five minutes would be refused for that.
-    old = {"event": {"timestamp": stamp(ago=timedelta(seconds=30)), "total": 1, "brand": "acme"}}
-    for number in range(40):
-        await world.post(destinations[number % 4], event(number, **old))
-    right.stop()
-    for number in range(40, 60):
-        await world.post(destinations[number % 4], event(number, **old))
-    for dst in destinations:
-        await world.until(dst, delivered=15, seconds=30)
-
-    assert len(world.amazon.times) == 60
-    assert set(world.amazon.times.values()) == {1}
-    assert {len(payloads) for payloads in world.amazon.accepted.values()} == {1}
-    for advertiser in ("1001", "1002"):
-        gaps = [after - before for before, after in pairwise(read[advertiser][:3])]
-        assert min(gaps) >= WINDOW_S - 0.05, (advertiser, gaps)
 
 
 FAR = [timedelta(hours=1), timedelta(hours=-1), timedelta(days=40), timedelta(days=-40)]
@@ -111,7 +53,7 @@ async def test_however_far_a_clock_is_off_events_are_judged_by_the_databases(
             "event_too_old",
             "timestamp_future",
         ]
-    set_worker(world.work(), by)
+    world.work().worker.clock = off(by)
     await world.until(dst, delivered=2)
 
 
