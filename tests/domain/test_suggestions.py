@@ -654,7 +654,7 @@ def test_the_sign_beside_an_amount_is_its_currency(amount: str, currency: dict[s
     [
         (1, {"total": "EUR 9.50"}, "currency", {"total": "USD 9.50"}, "USD"),
         (9, {"amount": 1e4, "amount_text": "EUR 100.00"}, "value", {"amount": 500}, 5),
-        (9, {"changes": [{"value": "1795514400000"}]}, "value", {}, None),
+        (9, {"changes": [{"value": "1795514400000"}]}, "value", {"changes": [{"value": "1"}]}, None),
         (1, {"email": "N/A"}, "email", {"email": "ada@example.com"}, "ada@example.com"),
         (9, {"user_id": lambda n: mail(n) if n else "guest"}, "email", {"user_id": mail(1)}, mail(1)),
     ],
@@ -988,7 +988,7 @@ def test_consent_to_a_group_for_advertising_is_read(groups: Any, others: Any) ->
         {"¿Aceptas recibir publicidad?": "No, gracias"},
         {"answers": [{"field": {"ref": f"{ref}_consent"}, "is": ref == "terms"} for ref in ("terms", "ads")]},
         {"answers": [{"question": "Darf geworben werden? Werbung?", "answer": "Nein"}, {"question": "AGB"}]},
-        {"prefs": [{"purpose": "mail", "state": "on"}, {"purpose": "ads", "state": "off"}]},
+        {"prefs": [{"category": "mail", "state": "on"}, {"category": "ads", "state": "off"}]},
     ],
     ids=str,
 )  # fmt: skip
