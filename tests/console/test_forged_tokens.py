@@ -14,7 +14,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import RSAKey
 
 from app.domain.sign_in import Identity, OidcFailure
 from tests.console.identity_provider import ISSUER, LOGOUT_EVENT, Provider, from_now
@@ -22,7 +22,6 @@ from tests.console.test_oidc_client import client_of, exchanged
 
 KEY: Final = RSAKey.generate_key(2048, {"kid": "one"})  # the provider's
 OWN: Final = RSAKey.generate_key(2048, {"kid": "one"})  # the attacker's, with the same id
-EC_KEY: Final = ECKey.generate_key("P-256", {"kid": "curve"})
 
 
 def encoded(part: object) -> str:
@@ -82,42 +81,16 @@ OWN_JWK: Final = OWN.as_dict(private=False)
 
 FORGED: Final[dict[str, Callable[[], str]]] = {
     "alg none in place of the genuine header": lambda: f"{encoded({'alg': 'none'})}.{genuine()[1]}.",
-    "alg none with the genuine signature": lambda: f"{encoded({'alg': 'none'})}.{'.'.join(genuine()[1:])}",
-    "alg NonE": lambda: token({"alg": "NonE", "kid": "one"}, lambda _: b""),
-    "no alg": lambda: token({"kid": "one"}),
-    "alg null": lambda: token({"alg": None, "kid": "one"}),
-    "alg of two": lambda: token({"alg": ["RS256", "none"], "kid": "one"}),
-    "alg in lower case": lambda: token({"alg": "rs256", "kid": "one"}, lambda signed: rs256(signed, KEY)),
-    "alg twice, none last": lambda: token(b'{"alg":"RS256","kid":"one","alg":"none"}', lambda _: b""),
-    "alg twice, none first": lambda: token(b'{"alg":"none","kid":"one","alg":"RS256"}', lambda _: b""),
     "HS256 with the public key in PEM": lambda: token({"alg": "HS256", "kid": "one"}, hs256(PUBLIC_PEM)),
-    "HS256 with the public key in JSON": lambda: token(
-        {"alg": "HS256", "kid": "one"}, hs256(json.dumps(PUBLIC_JWK).encode())
-    ),
-    "HS256 with the modulus": lambda: token({"alg": "HS256", "kid": "one"}, hs256(PUBLIC_JWK["n"].encode())),
     "HS256 with the client's secret": lambda: token({"alg": "HS256"}, hs256(b"secret")),
-    "HS256 with an empty secret": lambda: token({"alg": "HS256", "kid": ""}, hs256(b"")),
     "a key in the header": lambda: token({"alg": "RS256", "kid": "one", "jwk": OWN_JWK}),
-    "a key in the header and no id": lambda: token({"alg": "RS256", "jwk": OWN_JWK}),
     "the address of keys in the header": lambda: token(
         {"alg": "RS256", "kid": "two", "jku": "https://evil.example/keys"}
     ),
-    "the address of a certificate": lambda: token({"alg": "RS256", "x5u": "https://evil.example/cert"}),
-    "a certificate in the header": lambda: token({"alg": "RS256", "x5c": [encoded(PUBLIC_PEM)]}),
-    "a key id that is a path": lambda: token({"alg": "HS256", "kid": "../../../dev/null"}, hs256(b"")),
-    "a key id that is SQL": lambda: token({"alg": "RS256", "kid": "x' UNION SELECT 'k"}),
-    "a key id that is a list": lambda: token({"alg": "RS256", "kid": ["one"]}),
-    "a key id that is an object": lambda: token({"alg": "RS256", "kid": {"one": 1}}),
     "no key id": lambda: token({"alg": "RS256"}),
     "PS256 under the name RS256": lambda: token({"alg": "RS256", "kid": "one"}, ps256),
-    "RS256 with the id of a key of a curve": lambda: token({"alg": "RS256", "kid": "curve"}),
-    "ES256 with zeros": lambda: token({"alg": "ES256", "kid": "curve"}, lambda _: bytes(64)),
-    "ES256 with the id of an RSA key": lambda: token({"alg": "ES256", "kid": "one"}, lambda _: bytes(64)),
     "a signature of zeros": lambda: token({"alg": "RS256", "kid": "one"}, lambda _: bytes(256)),
     "no signature": lambda: ".".join([*genuine()[:2], ""]),
-    "two parts": lambda: ".".join(genuine()[:2]),
-    "four parts": lambda: ".".join([*genuine(), genuine()[2]]),
-    "five parts, as an encrypted token": lambda: ".".join([*genuine(), "AA", "AA"]),
     "other claims under the genuine signature": lambda: ".".join(
         [genuine()[0], encoded(claims(sub="admin")), genuine()[2]]
     ),
@@ -127,16 +100,14 @@ FORGED: Final[dict[str, Callable[[], str]]] = {
     "claims that are a list": lambda: token(
         {"alg": "RS256", "kid": "one"}, lambda s: rs256(s, KEY), [claims()]
     ),
-    "claims that are compressed": lambda: of_provider({"zip": "DEF", "crit": ["zip"]}),
     "a megabyte": lambda: token({"alg": "RS256", "kid": "one", "x": "a" * 700_000}),
-    **{f"text {text!r}": partial(str, text) for text in (" ", "a.b.c", "é", "e30.e30.e30", "." * 9)},
+    **{f"text {text!r}": partial(str, text) for text in ("a.b.c", "é", "e30.e30.e30")},
     "deep claims": lambda: token({"alg": "RS256"}, payload=b'{"a":' * 5_000 + b"1" + b"}" * 5_000),
 }
 
 
 def provider_of(text: str) -> Provider:
-    keys = {"keys": [PUBLIC_JWK, EC_KEY.as_dict(private=False)]}
-    return Provider(key=KEY, keys=keys, token=text)
+    return Provider(key=KEY, keys={"keys": [PUBLIC_JWK]}, token=text)
 
 
 @pytest.mark.parametrize("name", FORGED)
@@ -166,7 +137,6 @@ WRONG_CLAIMS: Final[list[dict[str, Any]]] = [
     {"nonce": "another"},
     {"nonce": None},
     {"aud": "other"},
-    {"aud": ["console", "other"], "azp": "other"},
     {"iss": "https://evil.example"},
     {"exp": from_now(-120)},
     {"exp": None},
@@ -177,43 +147,16 @@ WRONG_CLAIMS: Final[list[dict[str, Any]]] = [
     {"sub": ""},
     {"sub": "a" * 256},
     {"sub": 7},
-    {"aud": "console "},
-    {"aud": "Console"},
-    {"aud": []},
-    {"aud": ["Console", "other"]},
-    {"aud": {"console": True}},
-    {"aud": [["console"]]},
-    {"aud": "console,other"},
     {"aud": ["console", "other"]},  # without azp
-    {"aud": ["console", "other"], "azp": ["console"]},
     {"azp": "other"},
-    {"iss": ISSUER + "/"},
-    {"iss": ISSUER.upper()},
-    {"iss": ISSUER + "@evil.example"},
-    {"iss": [ISSUER]},
     {"iss": None},
-    {"nonce": ["nonce-1"]},
-    {"nonce": "nonce-1 "},
-    {"nonce": "NONCE-1"},
-    {"nonce": ""},
-    {"nonce": True},
-    {"exp": "9999999999"},
-    {"exp": [from_now(300)()]},
-    {"exp": float("nan")},
-    {"exp": -1},
-    {"exp": 0},
     {"nbf": from_now(3600)},
-    {"nbf": "later"},
     {"iat": True},
     {"iat": float("inf")},
     {"iat": float("nan")},
     {"iat": None},
     {"sub": "ada\n"},
-    {"sub": "ada\u202e"},
-    {"sub": "ada\u0000"},
     {"sub": ["ada"]},
-    {"sub": {"ada": 1}},
-    {"sub": True},
 ]
 
 
@@ -240,20 +183,10 @@ ANSWERS: Final[dict[str, Callable[[], httpx.Response]]] = {
     "an error beside a token": lambda: httpx.Response(
         200, json={"error": "access_denied", "id_token": of_provider()}
     ),
-    "an error with status 400 beside a token": lambda: httpx.Response(
-        400, json={"error": "x", "id_token": of_provider()}
-    ),
     "a redirect": lambda: httpx.Response(302, headers={"location": "https://evil.example/token"}),
     "a list": lambda: httpx.Response(200, json=[{"id_token": of_provider()}]),
-    "a list of tokens": lambda: httpx.Response(200, json={"access_token": "a", "id_token": [of_provider()]}),
     "a page": lambda: httpx.Response(200, text="<html>"),
-    "an id token as an object": lambda: httpx.Response(
-        200, json={"access_token": "a", "id_token": {"sub": "ada"}}
-    ),
     "no id token": lambda: httpx.Response(200, json={"access_token": "a", "sub": "ada"}),
-    "status 500 with a token": lambda: httpx.Response(
-        500, json={"access_token": "a", "id_token": of_provider()}
-    ),
 }
 
 
