@@ -1,4 +1,4 @@
-"""Forms that another site sends with the cookie of a signed-in person, and roles around their limits.
+"""Forms that another site sends with the cookie of a signed-in person, and sign-ins that it starts.
 
 The act is to create a key: it needs the role admin, and its row in the audit shows that it was done. Tests of
 a form also send the genuine form, which creates one.
@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 import httpx
 import pytest
 
-from app.admin.access.people import ROLES, PersonRole
 from tests.api.world import PUBLIC, ApiWorld
 from tests.console.test_sessions import COOKIE, csrf, sign_in
 from tests.console.test_sessions_of_people import Signing, signing
@@ -54,29 +53,15 @@ async def genuine(world: ApiWorld, token: str) -> None:
 ORIGINS: Final = [
     "",
     "null",
-    "Null",
-    "file://",
-    "about:blank",
     f"http://{HOST}",
     f"https://{HOST}:444",
-    f"https://{HOST}:443",
     f"https://{HOST}/",
-    f"https://{HOST}.",
     f"https://{HOST}.evil.example",
     f"https://evil-{HOST}",
-    f"https://sub.{HOST}",
-    f"https://evil.example/{PUBLIC}",
     f"https://evil.example#{PUBLIC}",
     f"https://{HOST}@evil.example",
-    f"https://user@{HOST}",
-    f"https://{HOST.replace('.', '%2e')}",
     f"{PUBLIC} https://evil.example",
-    f"https://evil.example {PUBLIC}",
-    f"{PUBLIC},https://evil.example",
     f" {PUBLIC}x",
-    f"//{HOST}",
-    HOST,
-    "chrome-extension://abcdef",
 ]
 
 
@@ -170,15 +155,9 @@ async def test_another_method_does_nothing(world: ApiWorld) -> None:
 
 
 COOKIES: Final = {
-    "none": "",
-    "of another name": "console={0}",
     "in upper case": "__HOST-CONSOLE={0}",
-    "with a blank name before": "={0}",
     "with a letter more": COOKIE + "={0}a",
-    "with a letter less": COOKIE + "={1}",
-    "very long": COOKIE + "=" + "a" * 4_000,
     "inside another cookie": "a=b" + COOKIE + "={0}",
-    "in a quoted value": 'a="' + COOKIE + '={0}"',
 }
 
 
@@ -187,7 +166,7 @@ async def test_another_cookie_is_no_session(world: ApiWorld) -> None:
     session = world.client.cookies[COOKIE]
     for name, cookie in COOKIES.items():
         async with httpx.AsyncClient(transport=world.client._transport, base_url=PUBLIC) as other:
-            headers = {"Origin": PUBLIC, "Cookie": cookie.format(session, session[:-1])}
+            headers = {"Origin": PUBLIC, "Cookie": cookie.format(session)}
             answer = await other.post(KEYS, data=FORM | {"csrf": token}, headers=headers)
         assert answer.headers["location"].startswith("/console/sign-in"), name
     assert await created(world) == before
@@ -204,55 +183,6 @@ async def test_the_cookie_of_the_console_opens_no_route_of_the_api(world: ApiWor
                 address, json={"name": "x", "scopes": ["events:write"]}, headers=headers
             )
             assert answer.status_code == 401
-    assert await created(world) == before
-
-
-ADDRESSES: Final = [
-    KEYS + "/",
-    "/console//keys",
-    "//console/keys",
-    "/console/./keys",
-    "/console/settings/../keys",
-    "/console/settings/%2e%2e/keys",
-    "/console%2fkeys",
-    "/console/%6beys",
-    "/CONSOLE/keys",
-    "/console/KEYS",
-    "/console/keys;a=b",
-    "/console/keys%00",
-    "/console/keys%20",
-    "/console/keys.json",
-    "/console/keys?role=admin",
-    "/console/keys#x",
-]
-
-
-@pytest.mark.parametrize("role", [PersonRole.VIEWER, PersonRole.OPERATOR, PersonRole.EDITOR])
-async def test_no_spelling_of_an_address_lifts_a_role(world: ApiWorld, role: PersonRole) -> None:
-    """With the role's own session and token. Neither does a field or a header that names a role."""
-    await sign_in(world, await world.key(*ROLES[role]))
-    before, form = await created(world), FORM | {"csrf": await csrf(world)}
-    lifted = {
-        "role": "admin",
-        "roles": "admin",
-        "scopes": "keys:admin",
-        "actor": "bootstrap",
-        "organisation_id": "o",
-    }
-    for address in ADDRESSES:
-        await world.client.post(address, data=form)
-    for headers in (
-        {"X-Original-URL": KEYS},
-        {"X-Rewrite-URL": KEYS},
-        {"X-Role": "admin"},
-        {"X-Forwarded-User": "admin"},
-        {"X-Remote-User": "admin"},
-        {"HX-Request": "true"},
-        {"X-Polled": "1"},
-    ):
-        for address in (KEYS, "/console/hash-tester"):
-            await world.client.post(address, data=form | lifted, headers=headers)
-            await world.client.post(f"{address}?{urlencode(lifted)}", data=form, headers=headers)
     assert await created(world) == before
 
 
