@@ -17,54 +17,6 @@ def comma(amount: Decimal, places: int = 2) -> str:
 # --- Amounts in lists and objects -----------------------------------------------------------------
 
 
-def totals_by_type(order: Order) -> tuple[JSON, Truth]:
-    """Write all amounts of an order in one list, each with its type."""
-    total = order.total + 5
-    amounts = (
-        ("subtotal", order.total),
-        ("shipping", Decimal(5)),
-        ("tax", Decimal(2)),
-        ("grand_total", total),
-    )
-    return {
-        "event": "order_submitted",
-        "submitted_at": iso(order),
-        "totals": [{"type": kind, "amount": f"{amount:.2f}"} for kind, amount in amounts],
-        "currency": order.currency,
-        "products": [{"id": sku, "quantity": q} for sku, _, _, q in order.lines],
-        "customer": person(order),
-    }, order.truth(value=total)
-
-
-def units_of_a_purchase(order: Order) -> tuple[JSON, Truth]:
-    """Write the order as the only unit of a purchase, and the phone number below two more names."""
-
-    def money(amount: Decimal) -> JSON:
-        return {"currency_code": order.currency, "value": f"{amount:.2f}"}
-
-    return {
-        "id": "5O190127TN364715T",
-        "status": "COMPLETED",
-        "create_time": iso(order),
-        "purchase_units": [
-            {
-                "reference_id": "default",
-                "amount": {**money(order.total), "breakdown": {"item_total": money(order.total)}},
-                "items": [
-                    {"name": group, "unit_amount": money(p), "quantity": str(q)}
-                    for _, group, p, q in order.lines
-                ],
-            }
-        ],
-        "payer": {
-            "name": {"given_name": order.first, "surname": order.last},
-            "email_address": order.email,
-            "phone": {"phone_type": "MOBILE", "phone_number": {"national_number": order.phone}},
-            "address": {"country_code": order.country},
-        },
-    }, order.truth()
-
-
 def amounts_with_divisors(order: Order) -> tuple[JSON, Truth]:
     """Write amounts as whole numbers, and by what they are to be divided. Yen are divided by 1."""
     divisor = 1 if order.currency == "JPY" else 100
@@ -137,24 +89,6 @@ def price_in_two_currencies(order: Order) -> tuple[JSON, Truth]:
             },
         },
     }, replace(order.truth(value=price), units=None)
-
-
-def several_payments(order: Order) -> tuple[JSON, Truth]:
-    """Write what was paid with a voucher and with a card, and the order's amount without a usual name."""
-    return {
-        "eventName": "PURCHASE",
-        "eventDateTime": iso(order),
-        "basketValue": float(order.total),
-        "payments": [
-            {"method": "voucher", "amount": 1.0},
-            {"method": "card", "amount": float(order.total) - 1},
-        ],
-        "currency": order.currency,
-        "basketItems": [
-            {"ean": sku, "amountOfPieces": q, "singlePrice": float(p)} for sku, _, p, q in order.lines
-        ],
-        "account": person(order),
-    }, order.truth()
 
 
 def invoice_lines(order: Order) -> tuple[JSON, Truth]:

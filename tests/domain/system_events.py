@@ -110,54 +110,6 @@ def one_or_many(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-def edges_and_nodes(order: Order) -> tuple[JSON, Truth]:
-    """Write amounts in the currency of the shop and in that of the customer, as GraphQL returns them.
-
-    Both are right with their own currency.
-    """
-
-    def money(amount: Decimal) -> JSON:
-        return {
-            "shopMoney": {"amount": f"{amount:.2f}", "currencyCode": order.currency},
-            "presentmentMoney": {"amount": f"{amount * 2:.2f}", "currencyCode": "USD"},
-        }
-
-    nodes = [
-        {"node": {"sku": sku, "quantity": q, "originalUnitPriceSet": money(p)}}
-        for sku, _, p, q in order.lines
-    ]
-    return {
-        "topic": "orders/create",
-        "createdAt": iso(order),
-        "presentmentCurrencyCode": "USD",
-        "currentTotalPriceSet": money(order.total),
-        "email": order.email,
-        "phone": order.phone,
-        "billingAddress": {"countryCodeV2": order.country, "firstName": order.first},
-        "lineItems": {"edges": nodes},
-    }, order.truth()
-
-
-def change_of_a_row(order: Order) -> tuple[JSON, Truth]:
-    """Write a change of a row of a database, with the time of the change in two places."""
-    return {
-        "before": None,
-        "after": {
-            "id": order.number,
-            "placed_at": ms(order) * 1000,
-            "grand_total": f"{order.total:.2f}",
-            "currency_code": order.currency,
-            "item_count": order.units,
-            "email": order.email,
-            "mobile": order.phone,
-            "country": order.country,
-        },
-        "source": {"connector": "postgresql", "ts_ms": ms(order) + 900, "table": "orders"},
-        "op": "c",
-        "ts_ms": ms(order) + 1500,
-    }, order.truth()
-
-
 def described_by_schemas(order: Order) -> tuple[JSON, Truth]:
     """Write the person in a list of contexts, which say what they are by a schema."""
     return {
@@ -177,24 +129,6 @@ def described_by_schemas(order: Order) -> tuple[JSON, Truth]:
 
 
 # --- Amounts --------------------------------------------------------------------------------------
-
-
-def resource_of_an_api(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "data": {
-            "type": "orders",
-            "id": f"{order.number}",
-            "attributes": {
-                "placed-at": iso(order),
-                "total-amount-with-taxes": f"{order.total:.2f}",
-                "currency": order.currency,
-                "skus-count": order.units,
-                "customer-email": order.email,
-                "billing-phone": order.phone,
-                "country-code": order.country,
-            },
-        }
-    }, order.truth()
 
 
 def swiss_shop(order: Order) -> tuple[JSON, Truth]:
@@ -289,62 +223,6 @@ def prices_with_currencies(order: Order) -> tuple[JSON, Truth]:
         for sku, _, p, q in order.lines
     ]
     return {"type": "purchase", "ts": ms(order), "basket": rows, "buyer": person(order)}, order.truth()
-
-
-def gross_lines(order: Order) -> tuple[JSON, Truth]:
-    """Write each line with and without tax, and the pieces; the order has only taxes and shipping."""
-    rows = [
-        {
-            "sku": sku,
-            "qty": q,
-            "net": round(float(p) / 1.2, 2),
-            "vat": round(float(p) - float(p) / 1.2, 2),
-            "gross": float(p),
-        }
-        for sku, _, p, q in order.lines
-    ]
-    return {
-        "event": "order_created",
-        "created": iso(order),
-        "currency": order.currency,
-        "tax_total": 3.2,
-        "shipping_total": 4.9,
-        "order_rows": rows,
-        "buyer": person(order),
-    }, order.truth()
-
-
-def discounts_and_freight(order: Order) -> tuple[JSON, Truth]:
-    """Write a total that is not the sum of the products: freight is added, and a discount taken off."""
-    total = order.total + Decimal("7.45")
-    return {
-        "name": "checkout_completed",
-        "data": {
-            "checkout": {
-                "order": {"id": f"gid://shop/Order/{order.number}"},
-                "currencyCode": order.currency,
-                "subtotalPrice": {"amount": float(order.total), "currencyCode": order.currency},
-                "totalTax": {"amount": 1.2, "currencyCode": order.currency},
-                "discountsAmount": {"amount": 2.5, "currencyCode": order.currency},
-                "shippingLine": {"price": {"amount": 9.95, "currencyCode": order.currency}},
-                "totalPrice": {"amount": float(total), "currencyCode": order.currency},
-                "email": order.email,
-                "phone": order.phone,
-                "billingAddress": {"countryCode": order.country, "zip": "10115"},
-                "lineItems": [
-                    {
-                        "title": group,
-                        "quantity": q,
-                        "finalLinePrice": {"amount": float(p * q), "currencyCode": order.currency},
-                        "variant": {"price": {"amount": float(p)}, "sku": sku},
-                    }
-                    for sku, group, p, q in order.lines
-                ],
-            }
-        },
-        "timestamp": order.at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "clientId": "c-1",
-    }, order.truth(value=total)
 
 
 def pieces_on_some_lines(order: Order) -> tuple[JSON, Truth]:
@@ -447,21 +325,6 @@ def zone_of_each_event(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
-def offset_beside_the_time(order: Order) -> tuple[JSON, Truth]:
-    zone = order.random.choice((ZURICH, SYDNEY, SAO_PAULO))
-    local = order.at.astimezone(zone)
-    offset = local.strftime("%z")
-    return {
-        "event": "purchase",
-        "occurred": {
-            "local": local.strftime("%Y-%m-%dT%H:%M:%S"),
-            "utc_offset": f"{offset[:3]}:{offset[3:]}",
-        },
-        **bought(order),
-        "user": person(order),
-    }, order.truth()
-
-
 def zone_in_brackets(order: Order) -> tuple[JSON, Truth]:
     zone = order.random.choice(("Europe/Zurich", "Europe/London", "America/Sao_Paulo"))
     at = order.at.astimezone(ZoneInfo(zone))
@@ -519,21 +382,6 @@ def german_months(order: Order) -> tuple[JSON, Truth]:
 
 
 # --- Persons --------------------------------------------------------------------------------------
-
-
-def typed_contacts(order: Order) -> tuple[JSON, Truth]:
-    phones = [{"type": "home", "number": None}, {"type": "mobile", "number": order.phone}]
-    return {
-        "event": "Purchase",
-        "at": iso(order),
-        "total": {"gross": float(order.total), "net": 1.0, "currency": order.currency},
-        "units": order.units,
-        "customer": {
-            "emails": [order.email or "", order.second_email or ""],
-            "phones": phones,
-            "addresses": [{"type": "billing", "countryCode": order.country, "postalCode": "10115"}],
-        },
-    }, order.truth(second=True)
 
 
 def phone_as_number(order: Order) -> tuple[JSON, Truth]:

@@ -268,6 +268,37 @@ SOURCES: dict[str, tuple[int, dict[str, Any], str, Any]] = {
     ),
     "an amount under a name with a Danish letter": (3, {"beløb": 9.5}, "value", {"path": '["beløb"]'}),
     "a fax takes no calls": (3, {"fax_phone": None}, "phone", None),
+    "the time of the order before that of its record": (
+        3, {"time": None, "created_at": "2026-11-24T10:00:09Z", "placed_at": BASE["time"]}, "event_timestamp",
+        first_of("placed_at", "created_at"),
+    ),
+    "a total before its part": (3, {"subtotalPrice": 9, "totalPrice": 9.5}, "value", {"path": "totalPrice"}),
+    "an amount with tax": (3, {"total_ex_tax": 8, "total_inc_tax": 9.5}, "value", {"path": "total_inc_tax"}),
+    "taxes are no total": (3, {"tax_total": 3.2}, "value", None),
+    "nor is freight": (3, {"shipping_total": 4.9}, "value", None),
+    "an amount in the shop's currency": (
+        3, {"base_grand_total": 10.7, "grand_total": 9.5}, "value", {"path": "grand_total"},
+    ),
+    "an amount whose name says cents": (
+        3, {"total": {"centAmount": 950}}, "value", {"path": "total.centAmount", "pipe": [["divide", 100]]},
+    ),
+    "the currency beside an amount before another one": (
+        MANY, {"shown_currency_code": "USD", "total": {"amount": 9.5, "currencyCode": "EUR"}}, "currency",
+        {"path": "total.currencyCode"},
+    ),
+    "the currency of the order before that of the shop": (
+        MANY, {"base_currency_code": "USD", "order_currency_code": "EUR", "total": 9.5}, "currency",
+        {"path": "order_currency_code"},
+    ),
+    "the time of a mail needs no zone": (
+        3, {"time": "Tue, 24 Nov 2026 10:00:00 +0000"}, "event_timestamp", {"path": "time"},
+    ),
+    "a count": (3, {"skus_count": 3}, "units_sold", {"path": "skus_count"}),
+    "a number of items": (3, {"num_items": 3}, "units_sold", {"path": "num_items"}),
+    "the customer's address before that of the bill": (
+        MANY, {"billing_address": lambda n: {"email": mail(n, "b")}, "customer_email": some_mail}, "email",
+        first_of("customer_email", "billing_address.email"),
+    ),
     "of one moment, the time with an offset": (
         3, {"time": "2026-11-24 10:00:00", "zone": "Asia/Kolkata", "at_shop": "2026-11-24T15:30:00+05:30"},
         "event_timestamp", {"path": "at_shop"},
@@ -429,6 +460,7 @@ def test_two_processes_suggest_the_same_steps() -> None:
         "2026年11月24日 10:00:00", "24 novembre 2026 à 10:00", "2026-11-24T10:00:00Z[UTC]",
         "24-NOV-26 10.00.00 AM", "24. 11. 2026 10:00:00",
         "2026-11-24T11:00:00+01:00[Europe/Paris]", {"_seconds": 1795514400, "_nanoseconds": 0},
+        "1795514400000000000",
     ],
 )  # fmt: skip
 def test_a_time_is_read_as_tools_write_it(time: Any) -> None:
@@ -774,6 +806,7 @@ def test_the_pinned_name_is_used() -> None:
         ("Product Added", "ADD_TO_SHOPPING_CART", None),
         ("begin_checkout", "CHECKOUT", None),
         ("Signed Up", "SIGN_UP", None),
+        ("order_created", "OFF_AMAZON_PURCHASES", None),
         ("Bestellung abgeschlossen", "OFF_AMAZON_PURCHASES", None),
         ("Order Refunded", "OTHER", "event_name_unknown"),
         ("xyz", "OFF_AMAZON_PURCHASES", "event_name_unknown"),

@@ -1,8 +1,6 @@
 """Purchases as less common tools write them: abbreviations, words beside values, names that say nothing."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from tests.domain.orders import JSON, Order, Truth
@@ -118,21 +116,6 @@ def times_with_words(order: Order) -> tuple[JSON, Truth]:
     }, order.truth(at=order.minute)
 
 
-def compact_columns(order: Order) -> tuple[JSON, Truth]:
-    """Write date and clock as digits in two columns."""
-    return {
-        "SALE_DATE": order.at.strftime("%Y%m%d"),
-        "SALE_TIME": order.at.strftime("%H%M%S"),
-        "STORE_NO": "0012",
-        "TOTAL": f"{order.total:.2f}",
-        "UNITS": order.units,
-        "CURRENCY": order.currency,
-        "EMAIL": order.email,
-        "PHONE": order.phone,
-        "COUNTRY": order.country,
-    }, order.truth()
-
-
 def calling_codes(order: Order) -> tuple[JSON, Truth]:
     """Write national phone numbers with the calling code of the number beside them."""
     phone = None
@@ -165,32 +148,6 @@ def japanese_shop(order: Order) -> tuple[JSON, Truth]:
         "お客様": {"メールアドレス": order.email, "電話番号": order.phone, "国": "JP"},
         "商品": [{"商品コード": sku, "数量": quantity} for sku, _, _, quantity in order.lines],
     }, order.truth()
-
-
-def named_products(order: Order) -> tuple[JSON, Truth]:
-    """Write products whose names are all different in most orders. A product's amount is no total."""
-    first, *others = (
-        {
-            "name": group,
-            "base_total": f"{price * quantity:.4f}",
-            "price": f"{price:.4f}",
-            "quantity": quantity,
-        }
-        for _, group, price, quantity in order.lines
-    )
-    names = {first["name"]}
-    others = [row for row in others if row["name"] not in names and not names.add(row["name"])]
-    products = [first, *others]
-    total = sum((Decimal(str(row["base_total"])) for row in products), Decimal(0))
-    units = sum(int(str(row["quantity"])) for row in products)
-    return {
-        "date_created": order.at.strftime("%a, %d %b %Y %H:%M:%S +0000"),
-        "subtotal_ex_tax": f"{total * 9 / 10:.4f}",
-        "total_inc_tax": f"{total:.4f}",
-        "currency_code": order.currency,
-        "billing_address": {"country_iso2": order.country, "phone": order.phone, "email": order.email},
-        "products": products,
-    }, replace(order.truth(value=total), units=units)
 
 
 def names_that_say_nothing(order: Order) -> tuple[JSON, Truth]:

@@ -1,6 +1,5 @@
 """Events as named tools and difficult customers write them, one function each, with what is true of each."""
 
-import hashlib
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -238,26 +237,6 @@ def arabic_digits(order: Order) -> tuple[JSON, Truth]:
     }, replace(order.truth(), currency="SAR")
 
 
-def two_currencies(order: Order) -> tuple[JSON, Truth]:
-    """Write each amount in the shop's currency, too."""
-    return {
-        "base_currency_code": "USD",
-        "base_grand_total": round(float(order.total) * 1.07, 4),
-        "base_subtotal": round(float(order.total) * 1.07, 4),
-        "order_currency_code": order.currency,
-        "grand_total": float(order.total),
-        "subtotal": float(order.total),
-        "store_to_order_rate": 1.07,
-        "created_at": order.at.strftime("%Y-%m-%d %H:%M:%S"),
-        "customer_email": order.email,
-        "items": [
-            {"sku": sku, "qty_ordered": q, "base_price": round(float(p) * 1.07, 4), "price": float(p)}
-            for sku, _, p, q in order.lines
-        ],
-        "billing_address": {"country_id": order.country, "telephone": order.phone, "firstname": order.first},
-    }, order.truth()
-
-
 def net_and_gross(order: Order) -> tuple[JSON, Truth]:
     net = (order.total / Decimal("1.19")).quantize(Decimal("0.01"))
     return {
@@ -308,19 +287,6 @@ def gifts_and_discounts(order: Order) -> tuple[JSON, Truth]:
 
 
 # --- Times ----------------------------------------------------------------------------------------
-
-
-def nanoseconds(order: Order) -> tuple[JSON, Truth]:
-    return {
-        "event_name": "purchase",
-        "time_unix_nano": str(ms(order) * 1_000_000),
-        "attributes": {
-            "order.total": float(order.total),
-            "currency": order.currency,
-            "quantity": order.units,
-        },
-        "user": person(order),
-    }, order.truth()
 
 
 def names_of_months(order: Order) -> tuple[JSON, Truth]:
@@ -492,22 +458,6 @@ def money_in_two_members(order: Order) -> tuple[JSON, Truth]:
         "price": {"currencyCode": order.currency, "units": str(int(order.total)), "nanos": nanos},
         **person(order),
     }, replace(order.truth(), units=None)
-
-
-def digests(order: Order) -> tuple[JSON, Truth]:
-    """Write e-mail addresses and phone numbers as digests in upper case."""
-    truth = order.truth(maid=True)
-    email, phone = (
-        [hashlib.sha256(text.encode()).hexdigest().upper()] if text else []
-        for text in (truth.email, truth.phone)
-    )
-    return {
-        "event_name": "Purchase",
-        "event_time": ms(order) // 1000,
-        "user_data": {"em": email, "ph": phone, "country": [order.country.lower()]},
-        "custom_data": {"value": float(order.total), "currency": order.currency, "num_items": order.units},
-        "madid": order.maid,
-    }, truth
 
 
 # --- No purchases ---------------------------------------------------------------------------------
