@@ -21,6 +21,7 @@ from app.domain.toml_files import read_toml
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
 _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
+_PLUS_WITHIN: Final = re.compile(r"[1-9][^0-9+]*\+")  # two numbers, or one that a spreadsheet has cut
 
 # A complete number with an extension or tones to dial after it. `x` stands for letters, `#`, `,` and `;`.
 # More than seven digits after an `x` are a second number: the text does not match and is invalid.
@@ -81,7 +82,7 @@ def amazon_phone(text: str, country: str) -> str | DropReason:
     plus, digits = _read(text)
     if dropped := _is_zeros(digits):
         return dropped
-    if len(digits) > _LONGEST:
+    if len(digits) > _LONGEST or _PLUS_WITHIN.search(text):
         return DropReason.IMPOSSIBLE_PHONE
     if (old := _OLD_MEXICAN.fullmatch(digits)) and (plus or country == "MX" or old["abroad"]):
         plus, digits = True, "52" + digits[-10:]
@@ -160,9 +161,8 @@ def _is_zeros(digits: str) -> DropReason | None:
 
 def _read(text: str) -> tuple[bool, str]:
     """Return whether a number begins with `+`, and its digits without the extension."""
-    if not text.isascii():
-        text = "".join([_plain_character(char) for char in text])
-    written = _LETTERS.sub("x", _IGNORED.sub("", text))
+    text = text if text.isascii() else "".join([_plain_character(char) for char in text])
+    written = _LETTERS.sub("x", _IGNORED.sub("", text.strip().removesuffix(".0")))
     if "x" in written and (number := _WITH_EXTENSION.fullmatch(written)):
         written = number[1]
     return written.lstrip("x").startswith("+"), _NOT_DIGIT.sub("", written)
