@@ -1,13 +1,8 @@
 """Incidents of two organisations: each row, message and answer is of the organisation of its destination."""
 
-from datetime import timedelta
-
-from app.incidents.observation import Observer
-from app.store.destinations import outcome_history
-from tests.incidents.conftest import Service, Watch
+from tests.incidents.conftest import Watch
 from tests.incidents.receivers import webhook_receiver
-from tests.incidents.test_rejections import nameless
-from tests.pipeline.world import event, eventually
+from tests.pipeline.world import event
 
 
 async def test_a_message_goes_to_the_organisation_of_its_destination_only(watch: Watch) -> None:
@@ -42,31 +37,10 @@ async def test_a_failing_channel_is_an_incident_of_its_organisation(watch: Watch
     ]
 
 
-async def test_what_ingest_and_the_monitor_store_is_of_the_destinations_organisation(
-    service: Service,
-) -> None:
-    """Rejections, journeys and intake of `acme`, sent with a key of its own."""
-    destination = await service.world.destination(organisation="acme")
-    made = await service.send(
-        "/keys?organisation_id=acme", name="k", scopes=["events:write", "events:read", "destinations:read"]
-    )
-    assert made.status_code == 201, made.text
-    service.client.headers["X-Api-Key"] = made.json()["key"]
-    await service.post(destination, nameless(1, journey={"id": "j1", "node_id": "n1"}), event(2))
-    path = f"/destinations/{destination}"
-    assert [item["event_id"] for item in (await service.get(f"{path}/rejections"))["items"]] == ["no-1"]
-    assert (await service.get("/events/no-1", destination_id=destination))["status"] == "rejected"
-
-    async def counted() -> bool:
-        return bool((await service.get(f"{path}/stats", journey_id="j1"))["counts"]["rejected"] == 1)
-
-    await eventually(counted)
-    connection = await service.world.resources.connect()
-    try:
-        await Observer(timedelta(days=21), lambda: 0.0).observe(connection, commit_s=0.0)
-        await outcome_history.record(connection, {})
-    finally:
-        await connection.close()
-    for table in ("rejection_records", "intake_steps", "intake_totals", "outcome_history"):
-        rows = await service.world.fetch(f"SELECT DISTINCT organisation_id FROM {table}")
+async def test_what_the_monitor_records_is_of_the_destinations_organisation(watch: Watch) -> None:
+    destination = await watch.world.destination(organisation="acme")
+    await watch.world.post(destination, event(1), organisation="acme")
+    await watch.tick()
+    for table in ("intake_steps", "intake_totals", "outcome_history"):
+        rows = await watch.world.fetch(f"SELECT DISTINCT organisation_id FROM {table}")
         assert [row["organisation_id"] for row in rows] == ["acme"], table
