@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.domain.outcomes.reasons import INGEST_REASONS, rejection_detail
 from tests.incidents.conftest import Service
-from tests.pipeline.world import event, eventually
+from tests.pipeline.world import event
 
 SECRET = "ada.lovelace@example.com"
 
@@ -121,19 +121,6 @@ async def test_six_hundred_a_minute_are_recorded_and_all_are_counted(service: Se
     assert max(row["n"] for row in minutes) == 600
     (row,) = (await service.get(f"/destinations/{dst}/rejections/summary"))["items"]
     assert row["count"] == 2_000
-
-
-async def test_old_records_are_deleted(service: Service, dst: str) -> None:
-    """By the maintenance of a worker."""
-    await service.post(dst, nameless(1), nameless(2))
-    await service.get(f"/destinations/{dst}/rejections")
-    await service.world.fetch(
-        "UPDATE rejection_records SET received_at = now() - interval '8 days' WHERE event_id = 'no-1'"
-    )
-    service.world.work()
-    only_the_new = "SELECT FROM rejection_records HAVING array_agg(event_id) = ARRAY['no-2']"
-    await eventually(lambda: service.world.fetch(only_the_new))
-    await service.world.stop_workers()
 
 
 HOSTILE = st.sampled_from(

@@ -123,7 +123,7 @@ _FAR: Final = "12000-01-01"
 async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: World) -> None:
     """A flipped bit made the day of a batch one that the driver cannot represent."""
     dst = await world.destination(event(1))
-    await world.post(dst, {"event_id": "bad"})
+    await world.post(dst, {"event_id": "old"}, {"event_id": "new"})
     await world.intake.recorder.write()
     maintenance, clock = await stopped_maintenance(world)
     await maintenance.run()
@@ -132,10 +132,13 @@ async def test_a_job_that_meets_an_unreadable_time_stops_no_other_job(world: Wor
         f"CREATE TABLE far_p99991231 PARTITION OF batch_states FOR VALUES FROM ('{_FAR}') TO ('12000-01-11')"
     )
     await world.fetch(f"UPDATE batch_states SET day = '{_FAR}'")
-    await world.fetch("UPDATE rejection_records SET received_at = received_at - interval '400 days'")
+    await world.fetch(
+        "UPDATE rejection_records SET received_at = now() - interval '8 days' WHERE event_id = 'old'"
+    )
     clock.now += 100  # the next run reads the batches whose ids it indexes
     await maintenance.run()
-    assert await world.fetch("SELECT FROM rejection_records") == []
+    rows = await world.fetch("SELECT event_id FROM rejection_records")
+    assert [row["event_id"] for row in rows] == ["new"]
 
 
 OLD: Final = "now() - interval '22 days'"
