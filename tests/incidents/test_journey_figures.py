@@ -104,7 +104,7 @@ async def test_a_place_without_an_event_has_no_figure(
 async def test_figures_equal_the_stored_events_after_each_change(service: Service, world: World) -> None:
     """Retried, refused, replayed, discarded and expired, in whole batches and alone."""
     destination = await world.destination()
-    await service.post(destination, *(mixed(number) for number in range(12)))
+    await service.post(destination, *(mixed(number) for number in range(12)), mixed(9))
     timeless = {"journey": {"id": "j1", "node_id": "n1"}}
     await service.post(destination, mixed(0), {"event_id": "no", **timeless}, {"event_id": "nor", **timeless})
     await exact(world, destination)
@@ -114,7 +114,7 @@ async def test_figures_equal_the_stored_events_after_each_change(service: Servic
     await world.stop_workers()
     await exact(world, destination)
     assert await figures(world, destination, node_id="n1") == {
-        "accepted": 4, "duplicates": 1, "rejected": 2, "delivered": 2, "dead": 2,
+        "accepted": 4, "duplicates": 2, "rejected": 2, "delivered": 2, "dead": 2,
     }  # fmt: skip
     path = f"/destinations/{destination}"
     await service.send(f"{path}/replay", node_id="n2", dry_run=False)

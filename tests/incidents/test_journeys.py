@@ -13,36 +13,16 @@ def of_node(number: int, node: str, *, execution: str = "x1", journey: str = "j1
     return event(number, journey={"id": journey, "node_id": node, "execution_id": execution})
 
 
-async def figures(service: Service, destination: str, **query: str) -> dict[str, int]:
-    counts = (await service.get(f"/destinations/{destination}/stats", **query))["counts"]
-    shown = ("accepted", "duplicates", "rejected", "delivered", "dead", "retrying")
-    assert counts["accepted"] == sum(
-        number for name, number in counts.items() if name not in ("accepted", "duplicates", "rejected")
-    )
-    return {name: counts[name] for name in shown if counts[name]}
-
-
-async def test_figures_of_a_node_stay_exact_under_replay(service: Service, dst: str) -> None:
-    """Accepted, rejected, delivered and dead, per journey and node."""
+async def test_the_dead_events_of_an_execution_are_replayed(service: Service, dst: str) -> None:
+    """The record of the replay has its filter and what became of the events."""
     await service.post(
         dst,
         *(of_node(number, "n1") for number in range(4)),
         *(of_node(number, "n2", execution="x2") for number in range(4, 7)),
         of_node(8, "n2", journey="j2"),
-        {"event_id": "no", "journey": {"id": "j1", "node_id": "n1"}},
     )
-    # Repeated beside a new event, and alone.
-    await service.post(dst, *[of_node(9, "n3", execution="x3")] * 2, of_node(0, "n1"))
-    await service.post(dst, of_node(0, "n1"))
     service.world.amazon.script = refuse_odd
-    await service.world.work_until(dst, delivered=5, dead=4)
-    n1 = {"accepted": 4, "duplicates": 2, "rejected": 1, "delivered": 2, "dead": 2}
-    n3 = {"accepted": 1, "duplicates": 1, "dead": 1}
-    assert await figures(service, dst, node_id="n3") == n3
-    assert await figures(service, dst, journey_id="j1", node_id="n1") == n1
-    assert await figures(service, dst, node_id="n2") == {"accepted": 4, "delivered": 3, "dead": 1}
-    assert await figures(service, dst, journey_id="j2") == {"accepted": 1, "delivered": 1}
-    assert await figures(service, dst, journey_id="none") == {}
+    await service.world.work_until(dst, delivered=5, dead=3)
     listed = await service.get(f"/destinations/{dst}/events", node_id="n1", status="dead")
     assert sorted(item["event_id"] for item in listed["items"]) == ["ord-1", "ord-3"]
     assert (await service.get(f"/destinations/{dst}/events", node_id=""))["items"] == []
@@ -53,9 +33,7 @@ async def test_figures_of_a_node_stay_exact_under_replay(service: Service, dst: 
     assert (dry["matched"], dry["replay_id"]) == (2, None)
     done = (await service.send(f"{path}/replay", status="dead", execution_id="x1", dry_run=False)).json()
     assert done["replayed"] == 2
-    await service.world.until(dst, delivered=7, dead=2)
-    n1 = {"accepted": 4, "duplicates": 2, "rejected": 1, "delivered": 4}
-    assert await figures(service, dst, journey_id="j1", node_id="n1") == n1
+    await service.world.until(dst, delivered=7, dead=1)
     (replay,) = (await service.get(f"{path}/replays"))["items"]
     assert replay == await service.get(f"{path}/replays/{done['replay_id']}")
     assert {**replay, "requested_at": ""} == {
