@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -20,10 +19,9 @@ from app.store.lanes import LaneLease
 from app.store.organisations import organisations, usage
 from app.store.organisations.scope import EVERY, prepare_engine, scoped_engine, scoped_pool
 from tests.event_loop import turns
-from tests.pipeline.amazon import Request
 from tests.pipeline.rows import BY_ORDER
 from tests.pipeline.test_erasing import erase
-from tests.pipeline.world import World, event, stamp
+from tests.pipeline.world import World, event
 
 ACME, BETA = OrganisationId("acme"), OrganisationId("beta")
 NOWHERE = "dst_" + "9" * 20
@@ -257,39 +255,6 @@ async def test_everything_that_a_lane_holds_is_tried(world: World) -> None:
     tried = {"blocked_until", "breaker", "error_rate", "learned_rate", "erasures", "probe_at"}
     identity = {"id", "organisation_id", "region", "advertiser_id", "owner", "leased_until", "fence"}
     assert {row["column_name"] for row in rows} == tried | identity
-
-
-async def test_what_amazon_answers_another_organisation_restrains_it_alone(world: World) -> None:
-    """First 500s until its breaker opens, then a 429 for an hour; ours are delivered meanwhile."""
-    mine = await world.destination(advertiser="7", organisation=OURS, rate=5, burst=5)
-    theirs = await world.destination(advertiser="7", organisation=THEIRS, rate=500, burst=50)
-    answer = httpx.Response(500)
-
-    def script(request: Request) -> httpx.Response | None:
-        return answer if b"foreign" in request.body else None
-
-    def foreign(number: int) -> dict[str, Any]:
-        return event(number, event={"timestamp": stamp(), "brand": "foreign"})
-
-    world.amazon.script = script
-    world.stop_clock(merge_window_ms=0)
-    world.work()
-    for number in range(8):
-        if number == 4:
-            answer = httpx.Response(429, headers={"Retry-After": "3600"})
-        for n in range(10):
-            await world.post(theirs, foreign(1000 + 10 * number + n), organisation=THEIRS)
-        await world.post(mine, event(number), organisation=OURS)
-        await world.fetch("UPDATE batch_states SET due_at = now() WHERE due_at > now()")
-        await world.advance(1)
-        assert (await world.counts(mine, OURS))["delivered"] == number + 1
-    rows = await world.fetch(
-        "SELECT organisation_id, breaker = 'closed', learned_rate IS NULL, blocked_until IS NULL FROM lanes "
-        "ORDER BY 1"
-    )
-    # One 429 blocks the lane, and teaches no rate.
-    assert [tuple(row) for row in rows] == [(THEIRS, False, True, False), (OURS, True, True, True)]
-    assert (await world.counts(theirs, THEIRS))["delivered"] == 0
 
 
 async def test_only_amazons_own_limit_is_divided(world: World) -> None:
