@@ -1,6 +1,5 @@
 """A process that lacks an encryption key of the others: its events wait for a process that has the key."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,8 +9,6 @@ import pytest
 from app.admin.privacy import subjects
 from app.crypto import NamedKey, Vault, batch_place
 from app.delivery.dispatcher import Dispatcher
-from app.domain.conversion.results import DeploymentRules
-from app.processes import api
 from app.store.encryption import note_key
 from app.store.privacy import erasures
 from tests.pipeline.amazon import items
@@ -25,20 +22,14 @@ NEW = Vault([K2, K1])
 @asynccontextmanager
 async def with_new_key(world: World) -> AsyncIterator[None]:
     """Let the API, and workers that start in this block, have the new key as the first one."""
-    old_resources, old_intake = world.delivering, world.intake
-    assert old_resources is not None
-    assert world.receiving is not None
+    old = world.delivering
+    assert old is not None
     async with world.resources.pool.acquire() as c:
         await note_key(c, "k2")
-    world.delivering = replace(old_resources, vault=NEW)
-    world.intake = api.build_ingest(replace(world.receiving, vault=NEW), DeploymentRules())
-    task = asyncio.create_task(world.intake.run())
-    try:
+    world.delivering = replace(old, vault=NEW)
+    async with world.new_intake(vault=NEW):
         yield
-    finally:
-        world.intake.close()
-        await task
-        world.delivering, world.intake = old_resources, old_intake
+    world.delivering = old
 
 
 async def postponed(world: World, number: int = 1) -> None:

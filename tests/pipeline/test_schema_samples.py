@@ -12,12 +12,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.batch import expand
-from app.domain.conversion.results import DeploymentRules
 from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
 from app.domain.observed.fingerprints import match_key_paths
 from app.domain.observed.schema_sample import SampleGroup, take_sample
 from app.ingest.schema_sampler import SampleBudget, SchemaSampler
-from app.processes import api
 from app.store.destinations import schema_samples
 from app.store.privacy import erasures
 from tests.pipeline.rows import MAPPING, publish
@@ -35,13 +33,8 @@ OPTIONAL: dict[str, Any] = {
 @pytest.fixture
 async def sampler(world: World) -> AsyncIterator[SchemaSampler]:
     """The sampler of an intake that replaces the one of the world."""
-    resources = world.receiving or world.resources
-    first, world.intake = world.intake, api.build_ingest(resources, DeploymentRules())
-    task = asyncio.create_task(world.intake.run())
-    yield world.intake.sampler
-    world.intake.close()
-    await task
-    world.intake = first
+    async with world.new_intake() as intake:
+        yield intake.sampler
 
 
 def connected(world: World) -> AbstractAsyncContextManager[AsyncConnection]:

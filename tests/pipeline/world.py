@@ -178,6 +178,19 @@ class World:
         await asyncio.gather(*(task for _, task in self.workers))
         self.workers.clear()
 
+    @asynccontextmanager
+    async def new_intake(self, **changes: Any) -> AsyncIterator[Intake]:
+        """Let another intake, with some of its resources changed, receive the events of the block."""
+        before, resources = self.intake, replace(self.receiving or self.resources, **changes)
+        self.intake = api.build_ingest(resources, DeploymentRules())
+        task = asyncio.create_task(self.intake.run())
+        try:
+            yield self.intake
+        finally:
+            self.intake.close()
+            await task
+            self.intake = before
+
     @property
     def pool(self) -> Any:
         """Lend connections as a request of the organisation `default` gets them."""
