@@ -17,6 +17,25 @@ def comma(amount: Decimal, places: int = 2) -> str:
 # --- Amounts in lists and objects -----------------------------------------------------------------
 
 
+def totals_by_type(order: Order) -> tuple[JSON, Truth]:
+    """Write all amounts of an order in one list, each with its type."""
+    total = order.total + 5
+    amounts = (
+        ("subtotal", order.total),
+        ("shipping", Decimal(5)),
+        ("tax", Decimal(2)),
+        ("grand_total", total),
+    )
+    return {
+        "event": "order_submitted",
+        "submitted_at": iso(order),
+        "totals": [{"type": kind, "amount": f"{amount:.2f}"} for kind, amount in amounts],
+        "currency": order.currency,
+        "products": [{"id": sku, "quantity": q} for sku, _, _, q in order.lines],
+        "customer": person(order),
+    }, order.truth(value=total)
+
+
 def amounts_with_divisors(order: Order) -> tuple[JSON, Truth]:
     """Write amounts as whole numbers, and by what they are to be divided. Yen are divided by 1."""
     divisor = 1 if order.currency == "JPY" else 100

@@ -325,6 +325,21 @@ def zone_of_each_event(order: Order) -> tuple[JSON, Truth]:
     }, order.truth()
 
 
+def offset_beside_the_time(order: Order) -> tuple[JSON, Truth]:
+    zone = order.random.choice((ZURICH, SYDNEY, SAO_PAULO))
+    local = order.at.astimezone(zone)
+    offset = local.strftime("%z")
+    return {
+        "event": "purchase",
+        "occurred": {
+            "local": local.strftime("%Y-%m-%dT%H:%M:%S"),
+            "utc_offset": f"{offset[:3]}:{offset[3:]}",
+        },
+        **bought(order),
+        "user": person(order),
+    }, order.truth()
+
+
 def zone_in_brackets(order: Order) -> tuple[JSON, Truth]:
     zone = order.random.choice(("Europe/Zurich", "Europe/London", "America/Sao_Paulo"))
     at = order.at.astimezone(ZoneInfo(zone))
