@@ -205,15 +205,18 @@ def _parse_by_library(plus: bool, digits: str, country: str) -> str | DropReason
 def _parse_without_plus(digits: str, country: str) -> PhoneNumber | None:
     """Parse digits as a national number or as an international one, and prefer an assigned number.
 
-    If both are assigned, or both are only possible, the result is the national number.
+    If both are assigned, digits with the country's own calling code and without its trunk prefix are an
+    international number, as systems store it: people of these countries write the prefix. In all other cases
+    the result is the national number.
     """
-    national = _parse_possible(digits, country)
-    if national is not None and phonenumbers.is_valid_number(national):
+    national, international = _parse_possible(digits, country), _parse_possible("+" + digits, None)
+    if national is None or international is None:
+        return national or international
+    if not phonenumbers.is_valid_number(international):
         return national
-    international = _parse_possible("+" + digits, None)
-    if international is not None and (national is None or phonenumbers.is_valid_number(international)):
-        return international
-    return national
+    has_own_code = international.country_code == national.country_code
+    is_dialled = digits.startswith(_trunk(national)) or not has_own_code
+    return national if is_dialled and phonenumbers.is_valid_number(national) else international
 
 
 def _parse_possible(written: str, region: str | None) -> PhoneNumber | None:
