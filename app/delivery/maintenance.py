@@ -239,10 +239,11 @@ class Maintenance:
     async def _discard(self, connection: PipelineConnection) -> None:
         """Discard the events of archived destinations whose discard was interrupted."""
         # Requests that began before the archiving was committed have ended by now.
-        for number in await waiting_events.of_archived(connection, age=2 * SETTLED_WITHIN):
-            async with connection.transaction():
-                events = await waiting_events.discard(connection, number, self.worker.writer)
-            self.worker.telemetry.settled["dead"].inc(events)
+        while numbers := await waiting_events.of_archived(connection, age=2 * SETTLED_WITHIN):
+            for number in numbers:
+                async with connection.transaction():
+                    events = await waiting_events.discard(connection, number, self.worker.writer)
+                self.worker.telemetry.settled["dead"].inc(events)
 
     async def _write_expired(
         self, connection: PipelineConnection

@@ -6,9 +6,10 @@ from typing import Final
 
 from app.domain.ids import DestinationNumber, OrganisationId
 from app.store import PipelineConnection, callbacks, counts, fetch_rows, read_sql
-from app.store.counts import CountWriter
+from app.store.counts import CountDelta, CountWriter
 
 SQL: Final = read_sql(__file__)
+DISCARD_LIMIT = 50_000  # per transaction; a statement may take 30 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +72,14 @@ async def of_archived(connection: PipelineConnection, *, age: timedelta) -> list
 
 
 async def discard(connection: PipelineConnection, number: DestinationNumber, writer: CountWriter) -> int:
-    """Mark the waiting events of an archived destination as dead, with reason `discarded`.
+    """Mark waiting events of an archived destination as dead, with reason `discarded`.
 
-    Return their number. The destination is archived, so no flush adds an event. Call it in a transaction,
-    when no request to Amazon is in flight for the destination.
+    Return their number, 0 if none is left: a transaction discards up to `DISCARD_LIMIT` batches and retrying
+    events. The destination is archived, so no flush adds an event. Call it in a transaction, when no request
+    to Amazon is in flight for the destination.
     """
-    batches = await connection.fetch(SQL["discard"], number)
-    exceptions = await connection.fetch(SQL["discard_exceptions"], number)
-    retrying = sum(row["events"] for row in batches if row["retrying"]) + len(exceptions)
-    events: int = sum(row["events"] for row in batches) + len(exceptions)
-    delta = counts.CountDelta(dead=events, retrying=-retrying)
-    await counts.add(connection, writer.number, {number: delta})
+    [(events, retrying)] = await connection.fetch(SQL["discard"], number, DISCARD_LIMIT)
+    await counts.add(connection, writer.number, {number: CountDelta(dead=events, retrying=-retrying)})
     if writer.callbacks_enabled and events:
         await callbacks.mark_failed(connection, [number])
-    return events
+    return int(events)

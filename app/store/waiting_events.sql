@@ -33,12 +33,18 @@ FROM destinations d, LATERAL (
 WHERE d.state IN ('connected', 'active')
 
 -- name: discard
-UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
-WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying
-
--- name: discard_exceptions
-UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
-changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place
+WITH open AS (SELECT batch, day FROM batch_states WHERE destination = $1 AND queue = ANY('{0,2}')
+  AND settled_at IS NULL LIMIT $2 FOR UPDATE),
+closed AS (
+  UPDATE batch_states s SET disposition = 'discarded', settled_at = now(), reason = 'discarded' FROM open
+  WHERE s.batch = open.batch AND s.day = open.day RETURNING s.events, s.tries > 0 AS retrying),
+retries AS (SELECT batch, place FROM exceptions WHERE destination = $1 AND queue = ANY('{0,2}')
+  AND status = 'retrying' LIMIT $2 FOR UPDATE),
+dead AS (
+  UPDATE exceptions e SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
+    changed_at = now() FROM retries r WHERE e.batch = r.batch AND e.place = r.place RETURNING 1)
+SELECT coalesce(sum(events), 0) AS events, coalesce(sum(events) FILTER (WHERE retrying), 0) AS retrying
+FROM (SELECT * FROM closed UNION ALL SELECT 1, true FROM dead) AS settled
 
 -- name: of_archived
 SELECT number FROM destinations d WHERE archived_at < now() - $1::interval

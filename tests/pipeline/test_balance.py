@@ -16,6 +16,7 @@ import pytest
 from app.commands import balance as command
 from app.delivery.balance_check import BalanceCheck, BalanceJob
 from app.processes.monitoring_port import DatabaseGauges
+from app.store import waiting_events
 from app.store.database import backups, balance
 from app.telemetry import Telemetry
 from tests.clock import Clock
@@ -69,11 +70,15 @@ async def test_what_adds_up_is_not_reported(world: World) -> None:
     assert await check(world.resources.pool) == []
 
 
-async def test_the_metric_of_discarded_events_follows_the_commit(database_url: str) -> None:
-    """A call whose commit fails is repeated, and the events are counted once."""
+async def test_the_metric_of_discarded_events_follows_the_commit(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call whose commit fails is repeated, and the events are counted once, each transaction's alone."""
+    monkeypatch.setattr(waiting_events, "DISCARD_LIMIT", 1, raising=False)
     async with serving(database_url) as service:
         dead = service.world.resources.telemetry.settled["dead"]._value
-        dst = await service.world.destination(event(1), event(2))
+        dst = await service.world.destination(event(1))
+        await service.world.post(dst, event(2))
         before = dead.get()
         async with service.world.refused_commits():
             answer = await service.client.delete(f"/destinations/{dst}?discard=true")
@@ -82,6 +87,7 @@ async def test_the_metric_of_discarded_events_follows_the_commit(database_url: s
         answer = await service.client.delete(f"/destinations/{dst}?discard=true")
         assert answer.json()["discarded"] == 2
         assert dead.get() == before + 2
+        assert len(await service.world.fetch("SELECT DISTINCT settled_at FROM batch_states")) == 2
 
 
 OPEN = "(SELECT min(batch) FROM batch_states WHERE settled_at IS NULL AND events = 10)"

@@ -14,7 +14,7 @@ import pytest
 from app.delivery.dispatcher import LONGEST_REST_S, rest_after
 from app.delivery.maintenance import Maintenance
 from app.processes.monitoring_port import DatabaseGauges
-from app.store import transactions
+from app.store import transactions, waiting_events
 from app.store.database import partitions
 from app.telemetry import Telemetry
 from tests.clock import Clock
@@ -145,18 +145,20 @@ OLD: Final = "now() - interval '22 days'"
 
 
 @cases(
-    "status, change",
+    "status, change, transactions_of",
     {
-        "too old": ("expired", f"UPDATE batch_states SET first_event = {OLD}, last_event = {OLD}"),
-        "its destination was deleted": ("dead", f"UPDATE destinations SET archived_at = {OLD}"),
+        "too old": ("expired", f"UPDATE batch_states SET first_event = {OLD}, last_event = {OLD}", 1),
+        "its destination was deleted": ("dead", f"UPDATE destinations SET archived_at = {OLD}", 2),
     },
 )
 async def test_an_event_that_maintenance_settles_is_counted_after_the_commit(
-    world: World, status: str, change: str
+    world: World, status: str, change: str, transactions_of: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event whose expiry or discard is rolled back is settled in the next run, and is counted once."""
+    monkeypatch.setattr(waiting_events, "DISCARD_LIMIT", 1, raising=False)
     maintenance, clock = await stopped_maintenance(world)
-    dst = await world.destination(event(1), event(2))
+    dst = await world.destination(event(1))
+    await world.post(dst, event(2))
     await world.fetch(change)
     settled = world.resources.telemetry.settled[status]._value
     before = settled.get()
@@ -167,6 +169,8 @@ async def test_an_event_that_maintenance_settles_is_counted_after_the_commit(
     await maintenance.run()
     assert settled.get() == before + 2
     assert (await world.counts(dst))[status] == 2
+    settled_at = await world.fetch("SELECT DISTINCT settled_at FROM batch_states")
+    assert len(settled_at) == transactions_of
 
 
 async def test_content_that_another_process_may_be_dropping_is_not_logged_as_dropped(

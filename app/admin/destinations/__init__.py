@@ -205,8 +205,10 @@ async def archive_destination(
             await change.record(AuditAction.DESTINATION_ARCHIVED, before.id, audit_view(before), archived)
     await context.delivery_control.quiesce(after.number)
     discarded = 0
-    if discard:
+    while discard:
         async with context.transaction() as change:
-            discarded = await context.delivery_control.discard(change.driver, after.number)
-        context.delivery_control.count_discarded(discarded)
+            events = await context.delivery_control.discard(change.driver, after.number)
+        context.delivery_control.count_discarded(events)
+        discarded += events
+        discard = events > 0
     return copy_as(ArchivedDestination, after, discarded=discarded)

@@ -52,7 +52,7 @@ class DeliveryControl:
         return await batches.waiting(connection, destination)
 
     async def discard(self, connection: PipelineConnection, destination: DestinationNumber) -> int:
-        """Mark all waiting events of an archived destination as dead, and return their number."""
+        """Mark waiting events of an archived destination as dead. Return their number, 0 if none is left."""
         return await waiting_events.discard(connection, destination, self.writer)
 
     def count_discarded(self, events: int) -> None:
