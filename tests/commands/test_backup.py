@@ -424,4 +424,4 @@ def test_a_server_of_others_is_restored_on_its_host(tmp_path: Path) -> None:
     """The command cannot write the data directory of another host."""
     environment_ = {**environment(tmp_path), "DATABASE_URL": "postgresql+asyncpg://u:p@db/d"}
     done = fork_server.run(["restore", str(tmp_path)], environment_)
-    assert (done.returncode, "--data-dir" in done.stderr) == (1, True)
+    assert (done.returncode, "--data-dir" in done.stderr) == (2, True)

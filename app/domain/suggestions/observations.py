@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from app.domain.conversion.numbers import is_number, number_text
 from app.domain.identity.placeholders import is_placeholder
 from app.domain.mapping.paths import parse_path
 from app.domain.mapping.pipes import make_step, run
@@ -50,6 +51,13 @@ def place_of(source: Written) -> str:
 def compiled(steps: Sequence[Any]) -> tuple[Step, ...]:
     """Return the functions of written steps of a pipe."""
     return tuple(step for step in map(make_step, steps) if not isinstance(step, StepProblem))
+
+
+def text_of(value: Any) -> str | None:
+    """Return a text or a number as text, as a text field reads it."""
+    if type(value) is str:
+        return value
+    return number_text(value) if is_number(value) else None
 
 
 @dataclass(frozen=True, slots=True)

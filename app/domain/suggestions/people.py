@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from app.domain.conversion.amazon_codes import COUNTRIES, read_country
-from app.domain.conversion.numbers import is_number, number_text
 from app.domain.identity.keys import HASHED_FIELDS
 from app.domain.identity.phones import PLANS, calling_code
 from app.domain.mapping.document import FIELDS
 from app.domain.mapping.pipes import MAX_PIPE_STEPS
 from app.domain.suggestions.names import SYNONYMS, WORDS, joined, key_by_word, rank, word_list, words_in
-from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written
+from app.domain.suggestions.observations import FieldFinding, ObservedPath, ObservedPaths, Written, text_of
 from app.domain.suggestions.trial import FEW, MAX_CANDIDATES, Trial, one_of
 
 _USUAL: Final = 60  # the rank of a usual name: then it matters more whose it is
@@ -77,13 +76,6 @@ _PARTICLES: Final = word_list("particles")
 _PARTICLE: Final = re.compile(f" (?:{'|'.join(_PARTICLES)}) ")
 _WITH_PARTICLES: Final = [["replace", f" {word} ", f" {word.replace(' ', '-')}-"] for word in _PARTICLES]
 _FROM_VALUES_ALONE: Final = {"email": _EMAIL, "phone": _INTERNATIONAL}
-
-
-def text_of(value: Any) -> str | None:
-    """Return a text or a number as text, as a text field reads it."""
-    if type(value) is str:
-        return value
-    return number_text(value) if is_number(value) else None
 
 
 def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[ObservedPath]:

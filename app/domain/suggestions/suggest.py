@@ -19,9 +19,9 @@ from app.domain.observed.synthetic_event import synthetic_event
 from app.domain.suggestions.consents import find_consent, find_limited_data_use
 from app.domain.suggestions.event_kinds import find_event_source, find_event_type, spellings
 from app.domain.suggestions.names import rank
-from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe
+from app.domain.suggestions.observations import FieldFinding, ObservedPaths, observe, text_of
 from app.domain.suggestions.order_value import find_currency, find_value, is_order
-from app.domain.suggestions.people import PERSONAL_FIELDS, find_country, find_person, text_of
+from app.domain.suggestions.people import PERSONAL_FIELDS, find_country, find_person
 from app.domain.suggestions.products import Products, find_custom_data, find_products, find_units
 from app.domain.suggestions.times import find_time
 from app.domain.suggestions.trial import Trial
