@@ -914,6 +914,8 @@ def words_of(suggestion: Suggestion, *answers: Any) -> list[str]:
         ("accepted", "rejected"),
         ("Opted-in", "opted-out"),
         ("tak", "nie"),
+        ("sì", "no"),
+        ("ja", "nee"),
         ("EVET", "Hayır"),
         ("t", "f"),
         ("opt_in", "opt_out"),
@@ -954,10 +956,18 @@ def test_consent_has_names_in_many_languages(name: str, yes: Any, no: Any) -> No
         assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
 
 
-@pytest.mark.parametrize("refusal", [{"ads_opt_out": True}, {"opted_out_at": "2026-11-01T10:00:00Z"}])
-def test_a_refusal_counts_more_than_a_consent_beside_it(refusal: dict[str, Any]) -> None:
-    agreed = {"ad_consent": True}
-    nothing = {name: False if value is True else None for name, value in refusal.items()}
+@pytest.mark.parametrize(
+    ("name", "refused", "absent"),
+    [
+        ("ads_opt_out", True, False),
+        ("opted_out_at", "2026-11-01T10:00:00Z", None),
+        ("opt_out", "2026-11-01", "N/A"),
+        ("niente_pubblicità", "1", "0"),
+    ],
+)
+def test_a_refusal_counts_more_than_a_consent_beside_it(name: str, refused: Any, absent: Any) -> None:
+    """A word for no value is none, whether the given events have a refusal or not."""
+    agreed, refusal, nothing = {"ad_consent": True}, {name: refused}, {name: absent}
     for given in (refusal, nothing):
         source = suggested(orders(1, **agreed, **given)).mapping["consent"]["user_data"]
         answers = [CONSENT_WORDS[read(source, agreed | each).lower()] for each in (refusal, nothing)]
@@ -1051,7 +1061,7 @@ def test_consent_that_cannot_be_read_is_never_granted(value: Any) -> None:
     assert ("consent", "confirm_meaning_of_consent") in undecided(suggestion)
     facts = {"consent_version": 1, "consented": {"at": "2026-11-24T10:00:00Z"}, "ad_click": False}
     assert suggested(orders(**facts)).mapping["consent"] == GRANTED
-    agreed = orders(consent=True, ad_click=False, location_permission=False)
+    agreed = orders(consent=True, ad_click=False, location_permission=False, parcel={"tracking": "no"})
     assert suggested(agreed).mapping["consent"] == suggested(orders(consent=True)).mapping["consent"]
 
 
@@ -1135,7 +1145,11 @@ def _many_lists() -> list[dict[str, Any]]:
     return [BASE | lists, *[BASE | {name: [{}] * 100 for name in lists} for _ in range(199)]]
 
 
-@pytest.mark.parametrize("make", [_wide, _many_dates_and_clocks, _many_lists])
+def _many_members_in_a_list() -> list[dict[str, Any]]:
+    return [BASE | {"list": [{f"m{n}": {f"{k}_{n}": "v" for k in range(50)} for n in range(1000)}]}] * 8
+
+
+@pytest.mark.parametrize("make", [_wide, _many_dates_and_clocks, _many_lists, _many_members_in_a_list])
 def test_the_work_is_bounded(make: Callable[[], list[dict[str, Any]]]) -> None:
     """The largest body, 5 MiB in 200 events, takes a few seconds of CPU at most."""
     events = make()

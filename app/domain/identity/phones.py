@@ -21,7 +21,7 @@ from app.domain.toml_files import read_toml
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
 _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
-_PLUS_WITHIN: Final = re.compile(r"[1-9][^0-9+]*\+")  # two numbers, or one that a spreadsheet has cut
+_PLUS_WITHIN: Final = re.compile(r"[1-9][^0-9+]*\+[^0-9]*[0-9]")  # two numbers, or one that is cut
 
 # A complete number with an extension or tones to dial after it. `x` stands for letters, `#`, `,` and `;`.
 # More than seven digits after an `x` are a second number: the text does not match and is invalid.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from app.domain.conversion.consent import CONSENT_WORDS
+from app.domain.identity.placeholders import NOTHING_WORDS
 from app.domain.mapping.sources import MAX_MEMBERS
 from app.domain.observed.value_kinds import is_gpp, is_tcf
 from app.domain.suggestions.names import WORDS, joined, key_by_word, rank, table, word_list, words_in
@@ -22,6 +23,8 @@ _PARTS: Final = {name: tuple(map(joined, words)) for name, words in table("parts
 _GROUP_SIGNS: Final = re.compile("[,;|]")
 _GROUP: Final = re.compile(r"[\w:.-]{0,40}")  # one word, so that no text about a person is in a mapping
 _LONGEST_GROUPS: Final = 500  # characters
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_NOTHING: Final = sorted({word.lower() for word in NOTHING_WORDS})
 _ANSWERS: Final = key_by_word("answers")
 
 
@@ -45,8 +48,7 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
         # No event passes until a person says what the values mean: `granted` would send the events of people
         # who refused.
         source = source or _until_known(unread[0])
-        if _has_clear_name(unread[0]):
-            source = _unless_refused(source, about)
+        source = _unless_refused(source, about) if _has_clear_name(unread[0]) else source
         member = {"mode": "amazon", "user_data": source, "ad_storage": source}
         return FieldFinding(member, f"Named {unread[0].label}; its {says}.", (CONFIRM_SOURCE,))
     # `consent: false` counts more than `marketing_source: true`.
@@ -54,11 +56,9 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
     named = _named(own, _USER_DATA)
     user_data = named or answers[0]
     ad_storage = _named([each for each in answers if each is not user_data], _AD_STORAGE)
-    member = {
-        "mode": "amazon",
-        "user_data": _unless_refused(_worded(user_data), about, [] if named else answers[1:]),
-    }
-    member["ad_storage"] = _worded(ad_storage) if ad_storage else member["user_data"]
+    answer = _unless_refused(_worded(user_data), about, [] if named else answers[1:])
+    storage = _worded(ad_storage) if ad_storage else answer
+    member = {"mode": "amazon", "user_data": answer, "ad_storage": storage}
     exact = ad_storage and None not in user_data.values and joined(user_data.names[-1]).endswith("userdata")
     reason = f"Named {user_data.label}; its values grant or deny consent."
     return FieldFinding(member, reason, () if exact else (CONFIRM_SOURCE,))
@@ -140,7 +140,7 @@ def _denied(each: ObservedPath, passing: str) -> Written:
     """Return a source that gives no value for answers of one word, and denies consent for all others."""
     usual = {"DENIED": ["false", "0", "no", "n"], "GRANTED": ["true", "1", "yes", "y"]}[passing]
     seen = [str(value).lower() for value in each.found if _word(value) == passing]
-    table = dict.fromkeys([*usual, *seen]) | {"*": "DENIED"}
+    table = dict.fromkeys([*usual, *seen, *_NOTHING]) | {"*": "DENIED"}
     return each.piped("to_string", "trim", "lower", ["map", table])
 
 
@@ -151,15 +151,15 @@ def _until_known(each: ObservedPath) -> Written:
     """
     if not _has_clear_name(each) or _is_first_of_list(each):
         return each.piped(["map", {"*": "DENIED"}]) | ({} if _is_refusal(each) else {"default": "DENIED"})
-    if _is_moment(each):
-        return {**each.piped(["map", {"*": "GRANTED"}]), "default": "DENIED"}
-    return each.source
+    agreed = {**each.piped(["map", {"*": "GRANTED"}]), "default": "DENIED"}
+    return agreed if _is_moment(each) else each.source
 
 
 def _is_moment(each: ObservedPath) -> bool:
-    """Return whether a name says when a person agreed or refused: `opted_out_at`, but not `consent.at`."""
-    own = words_in(each.names[-1:])
-    return bool(own & WORDS["moments"] and (own & WORDS["agreed"] or _says(each.names[-1:], "refusals")))
+    """Return whether a path says when a person agreed or refused: `opted_out_at`, but not `consent.at`."""
+    own, refused = words_in(each.names[-1:]), _says(each.names[-1:], "refusals")
+    is_dated = own & WORDS["moments"] or (refused and each.has_only(_DATE.match))
+    return bool(is_dated and (own & WORDS["agreed"] or refused))
 
 
 def _groups(each: ObservedPath, trial: Trial) -> Written | None:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Final
 
 from app.domain.conversion.numbers import is_number, number_text
@@ -287,7 +288,9 @@ class _Walk:
 
     def named_members(self, members: list[dict[str, Any]], path: str, names: tuple[str, ...]) -> None:
         """Record a source for each name, if the members name themselves by different texts."""
-        given = [{below: text for _, below, text in _scalars(each)} for each in members]
+        if len(members) > _MAX_NAMED:
+            return
+        given = [{below: text for _, below, text in islice(_scalars(each), MAX_MEMBERS)} for each in members]
         is_person = any(rank(field, (name,)) > 45 for field in ("email", "phone") for name in given[0])
         naming = [
             name
@@ -299,8 +302,6 @@ class _Walk:
         ]
         naming.sort(key=lambda name: len({each[name] for each in given}) < len(given))
         own = [each[naming[0]] for each in given] if naming else []
-        if len(members) > _MAX_NAMED:
-            return
         for name, each in zip(own, members if own else (), strict=True):
             if own.count(name) > 1:
                 continue  # `first` would read only one of them

@@ -74,6 +74,7 @@ def test_every_row_of_the_plans_reads_as_the_library_does(country: str, source: 
         "a float of a spreadsheet": ("14155552671.0", "US", "14155552671"),
         "cut by a spreadsheet": ("4.91605551234E+11", "DE", DropReason.IMPOSSIBLE_PHONE),
         "the code typed twice": ("+49+491605551234", "DE", DropReason.IMPOSSIBLE_PHONE),
+        "a plus sign behind the digits": ("14155552671+", "US", "14155552671"),
         "00 and a plus": ("00+49 30 123456", "DE", "4930123456"),
         "a code no country has": ("+999 1234567", "US", DropReason.IMPOSSIBLE_PHONE),
         "a digit too many": ("+" + "1" * 16, "US", DropReason.IMPOSSIBLE_PHONE),
