@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from app.commands import CommandFailed
+from app.commands import CommandFailed, WrongArguments
 from app.processes.resources import connected_as
 from app.setting_types import DatabaseRole
 from app.settings import Settings
@@ -55,7 +55,7 @@ async def create_roles(settings: Settings, asked: argparse.Namespace) -> None:
     """Create the roles in the URLs of API, workers and backups. With `--sql`, only print the statements."""
     roles = role_names(settings)
     if not roles.distinct:
-        raise CommandFailed(
+        raise WrongArguments(
             "All database URLs have the same role. Set MIGRATION_DATABASE_URL to the owner of the tables, "
             "and DATABASE_URL, WORKER_DATABASE_URL and BACKUP_DATABASE_URL to other roles."
         )

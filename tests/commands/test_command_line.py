@@ -125,6 +125,8 @@ NO_ADDRESSES = (*NO_URLS, "ftp://x", "http://a..b", f"http://{'a' * 64}.example"
         ("audit verify --head abc", "64 hexadecimal digits"),
         # As in the API; a misspelt reason would match no event and end with 0.
         ("replay dst_1 --reason gaveup", "--reason"),
+        # A wrong setting, which is seen by the command only.
+        ("database-roles", "All database URLs have the same role."),
         ("migrate --hurry", "--hurry"),
         ("fly", "'fly'"),
     ],
