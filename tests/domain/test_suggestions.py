@@ -963,6 +963,8 @@ def test_consent_has_names_in_many_languages(name: str, yes: Any, no: Any) -> No
         ("opted_out_at", "2026-11-01T10:00:00Z", None),
         ("opt_out", "2026-11-01", "N/A"),
         ("niente_pubblicità", "1", "0"),
+        ("ads_opt_out", "opted_out", "no"),
+        ("prefs", [{"category": "no_ads", "is": "yes"}], [{"category": "no_ads", "is": "no"}]),
     ],
 )
 def test_a_refusal_counts_more_than_a_consent_beside_it(name: str, refused: Any, absent: Any) -> None:

@@ -132,14 +132,15 @@ def _unless_refused(
 
 
 def _says_who_refused(each: ObservedPath) -> bool:
-    is_path = each.source.keys() == {"path"} and not each.in_list
-    return is_path and _is_refusal(each) and (all(map(_word, each.found)) or _is_moment(each))
+    is_read = all(map(_word, each.found)) or _is_moment(each)
+    return is_read and _is_refusal(each) and not _is_first_of_list(each)
 
 
 def _denied(each: ObservedPath, passing: str) -> Written:
     """Return a source that gives no value for answers of one word, and denies consent for all others."""
     usual = {"DENIED": ["false", "0", "no", "n"], "GRANTED": ["true", "1", "yes", "y"]}[passing]
-    seen = [str(value).lower() for value in each.found if _word(value) == passing]
+    words = [str(value).strip().lower() for value in each.found if _word(value) == passing]
+    seen = [word for word in words if not any(part in joined(word) for part in _PARTS["refusals"])]
     table = dict.fromkeys([*usual, *seen, *_NOTHING]) | {"*": "DENIED"}
     return each.piped("to_string", "trim", "lower", ["map", table])
 
@@ -207,8 +208,7 @@ def _is_answer(value: Any) -> bool:
 
 
 def _named(answers: Sequence[ObservedPath], names: Sequence[str]) -> ObservedPath | None:
-    pairs = ((name, each) for name in names for each in answers)
-    return next((each for name, each in pairs if _is_named(each, name)), None)
+    return next((each for name in names for each in answers if _is_named(each, name)), None)
 
 
 def _is_named(each: ObservedPath, name: str) -> bool:
