@@ -33,13 +33,17 @@ FROM destinations d, LATERAL (
 WHERE d.state IN ('connected', 'active')
 
 -- name: discard
+-- Up to $2 batches without a final state.
 WITH open AS (SELECT batch, day FROM batch_states WHERE destination = $1 AND queue = ANY('{0,2}')
   AND settled_at IS NULL LIMIT $2 FOR UPDATE),
+-- All their events become dead.
 closed AS (
   UPDATE batch_states s SET disposition = 'discarded', settled_at = now(), reason = 'discarded' FROM open
   WHERE s.batch = open.batch AND s.day = open.day RETURNING s.events, s.tries > 0 AS retrying),
+-- Up to $2 single events that are sent again.
 retries AS (SELECT batch, place FROM exceptions WHERE destination = $1 AND queue = ANY('{0,2}')
   AND status = 'retrying' LIMIT $2 FOR UPDATE),
+-- They become dead, too.
 dead AS (
   UPDATE exceptions e SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
     changed_at = now() FROM retries r WHERE e.batch = r.batch AND e.place = r.place RETURNING 1)
