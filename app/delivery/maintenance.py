@@ -43,7 +43,7 @@ _EXPIRE_LIMIT = 500  # batches and exceptions per run
 # Longer than from the claim of an event within the age limit until the commit of its attempt.
 _CLAIMED_FOR = timedelta(minutes=1)
 _MAINTENANCE_LOCK = 7_303  # a worker that does not get the lock skips this run
-_PARTITIONS_EVERY_S = 3_600.0
+_HOURLY_S = 3_600.0
 _INDEX_EVERY_S = 60.0  # longer than a session uses batch ids that it has reserved, and than a flush takes
 _INDEX_LIMIT = 500  # batches per transaction
 _INDEX_STEPS = 200  # transactions per run
@@ -117,13 +117,13 @@ class Maintenance:
         delete_rejections = partial(rejections.delete_old, keep=timedelta(days=self.retention.rejection_days))
         # Creation comes first, because without partitions nothing can be stored. It needs no turn.
         self._jobs = [
-            _MaintenanceJob("create_partitions", self._create_partitions, _PARTITIONS_EVERY_S),
-            _MaintenanceJob("rotate_ledger", self._rotate_ledger, _PARTITIONS_EVERY_S),
-            _MaintenanceJob("drop_partitions", self._drop_partitions, _PARTITIONS_EVERY_S),
-            _MaintenanceJob("drop_content", self._drop_content, _PARTITIONS_EVERY_S),
+            _MaintenanceJob("create_partitions", self._create_partitions, _HOURLY_S),
+            _MaintenanceJob("rotate_ledger", self._rotate_ledger, _HOURLY_S),
+            _MaintenanceJob("drop_partitions", self._drop_partitions, _HOURLY_S),
+            _MaintenanceJob("drop_content", self._drop_content, _HOURLY_S),
             _MaintenanceJob("correct_times", partial(_in_turn, self._correct_times), _TIMES_EVERY_S),
             _MaintenanceJob("expire", self._expire),
-            _MaintenanceJob("discard", self._discard, _PARTITIONS_EVERY_S),
+            _MaintenanceJob("discard", self._discard, _HOURLY_S),
             _MaintenanceJob("delete_keys", self._delete_keys),
             _MaintenanceJob("index_ids", self._index_ids, _INDEX_EVERY_S),
             _MaintenanceJob("log_audit_head", self._log_audit_head, _AUDIT_HEAD_EVERY_S),

@@ -69,7 +69,7 @@ async def longest_waits(connection: PipelineConnection) -> list[LongestWait]:
 async def of_archived(connection: PipelineConnection, *, age: timedelta) -> list[DestinationNumber]:
     """Return the destinations that were archived longer than `age` ago and have waiting events.
 
-    Without those that have a request of the last day without a result.
+    A destination whose request of the last day has no result yet is left out.
     """
     return [row["number"] for row in await connection.fetch(SQL["of_archived"], age)]
 

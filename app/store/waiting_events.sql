@@ -52,8 +52,8 @@ FROM (SELECT * FROM closed UNION ALL SELECT 1, true FROM dead) AS settled
 
 -- name: of_archived
 SELECT number FROM destinations d WHERE archived_at < now() - $1::interval
-  -- A worker that was frozen may still write a result. If it has ended, no one may settle its attempt: no other worker
-  -- needs the lane of an archived destination.
+  -- A frozen worker may still write a result. After a day this is improbable: if the worker has ended, its attempt never
+  -- gets a result, because no other worker acquires the lane of an archived destination.
   AND NOT EXISTS (SELECT FROM attempts a WHERE a.lane = d.lane AND a.destination = d.number
     AND a.settled_at IS NULL AND a.started_at > now() - interval '1 day')
   -- The first columns of the index of open batches, and of that of retrying events.

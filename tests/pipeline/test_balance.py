@@ -74,7 +74,7 @@ async def test_the_metric_of_discarded_events_follows_the_commit(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call whose commit fails is repeated, and the events are counted once, each transaction's alone."""
-    monkeypatch.setattr(waiting_events, "DISCARD_LIMIT", 1, raising=False)
+    monkeypatch.setattr(waiting_events, "DISCARD_LIMIT", 1)
     async with serving(database_url) as service:
         dead = service.world.resources.telemetry.settled["dead"]._value
         dst = await service.world.destination(event(1))

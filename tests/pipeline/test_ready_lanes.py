@@ -200,7 +200,7 @@ async def own(world: World, number: int) -> None:
     assert len(owned) == number
     assert all(lane.wake_at is None for lane in owned.values())
     # The sessions of the API and the test report their transactions now, not while the worker's are counted.
-    await world.fetch(
+    assert await world.fetch(
         "SELECT pg_terminate_backend(pid, 5000), pg_stat_force_next_flush() FROM pg_stat_activity"
         " WHERE datname = current_database() AND usename = 'test_api'"
     )

@@ -158,7 +158,7 @@ async def test_an_event_that_maintenance_settles_is_counted_after_the_commit(
 
     Not while a request that carries it may have a result.
     """
-    monkeypatch.setattr(waiting_events, "DISCARD_LIMIT", 1, raising=False)
+    monkeypatch.setattr(waiting_events, "DISCARD_LIMIT", 1)
     maintenance, clock = await stopped_maintenance(world)
     dst = await world.destination(event(1))
     await world.post(dst, event(2))

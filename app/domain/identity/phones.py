@@ -214,9 +214,8 @@ def _parse_without_plus(digits: str, country: str) -> PhoneNumber | None:
         return national or international
     if not phonenumbers.is_valid_number(international):
         return national
-    has_own_code = international.country_code == national.country_code
-    is_dialled = digits.startswith(_trunk(national)) or not has_own_code
-    return national if is_dialled and phonenumbers.is_valid_number(national) else international
+    is_at_home = international.country_code != national.country_code or digits.startswith(_trunk(national))
+    return national if is_at_home and phonenumbers.is_valid_number(national) else international
 
 
 def _parse_possible(written: str, region: str | None) -> PhoneNumber | None:

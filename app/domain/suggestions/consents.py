@@ -48,7 +48,8 @@ def find_consent(found: ObservedPaths, trial: Trial) -> FieldFinding:
         # No event passes until a person says what the values mean: `granted` would send the events of people
         # who refused.
         source = source or _until_known(unread[0])
-        source = _unless_refused(source, about) if _has_clear_name(unread[0]) else source
+        if _has_clear_name(unread[0]):
+            source = _unless_refused(source, about)
         member = {"mode": "amazon", "user_data": source, "ad_storage": source}
         return FieldFinding(member, f"Named {unread[0].label}; its {says}.", (CONFIRM_SOURCE,))
     # `consent: false` counts more than `marketing_source: true`.
@@ -85,7 +86,7 @@ def _is_about_consent(each: ObservedPath) -> bool:
     if each.words & WORDS["other_purpose"] or _is_flag(each):
         return False
     is_named = joined(each.names[-1]) in _USER_DATA  # `marketing: 0`
-    is_answered = each.found and all(_is_answer(v) or (is_named and _word(v)) for v in each.found)
+    is_answered = each.found and all(_is_answer(one) or (is_named and _word(one)) for one in each.found)
     is_private, is_refusal = each.words & WORDS["privacy"], _is_refusal(each)
     is_answer = is_answered or is_private or is_refusal or each.words & WORDS["agreed"]
     is_fact = each.words & (WORDS["about_consent"] | WORDS["facts_of_marketing"])

@@ -103,7 +103,7 @@ def candidates(field: str, found: ObservedPaths, *, invented: bool) -> list[Obse
             fits = sum(shape.fullmatch(text) is not None for text in texts)
             score = 5 if fits * 2 > len(texts) else 0
         is_address = field == "email" and fits * 2 > len(texts)  # `user_id: "ada@example.com"`
-        others = _OWN - {field, "match_id" if is_address else ""}
+        others = _OWN - ({field, "match_id"} if is_address else {field})
         best_other = max(rank(other, each.names) for other in others)
         is_of_another_field = each.source.get("path") in parts or best_other >= max(_USUAL, score + 20)
         # A weak name needs values that nearly all fit; a usual name may hold anything now and then.

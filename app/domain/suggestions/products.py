@@ -140,6 +140,7 @@ def _proven_by_sums(
 
 
 def read_all(values: Sequence[Any]) -> list[Decimal | None]:
+    """Read values as amounts in one notation; None where a value is no amount."""
     sign = Notation.of(values, ()).decimal
     return [read_amount(value, sign) for value in values]
 
@@ -197,7 +198,7 @@ def share(values: Sequence[Any], fits: Any) -> float:
 
 def is_amount(value: Any) -> bool:
     numbers = (read_amount(value, sign) for sign in (".", ","))
-    return any(number is not None and number < 10**11 for number in numbers)  # else it is a time
+    return any(number is not None and number < 10**11 for number in numbers)  # larger ones are milliseconds
 
 
 def is_count(value: Any) -> bool:
